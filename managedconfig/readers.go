@@ -1,0 +1,254 @@
+package managedconfig
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The interval between updates, in seconds. Zero in a file means the default;
+// what is shorter than the shortest would only load the mirror.
+const (
+	defaultInterval  = 28800
+	shortestInterval = 60
+	longestInterval  = 86400
+)
+
+const (
+	maxSigners   = 64
+	maxTextBytes = 4096 // of any text value of ours
+	signerBytes  = 32   // a SHA-256
+)
+
+// literal is one value as it stands in a file: bool, json.Number, string, nil,
+// or json.Delim for an array or an object. Only an array's items are kept.
+type literal struct {
+	value any
+	items []literal
+}
+
+// shown is the literal for a sentence.
+func (l literal) shown() string {
+	switch v := l.value.(type) {
+	case nil:
+		return "null"
+	case json.Delim:
+		if v == '[' {
+			return "a list"
+		}
+		return "an object"
+	case string:
+		if v == "" {
+			return "an empty text"
+		}
+		return shownURL(v) // any text may be a URL with a secret in it
+	default:
+		return clean(fmt.Sprint(v), maxShownValue)
+	}
+}
+
+// remark is what a reader has to say about a value that stops nothing.
+type remark struct {
+	unset    bool // the value counts as not given
+	sentence string
+	hint     string
+}
+
+// reader turns a literal into a value, or says what is allowed instead.
+type reader[T any] func(literal) (T, remark, *Error)
+
+// refuse is the error for a literal that is none of what is allowed.
+func refuse(l literal, allowed, hint string) *Error {
+	return &Error{Value: l.shown(), Problem: "allowed is " + allowed, Hint: hint}
+}
+
+// readBool takes the product's two spellings of a switch for each other, since
+// its documents mix them up, and a quoted boolean with a remark.
+func readBool(l literal) (bool, remark, *Error) {
+	switch l.value {
+	case true, "enabled":
+		return true, remark{}, nil
+	case false, "disabled":
+		return false, remark{}, nil
+	case "true", "false":
+		return l.value == "true", remark{
+			sentence: "which is a text and taken as the boolean " + l.shown(),
+			hint:     "write it without quotes",
+		}, nil
+	}
+	return false, remark{}, refuse(l, "true, false, enabled or disabled", "write true or false without quotes, or enabled or disabled in quotes")
+}
+
+// readVerifySig reports who tries to turn verification off.
+func readVerifySig(l literal) (bool, remark, *Error) {
+	on, note, err := readBool(l)
+	if err == nil && !on {
+		note = remark{
+			sentence: "but verification cannot be turned off, and every package is verified",
+			hint:     "remove the key, or set it to enabled",
+		}
+	}
+	return on, note, err
+}
+
+// readInt takes integers written as such: no fraction, exponent or quotes, so
+// that every reader of the file sees the same number.
+func readInt(low, high int, unit string) reader[int] {
+	return func(l literal) (int, remark, *Error) {
+		number, _ := l.value.(json.Number) // anything else is empty, and no number
+		n, err := strconv.ParseInt(string(number), 10, 64)
+		if err != nil || n < int64(low) || n > int64(high) {
+			return 0, remark{}, refuse(l, fmt.Sprintf("an integer from %d to %d (%s)", low, high, unit),
+				fmt.Sprintf("write a plain number from %d to %d, without quotes, fraction or exponent", low, high))
+		}
+		return int(n), remark{}, nil
+	}
+}
+
+func readInterval(l literal) (int, remark, *Error) {
+	n, note, err := readInt(0, longestInterval, "seconds")(l)
+	switch {
+	case err != nil:
+		return 0, note, err
+	case n == 0:
+		return defaultInterval, note, nil
+	case n < shortestInterval:
+		return shortestInterval, remark{
+			sentence: fmt.Sprintf("which is too short and taken as %d seconds", shortestInterval),
+			hint:     fmt.Sprintf("set it to %d to %d seconds, or 0 for the default of %d", shortestInterval, longestInterval, defaultInterval),
+		}, nil
+	}
+	return n, note, nil
+}
+
+// readText takes any text that is fit to be shown on one line.
+func readText(l literal) (string, *Error) {
+	text, ok := l.value.(string)
+	if !ok {
+		return "", refuse(l, "a text", "write it in double quotes")
+	}
+	if !fitText(text) {
+		return "", refuse(l, fmt.Sprintf("a text of at most %d bytes without control characters", maxTextBytes),
+			"keep it short, and without tabs, line ends and the like")
+	}
+	return text, nil
+}
+
+// fitText tells whether text can stand in a report as it is.
+func fitText(text string) bool {
+	return len(text) <= maxTextBytes && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+func readOneOf(allowed ...string) reader[string] {
+	return func(l literal) (string, remark, *Error) {
+		text, _ := l.value.(string) // anything else is empty, and not among them
+		if !slices.Contains(allowed, text) {
+			list := strings.Join(allowed, ", ")
+			return "", remark{}, refuse(l, "one of "+list, "write one of "+list+" in lower case, or remove the key")
+		}
+		return text, remark{}, nil
+	}
+}
+
+func readName(l literal) (string, remark, *Error) {
+	text, _ := l.value.(string)
+	if !nameForm.MatchString(text) {
+		return "", remark{}, refuse(l, "a name of 1 to 64 lower-case letters, digits, dots, hyphens and underlines that begins with a letter or digit",
+			"use the very name that the signed list of the packages has")
+	}
+	return text, remark{}, nil
+}
+
+// readVersion takes the one spelling that a version has: four numbers below
+// 2^32 without signs, spaces or leading zeros.
+func readVersion(l literal) (string, remark, *Error) {
+	text, _ := l.value.(string)
+	parts := strings.Split(text, ".")
+	good := len(parts) == 4
+	for _, part := range parts {
+		n, err := strconv.ParseUint(part, 10, 32)
+		good = good && err == nil && strconv.FormatUint(n, 10) == part
+	}
+	if !good {
+		return "", remark{}, refuse(l, "a version of four numbers below 2^32", "write it like 1.407.417.0, without leading zeros, or remove the key")
+	}
+	return text, remark{}, nil
+}
+
+func readRingURL(l literal) (RingURL, remark, *Error) {
+	text, err := readText(l)
+	if err != nil {
+		return RingURL{}, remark{}, err
+	}
+	u, err := parseRingURL(text)
+	return u, remark{unset: text == ""}, err
+}
+
+// readCloudURL takes the address of the package itself, so it may have a query,
+// but no credentials: the file can be read by every user.
+func readCloudURL(l literal) (string, remark, *Error) {
+	text, err := readText(l)
+	if err != nil || text == "" {
+		return "", remark{unset: true}, err
+	}
+	if u, ok := webURL(text); !ok || u.Fragment != "" {
+		return "", remark{}, refuse(l, "an http or https URL of the package, with a host and without credentials",
+			"write it like https://mirror.example/updates.zip")
+	}
+	return text, remark{}, nil
+}
+
+// readProxy never makes a file invalid for a text: the product's own sample has
+// a proxy that is no URL, and it only matters where the network is used.
+func readProxy(l literal) (string, remark, *Error) {
+	text, err := readText(l)
+	if err != nil || text == "" {
+		return "", remark{unset: true}, err
+	}
+	if _, ok := webURL(text); !ok {
+		return "", remark{
+			unset:    true,
+			sentence: "which is no http or https URL with a host and without credentials, and counts as not set",
+			hint:     "write it like http://proxy.example:3128, or remove the key",
+		}, nil
+	}
+	return text, remark{}, nil
+}
+
+// webURL takes an http or https URL with a host, and without credentials.
+func webURL(text string) (*url.URL, bool) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, false
+	}
+	return u, u.User == nil && goodHost(u)
+}
+
+// readSigners takes pins. An empty list is refused rather than taken as none:
+// who writes the key wants signers restricted.
+func readSigners(l literal) ([]string, remark, *Error) {
+	const allowed = "a list of 1 to 64 texts, each the base64 of a SHA-256 (44 characters)"
+	const hint = "make each with openssl x509 -pubkey -noout, openssl pkey -pubin -outform DER, openssl dgst -sha256 -binary and base64, or remove the key to accept every signer below the trusted roots"
+	if l.value != json.Delim('[') || len(l.items) == 0 || len(l.items) > maxSigners {
+		return nil, remark{}, refuse(l, allowed, hint)
+	}
+	signers := make([]string, 0, len(l.items))
+	for _, item := range l.items {
+		text, err := readText(item)
+		if err != nil {
+			return nil, remark{}, refuse(item, allowed, hint)
+		}
+		sum, decodeErr := base64.StdEncoding.Strict().DecodeString(text)
+		if decodeErr != nil || len(sum) != signerBytes {
+			return nil, remark{}, refuse(item, allowed, hint)
+		}
+		signers = append(signers, text)
+	}
+	return signers, remark{}, nil
+}

@@ -1,0 +1,179 @@
+package managedconfig
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Origin says where a value came from.
+type Origin string
+
+// The origins. OriginLastGood is a kept copy that stands in for a broken file.
+const (
+	OriginManaged  Origin = "managed"
+	OriginLocal    Origin = "local"
+	OriginDefault  Origin = "default"
+	OriginLastGood Origin = "last-good"
+)
+
+// Value is one setting and where it came from.
+type Value[T any] struct {
+	Value  T
+	Origin Origin
+	File   string // empty for defaults
+}
+
+// Settings are all keys that the agent knows, layered. Its zero value is of no
+// use; Resolve and Defaults make one.
+type Settings struct {
+	CloudService    CloudService
+	AntivirusEngine AntivirusEngine
+	Features        Features
+	ScheduledScan   ScheduledScan
+	Agent           Agent
+
+	// Warnings are those of all files, in the order of the layers, and those
+	// that only the layers together give.
+	Warnings []Warning
+
+	// Withheld names the keys (section.key) that a last good copy gives but that
+	// are never taken from one. That they are missing is not harmless: without
+	// its pins, agent.trust accepts more signers, so who finds a key here must
+	// not trust anything new until the file itself is readable again.
+	Withheld []string
+}
+
+// CloudService is the section cloudService.
+type CloudService struct {
+	AutomaticDefinitionUpdateEnabled Value[bool]
+	DefinitionUpdatesInterval        Value[int]    // seconds, 60 to 86400
+	DefinitionUpdateDue              Value[int]    // days, 1 to 30
+	Proxy                            Value[string] // http or https URL, or empty
+}
+
+// AntivirusEngine is the section antivirusEngine.
+type AntivirusEngine struct {
+	OfflineDefinitionUpdate                Value[bool] // "enabled" is true
+	OfflineDefinitionUpdateURL             Value[RingURL]
+	OfflineDefinitionUpdateFallbackToCloud Value[bool]
+	EnforcementLevel                       Value[string] // real_time, audit, on_demand, passive, or empty
+	ScanAfterDefinitionUpdate              Value[bool]
+}
+
+// Features is the section features.
+type Features struct {
+	// OfflineDefinitionUpdateVerifySig is what the files say, for the report.
+	// It decides nothing: verification can't be turned off.
+	OfflineDefinitionUpdateVerifySig Value[bool]
+}
+
+// ScheduledScan is the section scheduledScan.
+type ScheduledScan struct {
+	CheckForDefinitionsUpdate Value[bool]
+}
+
+// Agent is the section agent: what the real product has no key for.
+type Agent struct {
+	CloudURL             Value[string] // http or https URL of the package itself, or empty
+	Product              Value[string]
+	Ring                 Value[string] // where the ring URL's last element names none
+	MinDefinitionVersion Value[string] // four numbers joined by dots, or empty
+	Keep                 Value[int]    // sets kept on disk, current and previous among them
+	Jitter               Value[int]    // seconds, or JitterUnset
+	ConnectTimeout       Value[int]    // seconds
+	TLSTimeout           Value[int]    // seconds
+	HeaderTimeout        Value[int]    // seconds
+	StallTimeout         Value[int]    // seconds
+	Trust                Trust
+}
+
+// Trust is the section agent.trust.
+type Trust struct {
+	Signers Value[[]string] // SHA-256 of the SPKI, base64; none pins nothing
+}
+
+// JitterUnset is the value of Agent.Jitter where no file sets it.
+const JitterUnset = -1
+
+// Defaults gives the settings of a machine without any file.
+func Defaults() Settings { return Resolve() }
+
+// Resolve layers documents: for each key the first document that has it wins,
+// so the managed file comes before the local one, and the defaults last.
+func Resolve(docs ...Document) Settings {
+	var s Settings
+	for _, k := range keys {
+		k.reset(&s)
+		for i := range docs {
+			if !docs[i].given[k.place] {
+				continue
+			}
+			if docs[i].origin == OriginLastGood && k.neverLastGood() {
+				s.Withheld = append(s.Withheld, k.String())
+				continue
+			}
+			k.copy(&s, &docs[i].values)
+			break
+		}
+	}
+	for _, d := range docs {
+		s.Warnings = append(s.Warnings, d.warnings...)
+	}
+	return s.withJointWarnings()
+}
+
+// withJointWarnings adds what no file by itself can show.
+func (s Settings) withJointWarnings() Settings {
+	offline := s.AntivirusEngine.OfflineDefinitionUpdate
+	if !offline.Value || !s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.IsZero() {
+		return s
+	}
+	const key = "antivirusEngine.offlineDefinitionUpdate"
+	s.Warnings = append(s.Warnings, Warning{
+		File: offline.File, Key: key,
+		Sentence: compose(offline.File, 0, 0, key, "enabled", "but no antivirusEngine.offlineDefinitionUpdateUrl is set"),
+		Hint:     "set antivirusEngine.offlineDefinitionUpdateUrl to the mirror, for example http://mirror.example:8000/linux/production/",
+	})
+	return s
+}
+
+// Configured tells whether a file sets a key that steers updates: whether they
+// happen, when, or where from. A machine where none does was never meant to be
+// updated by the agent.
+func (s Settings) Configured() bool {
+	for _, k := range keys {
+		if k.steers && k.row(&s).Origin != OriginDefault {
+			return true
+		}
+	}
+	return false
+}
+
+// Row is one setting as a report shows it.
+type Row struct {
+	Name   string // section.key
+	Value  any    // bool, int, string, []string, or nil where nothing is set
+	Text   string // Value for people, on one line
+	Origin Origin
+	File   string // empty for defaults
+}
+
+// Rows gives every key in a fixed order, set or not.
+func (s Settings) Rows() []Row {
+	rows := make([]Row, 0, len(keys))
+	for _, k := range keys {
+		rows = append(rows, k.row(&s))
+	}
+	return rows
+}
+
+// rowText is v for people.
+func rowText(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "(not set)"
+	case []string:
+		return strings.Join(v, " ")
+	}
+	return fmt.Sprint(v)
+}
