@@ -1,0 +1,105 @@
+package health
+
+import "time"
+
+// Setting is a configured value that is in force.
+type Setting[T any] struct {
+	Value   T
+	Managed bool // it comes from the managed configuration
+}
+
+// Facts are what was found on disk, in the state and in the configuration.
+type Facts struct {
+	// Now is the time of the report. Where the clock is known to be behind, it
+	// should be the latest time that is certain to have passed; otherwise old
+	// definitions would look young.
+	Now      time.Time
+	Location *time.Location // in which dates are printed; nil means time.Local
+
+	AutomaticUpdate Setting[bool]
+	OfflineEnabled  Setting[bool]
+	FallbackToCloud Setting[bool]
+	OfflineURL      Setting[string] // verbatim as configured; "" where none is
+
+	Installed *Installed    // nil where nothing valid is installed
+	Updating  bool          // an update is at work right now
+	Due       time.Duration // definitions older than this, counted from their release, are out of date
+
+	// UpdateFailed says that no source worked at the last attempt, or that the
+	// installed set's signer was revoked.
+	UpdateFailed bool
+	// Failure is shown as the fail reason, nil where there is none. It may be
+	// set while UpdateFailed is false: a fallback worked, and the failure of
+	// the source before it still shows.
+	Failure *Failure
+
+	SourceURI string   // where the installed set really came from; "" where unknown
+	Notes     []string // remarks that are no failure: NoteClockWrong, or the rule that keeps updates off
+}
+
+// NoteClockWrong among the notes of Facts says that the clock is behind what is
+// already known of the time. It is listed as a health issue too.
+const NoteClockWrong = "clock_wrong"
+
+// Installed describes the active set, as its verified list has it. A zero time
+// counts as long ago, and shows as unavailable.
+type Installed struct {
+	DefinitionVersion string
+	EngineVersion     string
+	Released          time.Time // when the content was made; its age counts from here
+	Issued            time.Time // when the list was signed
+	Expires           time.Time // until when the content may be relied on
+	Updated           time.Time // when the set became active on this endpoint
+}
+
+// Failure is why an update failed. Sentence has to be fixed text; like every
+// string it is escaped, so it could not break the table, but it could mislead.
+type Failure struct {
+	Code     string // from the closed list of reason codes
+	Sentence string // one line, without a full stop
+	Hint     string // what to do; "" where nothing is known
+}
+
+// String gives "CODE: sentence", the form of definitions_update_fail_reason.
+// There is none for a nil Failure, which gives "".
+func (f *Failure) String() string {
+	if f == nil {
+		return ""
+	}
+	return f.Code + ": " + f.Sentence
+}
+
+// The states of the definitions, as the table shows them. JSON has them in
+// camel case.
+const (
+	Unavailable  = "unavailable"   // nothing valid is installed
+	Updating     = "updating"      // an update is at work
+	OutOfDate    = "out_of_date"   // too old, or expired
+	UpdateFailed = "update_failed" // no source worked at the last attempt
+	UpToDate     = "up_to_date"
+)
+
+// Status gives the state of the definitions: the first in the order of the
+// constants that holds. Age hides a failed update, since definitions that are
+// too old to rely on are the worse news, and the fail reason is shown anyway.
+func Status(f Facts) string {
+	switch {
+	case f.Installed == nil:
+		return Unavailable
+	case f.Updating:
+		return Updating
+	case outOfDate(f):
+		return OutOfDate
+	case f.UpdateFailed:
+		return UpdateFailed
+	default:
+		return UpToDate
+	}
+}
+
+// outOfDate says whether the installed set is older than it may be. The age
+// counts from the release and not from the update: a stale mirror must not make
+// old content look young by serving it late.
+func outOfDate(f Facts) bool {
+	return f.Now.Sub(f.Installed.Released) > f.Due || f.Now.After(f.Installed.Expires)
+}

@@ -1,0 +1,259 @@
+package health_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mdatp-offline-agent/health"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestGoldens compares both views in both forms, in every state that an
+// endpoint can be in, with testdata/VIEW-STATE.txt and .json.
+func TestGoldens(t *testing.T) {
+	t.Parallel()
+	states := map[string]func(*health.Facts){
+		"fresh": func(f *health.Facts) {
+			*f = health.Facts{Now: now, Location: f.Location, AutomaticUpdate: health.Setting[bool]{Value: true}, Due: f.Due}
+		},
+		"up_to_date": func(*health.Facts) {},
+		"unmanaged": func(f *health.Facts) {
+			f.AutomaticUpdate.Managed, f.OfflineEnabled.Managed = false, false
+			f.OfflineURL.Managed, f.FallbackToCloud.Managed = false, false
+		},
+		"cloud": func(f *health.Facts) {
+			f.OfflineEnabled, f.OfflineURL = health.Setting[bool]{}, health.Setting[string]{}
+			f.FallbackToCloud = health.Setting[bool]{}
+			f.SourceURI = "https://go.microsoft.com/fwlink/?linkid=2144709&arch=arm64"
+		},
+		"updating": func(f *health.Facts) { f.Updating = true },
+		"failed":   func(f *health.Facts) { f.UpdateFailed, f.Failure = true, unreachable() },
+		"out_of_date": func(f *health.Facts) {
+			f.Installed.Released = now.Add(-8 * day)
+			f.Failure = &health.Failure{Code: "source_stale", Sentence: "the mirror has nothing newer and the installed set is out of date"}
+		},
+		"fallback": func(f *health.Facts) {
+			f.FallbackToCloud.Value, f.Failure = true, unreachable()
+			f.SourceURI = "https://go.microsoft.com/fwlink/?linkid=2144709"
+		},
+		"notes": func(f *health.Facts) {
+			f.Notes = []string{health.NoteClockWrong, "periodic updates are off because enforcementLevel is passive"}
+		},
+	}
+	for state, change := range states {
+		f := facts()
+		change(&f)
+		golden(t, "definitions-"+state, health.Definitions(f))
+		golden(t, "summary-"+state, health.Summary(f, health.SummaryFacts{AppVersion: "0.1.0", ReleaseRing: "production"}))
+	}
+}
+
+// golden compares one report with its golden files, or writes them.
+func golden(t *testing.T, name string, r health.Report) {
+	t.Helper()
+	js := string(toJSON(t, r)) + "\n"
+	for ext, got := range map[string]string{".txt": r.Text(), ".json": js} {
+		path := filepath.Join("testdata", name+ext)
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s differs (go test -update writes it anew); got:\n%swant:\n%s", path, got, want)
+		}
+	}
+}
+
+// toJSON gives a report as JSON.
+func toJSON(t *testing.T, r health.Report) []byte {
+	t.Helper()
+	js, err := r.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// TestDefinitionsLayout holds the layout of the real product, which no -update
+// changes.
+func TestDefinitionsLayout(t *testing.T) {
+	t.Parallel()
+	want := `automatic_definition_update_enabled         : true [managed]
+definitions_updated                         : Nov 23, 2026 at 01:13:17 PM
+definitions_updated_minutes_ago             : 2
+definitions_version                         : "1.407.417.0"
+definitions_status                          : "up_to_date"
+definitions_update_source_uri               : "http://mirror.example:8000/linux/production/"
+definitions_update_fail_reason              : ""
+offline_definition_url_configured           : "http://mirror.example:8000/linux/production/" [managed]
+offline_definition_update                   : "enabled" [managed]
+offline_definition_update_verify_sig        : "enabled"
+engine_signature_verification               : "enabled"
+offline_definition_update_fallback_to_cloud : false [managed]
+`
+	if got := health.Definitions(facts()).Text(); got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+// TestJSONShapes holds the shapes of JSON as they were seen in the real
+// product: wrapped settings, states as objects, times as strings.
+func TestJSONShapes(t *testing.T) {
+	t.Parallel()
+	installed, fresh := facts(), facts()
+	installed.Failure = unreachable()
+	fresh.Installed, fresh.SourceURI, fresh.OfflineURL = nil, "", health.Setting[string]{}
+	tests := []struct {
+		facts     health.Facts
+		key, want string
+	}{
+		{installed, "$type", `"getHealthDetailsDefinitionsResult"`},
+		{installed, "automaticDefinitionUpdateEnabled", `{"displayValue":true,"isManaged":true,"value":true}`},
+		{installed, "definitionsExpires", `"1796667330000"`},
+		{installed, "definitionsStatus", `{"$type":"upToDate"}`},
+		{installed, "definitionsUpdated", `"1795457597000"`},
+		{installed, "definitionsUpdatedMinutesAgo", `2`},
+		{installed, "definitionsUpdateFailReason", `"source_unreachable: the mirror did not answer within 10 seconds"`},
+		{installed, "definitionsVersion", `"1.407.417.0"`},
+		{installed, "engineSignatureVerification", `"enabled"`},
+		{installed, "notes", `[]`},
+		{installed, "offlineDefinitionUpdate", `{"displayValue":true,"isManaged":true,"value":"enabled"}`},
+		{installed, "offlineDefinitionUpdateFallbackToCloud", `{"displayValue":true,"isManaged":true,"value":false}`},
+		{installed, "offlineDefinitionUpdateVerifySig", `"enabled"`},
+		{fresh, "definitionsStatus", `{"$type":"unavailable"}`},
+		{fresh, "definitionsUpdated", `null`},
+		{fresh, "definitionsUpdatedMinutesAgo", `null`},
+		{fresh, "definitionsVersion", `null`},
+		{fresh, "definitionsUpdateFailReason", `""`},
+		{fresh, "definitionsUpdateSourceUri", `null`},
+		{fresh, "offlineDefinitionUrlConfigured", `{"displayValue":true,"isManaged":false,"value":null}`},
+	}
+	for _, tt := range tests {
+		var got map[string]json.RawMessage
+		if err := json.Unmarshal(toJSON(t, health.Definitions(tt.facts)), &got); err != nil {
+			t.Fatal(err)
+		}
+		if string(got[tt.key]) != tt.want {
+			t.Errorf("%s = %s, want %s", tt.key, got[tt.key], tt.want)
+		}
+	}
+}
+
+// TestJSONKeysInOrder reads the keys in the order in which they stand.
+func TestJSONKeysInOrder(t *testing.T) {
+	t.Parallel()
+	for _, r := range []health.Report{health.Definitions(facts()), health.Summary(facts(), health.SummaryFacts{})} {
+		d := json.NewDecoder(strings.NewReader(string(toJSON(t, r))))
+		if _, err := d.Token(); err != nil {
+			t.Fatal(err)
+		}
+		var keys []string
+		for d.More() {
+			key, err := d.Token()
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, key.(string))
+			var skipped json.RawMessage
+			if err := d.Decode(&skipped); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(keys) <= len(r.Fields()) || keys[0] != "$type" || !slices.IsSorted(keys) {
+			t.Errorf("keys are %q, want $type and all fields in ASCII order", keys)
+		}
+	}
+}
+
+func TestField(t *testing.T) {
+	t.Parallel()
+	definitions := health.Definitions(facts())
+	summary := health.Summary(facts(), health.SummaryFacts{AppVersion: "0.1.0"})
+	tests := []struct {
+		report     health.Report
+		name, want string
+		found      bool
+	}{
+		{definitions, "definitions_version", `"1.407.417.0"`, true},
+		{definitions, "definitions_updated_minutes_ago", `2`, true},
+		{definitions, "automatic_definition_update_enabled", `true`, true}, // although managed
+		{definitions, "offline_definition_update", `"enabled"`, true},      // although managed
+		{definitions, "definitions_update_fail_reason", `""`, true},
+		{definitions, "engine_version", ``, false}, // the table hasn't it
+		{definitions, "definitionsVersion", ``, false},
+		{definitions, "", ``, false},
+		{health.Report{}, "healthy", ``, false},
+		{summary, "healthy", `true`, true},
+		{summary, "engine_version", `"1.1.24080.9"`, true},
+		{summary, "release_ring", `unavailable`, true},
+		{summary, "health_issues", `[]`, true},
+	}
+	for _, tt := range tests {
+		if got, found := tt.report.Field(tt.name); got != tt.want || found != tt.found {
+			t.Errorf("Field(%q) = %s, %t, want %s, %t", tt.name, got, found, tt.want, tt.found)
+		}
+	}
+}
+
+// TestFieldsAreTheTable checks that names, table and values belong together.
+func TestFieldsAreTheTable(t *testing.T) {
+	t.Parallel()
+	for _, r := range []health.Report{health.Definitions(facts()), health.Summary(facts(), health.SummaryFacts{})} {
+		lines := strings.Split(strings.TrimSuffix(r.Text(), "\n"), "\n")
+		if len(lines) != len(r.Fields()) {
+			t.Fatalf("%d lines for %d fields", len(lines), len(r.Fields()))
+		}
+		for i, name := range r.Fields() {
+			field, _ := r.Field(name)
+			if want := name + strings.Repeat(" ", 44-len(name)) + ": " + field; strings.TrimSuffix(lines[i], " [managed]") != want {
+				t.Errorf("line %q, want %q", lines[i], want)
+			}
+		}
+	}
+}
+
+func TestMinutesAgo(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		updated time.Time
+		want    string
+	}{
+		{"whole minutes, rounded down", now.Add(-119 * time.Second), "1"},
+		{"many", now.Add(-30 * day), "43200"},
+		{"a clock that was set back", now.Add(time.Hour), "0"},
+		{"never", time.Time{}, "unavailable"},
+	}
+	for _, tt := range tests {
+		f := facts()
+		f.Installed.Updated = tt.updated
+		if got, _ := health.Definitions(f).Field("definitions_updated_minutes_ago"); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestLocalTime checks that dates are local where no location is given. It
+// moves the process, since on many a machine the local time is UTC, and is not
+// parallel for that reason.
+func TestLocalTime(t *testing.T) {
+	f := facts()
+	before := time.Local
+	t.Cleanup(func() { time.Local = before })
+	time.Local, f.Location = f.Location, nil
+	if got, _ := health.Definitions(f).Field("definitions_updated"); got != "Nov 23, 2026 at 01:13:17 PM" {
+		t.Errorf("definitions_updated = %s, want it five hours behind UTC", got)
+	}
+}

@@ -1,0 +1,113 @@
+package health
+
+import (
+	"slices"
+	"time"
+)
+
+// Definitions gives the view of `health --details definitions`: twelve rows,
+// whatever the facts. JSON has some keys more: engine version and times of the
+// signed list, the notes, and what to do about the fail reason.
+func Definitions(f Facts) Report {
+	in := installedOrZero(f)
+	return Report{
+		kind: "getHealthDetailsDefinitionsResult",
+		rows: []row{
+			setting("automatic_definition_update_enabled", boolean(f.AutomaticUpdate.Value), f.AutomaticUpdate.Managed),
+			plain("definitions_updated", date(in.Updated, f.Location)),
+			plain("definitions_updated_minutes_ago", minutesBetween(in.Updated, f.Now)),
+			plain("definitions_version", known(in.DefinitionVersion)),
+			plain("definitions_status", status(Status(f))),
+			plain("definitions_update_source_uri", known(f.SourceURI)),
+			plain("definitions_update_fail_reason", quoted(f.Failure.String())),
+			setting("offline_definition_url_configured", known(f.OfflineURL.Value), f.OfflineURL.Managed),
+			setting("offline_definition_update", enabledOrDisabled(f.OfflineEnabled.Value), f.OfflineEnabled.Managed),
+			// No setting turns verification off, so neither row carries a marker.
+			plain("offline_definition_update_verify_sig", enabledOrDisabled(true)),
+			plain("engine_signature_verification", enabledOrDisabled(true)),
+			setting("offline_definition_update_fallback_to_cloud", boolean(f.FallbackToCloud.Value), f.FallbackToCloud.Managed),
+		},
+		more: []row{
+			plain("definitions_released", date(in.Released, f.Location)),
+			plain("definitions_issued", date(in.Issued, f.Location)),
+			plain("definitions_expires", date(in.Expires, f.Location)),
+			plain("definitions_update_fail_hint", known(hint(f.Failure))),
+			plain("engine_version", known(in.EngineVersion)),
+			plain("notes", list(f.Notes)),
+		},
+	}
+}
+
+// SummaryFacts are what the general view knows beyond Facts.
+type SummaryFacts struct {
+	AppVersion  string // of this agent; "" where unknown
+	ReleaseRing string // ring of definitions that the endpoint follows; "" where unknown
+}
+
+// Summary gives the view of plain `health`: the rows of the real product that
+// this agent can answer truthfully. It scans nothing, so real-time protection
+// is off and not available, and it asks for no licence.
+func Summary(f Facts, s SummaryFacts) Report {
+	in := installedOrZero(f)
+	return Report{
+		kind: "getHealthAllResult",
+		rows: []row{
+			plain("healthy", boolean(Status(f) == UpToDate)),
+			plain("health_issues", list(issues(f))),
+			plain("licensed", boolean(true)),
+			plain("engine_version", known(in.EngineVersion)),
+			plain("app_version", known(s.AppVersion)),
+			plain("release_ring", known(s.ReleaseRing)),
+			setting("real_time_protection_enabled", boolean(false), false),
+			plain("real_time_protection_available", boolean(false)),
+			setting("automatic_definition_update_enabled", boolean(f.AutomaticUpdate.Value), f.AutomaticUpdate.Managed),
+			plain("definitions_updated", date(in.Updated, f.Location)),
+			plain("definitions_updated_minutes_ago", minutesBetween(in.Updated, f.Now)),
+			plain("definitions_version", known(in.DefinitionVersion)),
+			plain("definitions_status", status(Status(f))),
+		},
+	}
+}
+
+// issues lists what is not as it should be, as codes. It may name some while
+// the endpoint is healthy: a fallback covered for a mirror that fails, which
+// nobody would learn otherwise, or the clock is wrong.
+func issues(f Facts) []string {
+	var codes []string
+	if s := Status(f); s != UpToDate {
+		codes = append(codes, s)
+	}
+	if f.Failure != nil {
+		codes = append(codes, f.Failure.Code)
+	}
+	if slices.Contains(f.Notes, NoteClockWrong) {
+		codes = append(codes, NoteClockWrong)
+	}
+	return codes
+}
+
+// installedOrZero gives the active set, or one whose values all show as
+// unavailable.
+func installedOrZero(f Facts) Installed {
+	if f.Installed == nil {
+		return Installed{}
+	}
+	return *f.Installed
+}
+
+// minutesBetween gives the whole minutes from then to now. A clock that was set
+// back gives 0: consumers read the number as unsigned.
+func minutesBetween(then, now time.Time) value {
+	if then.IsZero() {
+		return unavailable()
+	}
+	return number(max(0, int64(now.Sub(then)/time.Minute)))
+}
+
+// hint gives what to do about a failure, "" where there is none.
+func hint(f *Failure) string {
+	if f == nil {
+		return ""
+	}
+	return f.Hint
+}
