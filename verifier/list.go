@@ -1,0 +1,260 @@
+package verifier
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ListType is the type of the lists that this package reads. What a reader must
+// not ignore gets a new type, so an unknown type is refused.
+const ListType = "mdatp-definitions/1"
+
+// ListEntry is the archive's name for the signed list.
+const ListEntry = "META/package.p7m"
+
+// TimeFormat is the one form of a time in a list: UTC, whole seconds.
+const TimeFormat = "2006-01-02T15:04:05Z"
+
+// List is the content of a signed list: what a package claims to be.
+type List struct {
+	Product, Platform, Arch string
+	Rings                   []string
+	Engine, Definition      Version
+	Released                time.Time // when the content was made
+	Issued                  time.Time // when the list was signed
+	Expires                 time.Time // when the content is too old to rely on
+	Zip                     string    // in a sidecar: the archive it is about; empty: updates.zip
+	Files                   []File
+}
+
+// File is one file of a package.
+type File struct {
+	Name   string
+	Size   int64 // bytes
+	SHA256 [sha256.Size]byte
+}
+
+// Size is the sum of the files' sizes in bytes.
+func (l *List) Size() int64 {
+	var sum int64
+	for _, f := range l.Files {
+		sum += f.Size
+	}
+	return sum
+}
+
+// ContentID identifies what is in a package whatever its versions and dates: a
+// digest over the sorted pairs of name and SHA-256.
+type ContentID [sha256.Size]byte
+
+// String is the lower-case hexadecimal form.
+func (c ContentID) String() string { return hex.EncodeToString(c[:]) }
+
+// MarshalText gives the form of String.
+func (c ContentID) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (c *ContentID) UnmarshalText(text []byte) error {
+	if !lowerHex.Match(text) {
+		return errors.New("a content's identity is 64 hexadecimal digits in lower case")
+	}
+	_, err := hex.Decode(c[:], text)
+	return err
+}
+
+// Content computes the list's ContentID.
+func (l *List) Content() ContentID {
+	lines := make([]string, len(l.Files))
+	for i, f := range l.Files {
+		lines[i] = fmt.Sprintf("%s %x\n", f.Name, f.SHA256)
+	}
+	slices.Sort(lines)
+	return sha256.Sum256([]byte(strings.Join(lines, "")))
+}
+
+// ValidName tells whether a name may stand in a list: flat, plain ASCII, no
+// leading dot. Such a name can't leave a directory, hide, or mean two things.
+func ValidName(name string) bool {
+	if name == "" || len(name) > MaxNameLength || !isAlnum(name[0]) {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r > 127 || !isAlnum(byte(r)) && r != '.' && r != '_' && r != '-'
+	})
+}
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// ParseList reads the JSON of a list and checks every rule that a list must
+// hold by itself. A refusal has the code list_malformed. It must only be called
+// on bytes whose signature was verified.
+func ParseList(data []byte) (*List, error) {
+	l, err := parseList(data)
+	if err != nil {
+		return nil, &Refusal{
+			Code:     ListMalformed,
+			Sentence: "the signed list breaks the rules of the package format",
+			Hint:     "make the list with agent package build, or by the rules of docs/package-format.md; sign with openssl cms -binary",
+			Err:      err,
+		}
+	}
+	return l, nil
+}
+
+func parseList(data []byte) (*List, error) {
+	if len(data) > MaxListSize {
+		return nil, fmt.Errorf("more than %d bytes", MaxListSize)
+	}
+	if err := checkJSON(data); err != nil {
+		return nil, err
+	}
+	var w wireList
+	if err := decodeExact(data, w.keys()); err != nil {
+		return nil, err
+	}
+	for i, raw := range w.rawFiles {
+		var f wireFile
+		if err := decodeExact(raw, f.keys()); err != nil {
+			return nil, fmt.Errorf("file %d: %w", i+1, err)
+		}
+		w.Files = append(w.Files, f)
+	}
+	return w.list()
+}
+
+// list checks the rules and converts.
+func (w *wireList) list() (*List, error) {
+	if w.Type != ListType {
+		return nil, errors.New("unknown type of list")
+	}
+	l := &List{Product: w.Product, Platform: w.Platform, Arch: w.Arch, Rings: w.Rings}
+	for _, word := range append([]string{l.Product, l.Platform, l.Arch}, l.Rings...) {
+		if !ValidName(word) {
+			return nil, errors.New("product, platform, arch and rings must be plain words")
+		}
+	}
+	if len(l.Rings) == 0 || len(l.Rings) > MaxRings {
+		return nil, fmt.Errorf("must name 1 to %d rings", MaxRings)
+	}
+	if w.hasZip {
+		if l.Zip = w.Zip; !ValidName(l.Zip) || !strings.HasSuffix(l.Zip, ".zip") {
+			return nil, errors.New("zip must be a plain file name ending in .zip")
+		}
+	}
+	if err := cmp.Or(w.versions(l), w.times(l), w.files(l)); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (w *wireList) versions(l *List) (err error) {
+	if l.Engine, err = ParseVersion(w.EngineVersion); err != nil {
+		return fmt.Errorf("engineVersion: %w", err)
+	}
+	if l.Definition, err = ParseVersion(w.DefinitionVersion); err != nil {
+		return fmt.Errorf("definitionVersion: %w", err)
+	}
+	return nil
+}
+
+func (w *wireList) times(l *List) error {
+	for _, t := range []struct {
+		name string
+		from string
+		to   *time.Time
+	}{{"released", w.Released, &l.Released}, {"issued", w.Issued, &l.Issued}, {"expires", w.Expires, &l.Expires}} {
+		parsed, err := time.Parse(TimeFormat, t.from)
+		if err != nil || parsed.Format(TimeFormat) != t.from {
+			return fmt.Errorf("%s is not of the form %s", t.name, TimeFormat)
+		}
+		*t.to = parsed
+	}
+	if l.Released.After(l.Issued) || !l.Issued.Before(l.Expires) {
+		return errors.New("released must not be after issued, and issued must be before expires")
+	}
+	return nil
+}
+
+var (
+	wholeNumber = regexp.MustCompile(`^(0|[1-9][0-9]{0,9})$`)
+	lowerHex    = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+func (w *wireList) files(l *List) error {
+	if len(w.Files) == 0 || len(w.Files) > MaxFiles {
+		return fmt.Errorf("must name 1 to %d files", MaxFiles)
+	}
+	seen := make(map[string]bool, len(w.Files))
+	for i, wf := range w.Files {
+		f, err := wf.file()
+		if err != nil {
+			return fmt.Errorf("file %d: %w", i+1, err)
+		}
+		folded := strings.ToLower(f.Name)
+		if seen[folded] {
+			return fmt.Errorf("file %d: name stands twice", i+1)
+		}
+		seen[folded] = true
+		l.Files = append(l.Files, f)
+	}
+	if l.Size() > MaxContentSize {
+		return fmt.Errorf("files have more than %d bytes together", int64(MaxContentSize))
+	}
+	return nil
+}
+
+func (wf wireFile) file() (f File, err error) {
+	f.Name = wf.Name
+	if !ValidName(f.Name) {
+		return f, errors.New("name must be flat, of letters, digits, dot, dash and underscore")
+	}
+	if strings.EqualFold(f.Name, "META") {
+		return f, errors.New("name is that of the directory of the signed list")
+	}
+	if !wholeNumber.Match(wf.Size) {
+		return f, errors.New("size must be a whole number of bytes")
+	}
+	if f.Size, err = strconv.ParseInt(string(wf.Size), 10, 64); err != nil {
+		return f, err
+	}
+	if !lowerHex.MatchString(wf.SHA256) {
+		return f, errors.New("sha256 must be 64 hexadecimal digits in lower case")
+	}
+	_, err = hex.Decode(f.SHA256[:], []byte(wf.SHA256))
+	return f, err
+}
+
+// MarshalList writes the JSON that ParseList reads, in the one form that this
+// project makes: keys in the order of the format's description, two spaces, a
+// final newline.
+func MarshalList(l *List) ([]byte, error) {
+	w := wireList{
+		Type: ListType, Product: l.Product, Platform: l.Platform, Arch: l.Arch, Rings: l.Rings,
+		EngineVersion: l.Engine.String(), DefinitionVersion: l.Definition.String(),
+		Released: l.Released.UTC().Format(TimeFormat), Issued: l.Issued.UTC().Format(TimeFormat),
+		Expires: l.Expires.UTC().Format(TimeFormat), Zip: l.Zip,
+	}
+	for _, f := range l.Files {
+		w.Files = append(w.Files, wireFile{f.Name, strconv.AppendInt(nil, f.Size, 10), hex.EncodeToString(f.SHA256[:])})
+	}
+	out, err := json.MarshalIndent(w, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, '\n')
+	if _, err := ParseList(out); err != nil {
+		return nil, err // what we could not read, we do not write
+	}
+	return out, nil
+}

@@ -1,0 +1,208 @@
+// Package trustdir reads the trust directory: *.pem with the roots that may
+// sign for this endpoint, *.crl with what they revoked.
+//
+// It promises that nobody but root and the caller could have changed what it
+// returns: directory, files (where symlinks lead) and every directory above
+// them, up to the agent's root directory, belong to root or the caller and are
+// writable by nobody else, or lie on a read-only mount. Anything in the
+// directory that it can't account for is an error, never skipped.
+//
+// It does not promise that the roots are the right ones, and it trusts root,
+// whoever can become root, and access control lists that show in no mode.
+package trustdir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"mdatp-offline-agent/verifier"
+)
+
+// vendorDir is the subdirectory for vendors' own roots. It is not read here.
+const vendorDir = "vendor"
+
+// Load reads the trust directory dir. root is the directory above which nothing
+// is checked, "/" where the agent runs without a root directory of its own.
+// A refusal has the code trust_empty where there is no root to trust, and
+// trust_invalid where something is unsafe or can't be used; it names the file.
+func Load(root, dir string, pins []verifier.Pin) (verifier.Trust, error) {
+	// Relative to the working directory, as --root may be given.
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return verifier.Trust{}, invalid(dir, "can not be found", "name it by an absolute path", err)
+	}
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		root = real
+	}
+	if root, err = filepath.Abs(root); err != nil {
+		return verifier.Trust{}, invalid(dir, "can not be found", "name it by an absolute path", err)
+	}
+	files, err := read(root, dir)
+	if err != nil {
+		return verifier.Trust{}, err
+	}
+	trust, err := verifier.NewTrust(files, pins)
+	if err == nil && trust.Empty() {
+		err = empty(dir)
+	}
+	if err != nil {
+		return verifier.Trust{}, err
+	}
+	return trust, nil
+}
+
+func empty(dir string) error {
+	return &verifier.Refusal{Code: verifier.TrustDirEmpty, Sentence: "no root is trusted, since " + dir + " holds no certificate",
+		Hint: "copy the root certificate of whoever signs your packages to " + filepath.Join(dir, "root.pem")}
+}
+
+func invalid(path, what, hint string, err error) error {
+	return &verifier.Refusal{Code: verifier.TrustDirInvalid, Sentence: "the trust directory's " + path + " " + what, Hint: hint, Err: err}
+}
+
+func read(root, dir string) ([]verifier.TrustFile, error) {
+	real, err := walk(root, dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, empty(dir)
+	case err != nil:
+		return nil, err
+	}
+	if err := checkDir(root, real); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(real)
+	if err != nil {
+		return nil, invalid(dir, "can not be read", "let the agent's user read it, with mode 0755", err)
+	}
+	var files []verifier.TrustFile
+	for _, entry := range entries {
+		name := entry.Name()
+		// Names with a dot in front are how editors, package managers and
+		// Kubernetes keep things that are not meant to be seen.
+		if strings.HasPrefix(name, ".") || name == vendorDir && entry.IsDir() {
+			continue
+		}
+		if len(files) == verifier.MaxTrustFiles {
+			return nil, invalid(dir, fmt.Sprintf("holds more than %d files", verifier.MaxTrustFiles), "keep roots and revocation lists only", nil)
+		}
+		if !verifier.ValidName(name) {
+			return nil, invalid("file with an unusual name", "is not looked at", "use letters, digits, dot, dash and underscore in names", nil)
+		}
+		data, err := readFile(root, real, name)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, verifier.TrustFile{Name: name, Data: data})
+	}
+	return files, nil
+}
+
+// readFile reads one file through the descriptor that was checked.
+func readFile(root, dir, name string) ([]byte, error) {
+	path, err := walk(root, filepath.Join(dir, name))
+	if err != nil {
+		return nil, err
+	}
+	// Non-blocking, so that a FIFO can't hold the agent.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, invalid(name, "can not be read", "let the agent's user read it, with mode 0644", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, invalid(name, "can not be read", "check the file system", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, invalid(name, "is no regular file", "keep roots (.pem) and revocation lists (.crl) only", nil)
+	}
+	if err := checkOwner(name, path, info); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, verifier.MaxTrustFile+1))
+	if err != nil {
+		return nil, invalid(name, "can not be read", "check the file system", err)
+	}
+	return data, nil
+}
+
+// walk resolves path as the kernel would, and checks every directory that a
+// name or a symlink on the way was found in: whoever can write there decides
+// where the path leads. Root and what lies above it are not checked.
+func walk(root, path string) (string, error) {
+	const maxLinks = 40 // as the kernel has it
+	at, links := "/", 0
+	for rest := components(path); len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		if err := checkDir(root, at); err != nil {
+			return "", err
+		}
+		next := filepath.Join(at, name)
+		info, err := os.Lstat(next)
+		if err != nil {
+			return "", invalid(next, "can not be looked at", "check that it exists and the permissions of the directories above it", err)
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			at = next
+			continue
+		}
+		target, err := os.Readlink(next)
+		if links++; err != nil || links > maxLinks {
+			return "", invalid(next, "can not be resolved", "replace the link by the file", err)
+		}
+		if filepath.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(components(target), rest...)
+	}
+	return at, nil
+}
+
+func components(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+}
+
+// checkDir checks one directory, unless it is root or above it.
+func checkDir(root, dir string) error {
+	above := strings.TrimSuffix(dir, "/") + "/"
+	if strings.HasPrefix(strings.TrimSuffix(root, "/")+"/", above) {
+		return nil
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return invalid(dir, "can not be looked at", "check the permissions of the directories above it", err)
+	}
+	return checkOwner(dir, dir, info)
+}
+
+func checkOwner(shown, path string, info fs.FileInfo) error {
+	if readOnly(path) {
+		return nil
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return invalid(shown, "has no owner", "keep it on a file system that has owners", nil)
+	}
+	if stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
+		return invalid(shown, "belongs to another user", "chown root "+path, nil)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return invalid(shown, "can be written by its group or by everybody", "chmod go-w "+path, nil)
+	}
+	return nil
+}
+
+func readOnly(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Flags&unix.ST_RDONLY != 0
+}
