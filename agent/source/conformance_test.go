@@ -1,0 +1,70 @@
+package source_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/sourcetest"
+)
+
+func TestDirConforms(t *testing.T) {
+	t.Parallel()
+	sourcetest.Suite(t, func(_ *testing.T, dir string) source.Source { return source.NewDir(dir) })
+}
+
+func TestHTTPConforms(t *testing.T) {
+	t.Parallel()
+	servers := []struct {
+		name  string
+		serve func(t testing.TB, dir string) string
+	}{
+		{"httptest", func(t testing.TB, dir string) string {
+			s := httptest.NewServer(http.FileServer(http.Dir(dir)))
+			t.Cleanup(s.Close)
+			return s.URL
+		}},
+		{"nginx", sourcetest.Nginx},
+		{"python", sourcetest.PythonHTTP},
+	}
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			spools := &sourcetest.Spools{Dir: t.TempDir()}
+			sourcetest.Suite(t, func(t *testing.T, dir string) source.Source {
+				return source.NewHTTP(source.HTTPConfig{Base: parse(t, s.serve(t, dir)), Spool: spools.New})
+			})
+			if n := spools.Open(); n != 0 {
+				t.Errorf("%d spools were left open", n)
+			}
+		})
+	}
+}
+
+// TestNginxValidator makes sure that the suite's check of validators is a check
+// at all with a real server.
+func TestNginxValidator(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeOld(t, dir, "content")
+	h := source.NewHTTP(source.HTTPConfig{Base: parse(t, sourcetest.Nginx(t, dir))})
+	p, err := h.Open(t.Context(), small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if p.Validator().ETag == "" {
+		t.Error("nginx gave no entity tag that is kept")
+	}
+}
+
+func parse(t testing.TB, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}

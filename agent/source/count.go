@@ -1,0 +1,50 @@
+package source
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// Tally counts what reading from a source costs. Its zero value is ready, and
+// it is safe for concurrent use. The source itself does the counting, so bytes
+// of transfers that failed are in it too, and a spooled download is not counted
+// again when it is read.
+type Tally struct {
+	// Bytes counts the bytes of content that came from the source: bodies over
+	// HTTP, and what was read of files. Headers are not in it.
+	Bytes atomic.Int64
+	// Requests counts HTTP requests, those after a redirect included. A
+	// directory makes none.
+	Requests atomic.Int64
+}
+
+// addBytes counts n more bytes; a nil tally counts nothing.
+func (t *Tally) addBytes(n int) {
+	if t != nil {
+		t.Bytes.Add(int64(n))
+	}
+}
+
+// addRequest counts one more request; a nil tally counts nothing.
+func (t *Tally) addRequest() {
+	if t != nil {
+		t.Requests.Add(1)
+	}
+}
+
+// Count gives a source that is s, except that everything opened through it is
+// counted in t, in place of a tally that the request names.
+func Count(s Source, t *Tally) Source {
+	return &counted{source: s, tally: t}
+}
+
+type counted struct {
+	source Source
+	tally  *Tally
+}
+
+// Open opens the object on the source beneath, counted.
+func (c *counted) Open(ctx context.Context, r Request) (Package, error) {
+	r.Tally = c.tally
+	return c.source.Open(ctx, r)
+}
