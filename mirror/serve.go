@@ -1,0 +1,251 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Limits of the server. A client that is slower than this is cut, so that idle
+// connections can't pile up; a slow but steady download may take for ever.
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 60 * time.Second
+	stallTimeout   = 30 * time.Second // for one write, of some 32 KiB
+	stopTimeout    = 5 * time.Second  // for running downloads when the server is told to stop
+	maxHeaderBytes = 16 << 10
+)
+
+// ServeOptions says what Serve serves and where.
+type ServeOptions struct {
+	// Dir is the tree to serve. It is opened anew for each request, so that a
+	// symlink to it may be swapped while the server runs.
+	Dir string
+	// Listen is the address, host:port. Without a host, or empty, it is on
+	// loopback only: to be heard by other machines, name an address of this one,
+	// or 0.0.0.0 or [::] for all. Port 0 picks a free one.
+	Listen string
+	// Ready, unless nil, is called once with the server's URL when it listens.
+	Ready func(url string)
+	// Log gets one line for each request; nil: none.
+	Log logrus.FieldLogger
+}
+
+// Serve serves a tree until ctx ends, then lets running downloads finish for
+// some seconds and gives nil. Errors: usage, permission_denied.
+func Serve(ctx context.Context, o ServeOptions) error {
+	if info, err := os.Stat(o.Dir); err != nil {
+		return fileError("the directory to serve", o.Dir, err)
+	} else if !info.IsDir() {
+		return usage("what is to be served is not a directory", "give the directory that holds arch_x86_64 or the rings", nil)
+	}
+	listener, err := listen(ctx, o.Listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: Handler(o.Dir, o.Log), ReadHeaderTimeout: headerTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+	}
+	if o.Ready != nil {
+		o.Ready("http://" + listener.Addr().String() + "/")
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	select {
+	case err := <-done:
+		return &Error{codeInternal, "the server stopped by itself", "look at the cause in the log", err}
+	case <-ctx.Done():
+	}
+	// ctx is over, and the downloads that still run have a time of their own.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		server.Close()
+	}
+	return nil
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	if address == "" {
+		address = ":0"
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, usage("the address to listen on is not host and port", "write it like 127.0.0.1:8080 or 0.0.0.0:8080", err)
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, port))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, &Error{codePermission, "this user may not listen on this port", "choose a port above 1023", err}
+	}
+	if err != nil {
+		return nil, usage("the address can not be listened on", "choose a free port, and an address of this machine", err)
+	}
+	return l, nil
+}
+
+// Handler serves the regular files below dir, for GET and HEAD, with ranges and
+// strong ETags. It shows no directories and no names that begin with a dot, and
+// follows no way out of dir. log may be nil.
+func Handler(dir string, log logrus.FieldLogger) http.Handler {
+	if log == nil {
+		silent := logrus.New()
+		silent.SetOutput(io.Discard)
+		log = silent
+	}
+	return &handler{dir: dir, log: log, tags: newTags(), stall: stallTimeout}
+}
+
+type handler struct {
+	dir   string
+	log   logrus.FieldLogger
+	tags  *tags
+	stall time.Duration
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	out := &response{ResponseWriter: w, control: http.NewResponseController(w), stall: h.stall}
+	if r.ContentLength != 0 {
+		_ = out.control.SetReadDeadline(started) // a body has no business here, and nobody waits for it
+	}
+	h.serve(out, r)
+	h.log.WithFields(logrus.Fields{
+		"remote": r.RemoteAddr, "method": r.Method, "path": r.URL.Path, "range": r.Header.Get("Range"),
+		"status": out.status, "bytes": out.written, "seconds": time.Since(started).Seconds(),
+	}).Info("request")
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	f, info, err := h.open(r.URL.Path)
+	if err != nil {
+		refuseRequest(w, err)
+		return
+	}
+	defer f.Close()
+	if tag, err := h.tags.of(r.Context(), f, info); err == nil {
+		w.Header().Set("ETag", tag)
+	}
+	dropOlderDate(r, info.ModTime())
+	w.Header().Set("Content-Type", contentType(info.Name()))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	http.ServeContent(w, r, info.Name(), info.ModTime(), f)
+}
+
+// dropOlderDate makes If-Modified-Since mean "is it still the one of that
+// date". As the protocol has it, a file that is replaced by one with an older
+// date, as cp -p and rsync -t do, would count as unchanged.
+func dropOlderDate(r *http.Request, modified time.Time) {
+	if r.Header.Get("If-Modified-Since") != modified.UTC().Format(http.TimeFormat) {
+		r.Header.Del("If-Modified-Since")
+	}
+}
+
+// errHidden is for paths that are never served, whether they exist or not.
+var errHidden = errors.New("not a path that is served")
+
+// open opens the regular file of a request's path. os.Root follows no symlink
+// out of the tree; O_NONBLOCK keeps a named pipe from holding us.
+func (h *handler) open(urlPath string) (*os.File, fs.FileInfo, error) {
+	name := strings.TrimPrefix(urlPath, "/")
+	if !fs.ValidPath(name) || path.Clean(name) != name || hidden(name) {
+		return nil, nil, errHidden
+	}
+	root, err := os.OpenRoot(h.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errHidden
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+func hidden(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.Contains(name, "/.") || strings.ContainsAny(name, "\x00\\")
+}
+
+// refuseRequest tells "may not" from "is not there", because the first is the
+// administrator's mistake and should be seen; all else looks alike.
+func refuseRequest(w http.ResponseWriter, err error) {
+	if errors.Is(err, fs.ErrPermission) {
+		http.Error(w, "the server may not read this file", http.StatusForbidden)
+		return
+	}
+	http.Error(w, "no such file", http.StatusNotFound)
+}
+
+// contentType is fixed for each ending: nothing is sniffed, and nothing depends
+// on the machine's own tables.
+func contentType(name string) string {
+	switch path.Ext(name) {
+	case ".zip":
+		return "application/zip"
+	case ".json":
+		return "application/json"
+	}
+	return "application/octet-stream"
+}
+
+// response counts what is sent, and cuts a client that takes nothing for stall.
+type response struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration
+	status  int
+	written int64 // bytes of the body
+}
+
+// WriteHeader notes the status. It also sets the deadline, since one of an
+// earlier request may have passed on a connection that is used again.
+func (r *response) WriteHeader(status int) {
+	r.status = status
+	r.extend()
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// extend gives the next write its time. A connection that has no deadlines, as
+// in tests without sockets, does without.
+func (r *response) extend() {
+	_ = r.control.SetWriteDeadline(time.Now().Add(r.stall))
+}
+
+// Write sends one piece, which has r.stall to get out.
+func (r *response) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	r.extend()
+	n, err := r.ResponseWriter.Write(p)
+	r.written += int64(n)
+	return n, err
+}
