@@ -1,0 +1,50 @@
+# The commands of this project. `make demo` needs Go and make alone; `make test`
+# brings what else it needs from Debian's packages where it may.
+
+TAGS    := urfave_cli_no_docs
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The time of the commit, so that two builds of one commit are one program.
+BUILT   := $(shell git log -1 --format=%cI 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.buildTime=$(BUILT)
+
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 3s
+
+.PHONY: build demo test deps lint unit unit-as-user fuzz bench clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/agent ./cmd/agent
+
+demo: build
+	./scripts/demo.sh bin/agent
+
+# Everything that has to pass. The suite runs as who calls it and, for root, once
+# more as a plain user.
+test: deps lint unit unit-as-user fuzz
+
+# The servers and tools that the tests talk to, as root on Debian and its kin;
+# elsewhere it says what is missing.
+deps:
+	./scripts/deps.sh
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
+	go vet -tags $(TAGS) ./...
+	$(STATICCHECK) -tags $(TAGS) ./...
+
+unit:
+	umask 022 && go test -race -tags $(TAGS) ./...
+
+unit-as-user:
+	./scripts/test-as-user.sh
+
+# A short, bounded run of every fuzz target; FUZZTIME=10m for a long one.
+fuzz:
+	./scripts/fuzz.sh $(FUZZTIME)
+
+# Against the script that an administrator writes today; see docs/benchmarks.md.
+bench: build
+	./bench/run
+
+clean:
+	rm -rf bin
