@@ -2,9 +2,11 @@ package verifier
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
+	"slices"
 	"time"
 
 	"go.mozilla.org/pkcs7"
@@ -47,6 +49,7 @@ func openCMS(object []byte) (content []byte, leaf *x509.Certificate, bag []*x509
 // checked, but not who made it: anybody can make one.
 type Claims struct {
 	List         *List
+	Digest       Digest // of the list
 	Leaf         *x509.Certificate
 	Certificates []*x509.Certificate // all that the object carries, leaf included
 }
@@ -60,7 +63,7 @@ func ReadClaims(object []byte) (Claims, error) {
 		return Claims{}, err
 	}
 	list, err := ParseList(content)
-	return Claims{List: list, Leaf: leaf, Certificates: bag}, err
+	return Claims{List: list, Digest: sha256.Sum256(content), Leaf: leaf, Certificates: bag}, err
 }
 
 // checkSigningTime says in better words what the library refuses, too: a time of
@@ -167,7 +170,7 @@ func checkSignedData(object []byte) error {
 	if !sd.SkipOptionalASN1(context1) || !sd.ReadASN1(&signers, cbasn1.SET) || !sd.Empty() {
 		return malformedCMS()
 	}
-	return checkSigners(signers)
+	return checkSigners(signers, digests)
 }
 
 func malformedCMS() error {
@@ -205,7 +208,7 @@ func checkCertificates(sd *cryptobyte.String) error {
 
 // checkSigners wants exactly one signer. None at all must be a refusal of its
 // own: verifiers that looped over an empty set have accepted everything.
-func checkSigners(signers cryptobyte.String) error {
+func checkSigners(signers, digests cryptobyte.String) error {
 	if signers.Empty() {
 		return refuse(SignatureMissing, "the CMS object has no signer", opensslHint)
 	}
@@ -216,11 +219,12 @@ func checkSigners(signers cryptobyte.String) error {
 	if !signers.Empty() {
 		return invalid("the CMS object has more than one signer", "sign with one -signer", nil)
 	}
-	return checkSigner(signer)
+	return checkSigner(signer, digests)
 }
 
-// checkSigner walks SignerInfo (RFC 5652, section 5.3).
-func checkSigner(s cryptobyte.String) error {
+// checkSigner walks SignerInfo (RFC 5652, section 5.3). digests are those that
+// the object announces.
+func checkSigner(s, digests cryptobyte.String) error {
 	var version int64
 	var name, digest, attributes, signature, value cryptobyte.String
 	var hasAttributes bool
@@ -235,7 +239,7 @@ func checkSigner(s cryptobyte.String) error {
 		!s.ReadASN1(&value, cbasn1.OCTET_STRING) || !s.SkipOptionalASN1(context1) || !s.Empty() {
 		return malformedCMS()
 	}
-	if err := checkAlgorithms(digest, signature); err != nil {
+	if err := checkAlgorithms(digest, signature, digests); err != nil {
 		return err
 	}
 	// Without signed attributes a signature is over the bare content, and then
@@ -246,7 +250,7 @@ func checkSigner(s cryptobyte.String) error {
 	return checkAttributes(attributes)
 }
 
-func checkAlgorithms(digest, signature cryptobyte.String) error {
+func checkAlgorithms(digest, signature, announced cryptobyte.String) error {
 	var d, s asn1.ObjectIdentifier
 	if !digest.ReadASN1ObjectIdentifier(&d) || !signature.ReadASN1ObjectIdentifier(&s) {
 		return malformedCMS()
@@ -258,12 +262,26 @@ func checkAlgorithms(digest, signature cryptobyte.String) error {
 	if pairs == nil {
 		return invalid("the signature's digest is weaker than SHA-256 or unknown", "sign with -md sha256", nil)
 	}
-	for _, good := range pairs {
-		if s.String() == good {
+	if !slices.Contains(pairs, s.String()) {
+		return invalid("the signature's algorithm does not go with its digest", opensslHint, nil)
+	}
+	return checkAnnounced(d, announced)
+}
+
+// checkAnnounced wants the signer's digest among those that stand in front of
+// the content. OpenSSL does; the library does not look.
+func checkAnnounced(digest asn1.ObjectIdentifier, announced cryptobyte.String) error {
+	for !announced.Empty() {
+		var one cryptobyte.String
+		var kind asn1.ObjectIdentifier
+		if !announced.ReadASN1(&one, cbasn1.SEQUENCE) || !one.ReadASN1ObjectIdentifier(&kind) {
+			return malformedCMS()
+		}
+		if kind.Equal(digest) {
 			return nil
 		}
 	}
-	return invalid("the signature's algorithm does not go with its digest", opensslHint, nil)
+	return invalid("the CMS object does not announce the digest of its signature", opensslHint, nil)
 }
 
 // checkAttributes wants each signed attribute once and with one value, among

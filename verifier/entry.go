@@ -66,11 +66,12 @@ func (e Entry) checkLocal(region io.Reader) (int64, error) {
 	}
 	le := binary.LittleEndian
 	nameLen, extraLen := int(le.Uint16(h[26:])), int(le.Uint16(h[28:]))
-	crc, compressed, size := le.Uint32(h[14:]), int64(le.Uint32(h[18:])), int64(le.Uint32(h[22:]))
-	sized := crc == e.crc && compressed == e.Compressed && size == e.Size
-	if e.flags&flagDescriptor != 0 {
-		sized = sized || crc == 0 && compressed == 0 && size == 0
+	// What is only known at the end stands in the descriptor; zip to a pipe writes
+	// the size all the same.
+	agrees := func(local uint32, dir int64) bool {
+		return int64(local) == dir || local == 0 && e.flags&flagDescriptor != 0
 	}
+	sized := agrees(le.Uint32(h[14:]), int64(e.crc)) && agrees(le.Uint32(h[18:]), e.Compressed) && agrees(le.Uint32(h[22:]), e.Size)
 	if string(h[:4]) != localMagic || le.Uint16(h[6:]) != e.flags || le.Uint16(h[8:]) != e.method || nameLen != len(e.Name) || !sized {
 		return 0, malformed("an entry's own header does not agree with the directory")
 	}

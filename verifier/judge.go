@@ -130,13 +130,18 @@ func sameContent(p, c *List) bool {
 
 // compareFloor is the third and the fourth rule.
 func (s Situation) compareFloor(p Floor) (Verdict, error) {
+	named := !s.AllowDowngrade.IsZero() && s.AllowDowngrade == p.Definition
 	if p.Definition.Compare(s.Minimum) < 0 {
-		return s.tooOld(p, "agent.minDefinitionVersion in the configuration forbids it")
+		const hint = "agent.minDefinitionVersion in the configuration forbids it"
+		if named { // no flag goes below it, and who tries is told
+			return "", refuse(RollbackRefused, s.older(p), hint)
+		}
+		return s.tooOld(p, hint)
 	}
 	if p.Compare(s.Floor) >= 0 {
 		return Install, nil
 	}
-	if s.StepDown || !s.AllowDowngrade.IsZero() && s.AllowDowngrade == p.Definition {
+	if s.StepDown || named {
 		return Downgrade, nil
 	}
 	return s.tooOld(p, "agent definitions update --allow-downgrade "+p.Definition.String()+" installs it all the same")
@@ -149,13 +154,20 @@ func (s Situation) tooOld(p Floor, hint string) (Verdict, error) {
 	if p.Compare(s.ServedBefore) >= 0 && s.Current != nil {
 		return Behind, nil
 	}
-	return "", refuse(RollbackRefused,
-		fmt.Sprintf("the package %s is older than %s, which this machine has accepted before", p.Definition, s.floorName()), hint)
+	return "", refuse(RollbackRefused, s.older(p), hint)
 }
 
-func (s Situation) floorName() string {
-	if s.Floor.Definition.Compare(s.Minimum) < 0 {
-		return s.Minimum.String()
+// older says what of the package is older than what. Definitions decide first,
+// so that the rest is only named where they are equal.
+func (s Situation) older(p Floor) string {
+	const accepted = ", which this machine has accepted before"
+	switch {
+	case p.Definition.Compare(s.Minimum) < 0:
+		return fmt.Sprintf("the package %s is older than %s, the least that the configuration allows", p.Definition, s.Minimum)
+	case p.Definition != s.Floor.Definition:
+		return fmt.Sprintf("the package %s is older than %s", p.Definition, s.Floor.Definition) + accepted
+	case p.Engine != s.Floor.Engine:
+		return fmt.Sprintf("the package's engine %s is older than %s", p.Engine, s.Floor.Engine) + accepted
 	}
-	return s.Floor.Definition.String()
+	return fmt.Sprintf("the package was issued at %s, before %s", p.Issued.UTC().Format(TimeFormat), s.Floor.Issued.UTC().Format(TimeFormat)) + accepted
 }

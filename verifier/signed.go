@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Digest identifies a signed list: the SHA-256 of the CMS object.
+// Digest identifies a list: the SHA-256 of its JSON. It is not that of the CMS
+// object around it, in which anybody can alter what is not signed.
 type Digest [sha256.Size]byte
 
 // String is the lower-case hexadecimal form.
@@ -83,7 +84,7 @@ func (t Trust) verify(object []byte, from time.Time, installed bool) (Signed, er
 	if err != nil {
 		return Signed{}, err
 	}
-	return Signed{List: list, Digest: sha256.Sum256(object), Chain: chain, Revoked: revoked}, nil
+	return Signed{List: list, Digest: sha256.Sum256(content), Chain: chain, Revoked: revoked}, nil
 }
 
 // chainsSince gives the chains as of the first time, not before from, at which

@@ -36,14 +36,14 @@ const vendorDir = "vendor"
 func Load(root, dir string, pins []verifier.Pin) (verifier.Trust, error) {
 	// Relative to the working directory, as --root may be given.
 	dir, err := filepath.Abs(dir)
+	if err == nil {
+		root, err = filepath.Abs(root)
+	}
+	if err == nil {
+		root, err = filepath.EvalSymlinks(root)
+	}
 	if err != nil {
-		return verifier.Trust{}, invalid(dir, "can not be found", "name it by an absolute path", err)
-	}
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
-	}
-	if root, err = filepath.Abs(root); err != nil {
-		return verifier.Trust{}, invalid(dir, "can not be found", "name it by an absolute path", err)
+		return verifier.Trust{}, invalid(dir, "can not be found", "check the agent's root directory, and name both by absolute paths", err)
 	}
 	files, err := read(root, dir)
 	if err != nil {
