@@ -1,9 +1,7 @@
 package mirror
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -21,7 +19,7 @@ type Inspection struct {
 	Problem    *Problem         `json:"problem"`    // the first thing an endpoint would refuse; null: none in form and structure
 	Entries    []InspectedEntry `json:"entries"`    // of the archive, as its directory has them
 	Origin     Origin           `json:"origin"`     // where the list is; empty: there is none
-	ListDigest string           `json:"listDigest"` // SHA-256 of the signed list, in hexadecimal
+	ListDigest string           `json:"listDigest"` // SHA-256 of the list's JSON, in hexadecimal
 	List       *verifier.List   `json:"-"`          // nil where it can't be read
 	ListJSON   json.RawMessage  `json:"list"`       // List in its JSON form, or null
 	Expired    bool             `json:"expired"`    // List, at the time that was given
@@ -100,8 +98,6 @@ func (in *Inspection) note(err error) {
 }
 
 func (in *Inspection) readList(object []byte, now time.Time) {
-	digest := sha256.Sum256(object)
-	in.ListDigest = hex.EncodeToString(digest[:])
 	u, err := verifier.ReadClaims(object)
 	in.note(err)
 	if u.Leaf != nil {
@@ -115,6 +111,7 @@ func (in *Inspection) readList(object []byte, now time.Time) {
 	if in.List = u.List; in.List == nil {
 		return
 	}
+	in.ListDigest = u.Digest.String()
 	in.Expired = !now.Before(in.List.Expires)
 	if data, err := verifier.MarshalList(in.List); err == nil {
 		in.ListJSON = data

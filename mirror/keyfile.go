@@ -175,7 +175,7 @@ func decryptKey(der []byte, passphrase func() ([]byte, error)) (key any, err err
 	}
 	secret, err := passphrase()
 	if err != nil {
-		return nil, usage("the key is encrypted and its passphrase can not be had", "give the passphrase", err)
+		return nil, err // whoever asks for it knows best what is missing
 	}
 	defer clear(secret)
 	if len(bytes.TrimSpace(secret)) == 0 {

@@ -175,7 +175,7 @@ func (d *Dir) Sets() ([]Set, error) {
 	}
 	if !complete {
 		return nil, &Error{Code: InstallFailed, Sentence: fmt.Sprintf("the engine directory holds more than %d entries", maxEntries),
-			Hint: "give the agent a directory of its own with agent definitions path set"}
+			Hint: "give the agent a directory of its own"}
 	}
 	var sets []Set
 	for _, name := range names {

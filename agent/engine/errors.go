@@ -48,7 +48,7 @@ func (e *Error) Reason() (code, sentence, hint string) {
 }
 
 const (
-	roomHint    = "free space on that file system, or move the engine directory with agent definitions path set"
+	roomHint    = "free space on that file system, or give the engine directory a larger one"
 	damagedHint = "run agent definitions update, which installs the set anew"
 	foreignHint = "move away what does not belong into the engine directory, and run the update again"
 	faultHint   = "report this as a fault of the agent"
@@ -77,7 +77,7 @@ func writing(dir, sentence string, err error) error {
 		return &Error{DiskFull, "the disk quota of the agent's user is used up", roomHint, err}
 	case errors.Is(err, syscall.EROFS):
 		return &Error{PermissionDenied, "the engine directory lies on a read-only file system",
-			"mount it writable, or move the engine directory with agent definitions path set", err}
+			"mount it for writing", err}
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{PermissionDenied, "the engine directory can't be written by this user", ownerHint(dir), err}
 	}

@@ -66,7 +66,7 @@ func enough(free space, bytes int64, files int) error {
 	}
 	if needed := uint64(files + reserveFiles); free.fixed && free.inodes < needed {
 		return &Error{Code: DiskFull, Sentence: fmt.Sprintf("%d inodes are needed for the engine directory, and %d are free",
-			needed, free.inodes), Hint: "remove small files on that file system, or move the engine directory with agent definitions path set"}
+			needed, free.inodes), Hint: "remove small files on that file system, or give the engine directory a larger one"}
 	}
 	return nil
 }
