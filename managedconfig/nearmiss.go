@@ -33,7 +33,7 @@ func failsOpen(p, meant place) bool {
 }
 
 // near tells whether a few slips of the finger lie between two names. Short
-// names get one only, or they would be near to everything.
+// names get one only, or they would be near to everything. Case is not counted.
 func near(a, b string) bool {
 	const long = 8
 	slips := 1
@@ -43,7 +43,7 @@ func near(a, b string) bool {
 	if d := len(a) - len(b); d > slips || -d > slips {
 		return false // and nothing long is ever compared
 	}
-	return distance(a, b) <= slips
+	return distance(strings.ToLower(a), strings.ToLower(b)) <= slips
 }
 
 // distance counts the bytes to insert, remove, replace or swap with their

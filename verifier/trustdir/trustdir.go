@@ -42,6 +42,9 @@ func Load(root, dir string, pins []verifier.Pin) (verifier.Trust, error) {
 	if err == nil {
 		root, err = filepath.EvalSymlinks(root)
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return verifier.Trust{}, empty(dir)
+	}
 	if err != nil {
 		return verifier.Trust{}, invalid(dir, "can not be found", "check the agent's root directory, and name both by absolute paths", err)
 	}
