@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Platform is what packages for this agent name as their platform.
+const Platform = "linux"
+
+// Agent is one endpoint's agent. Its fields are set once, before use.
+type Agent struct {
+	Paths Paths
+	Arch  string           // as mirrors spell it: x86_64, arm64
+	Built time.Time        // when the program was built; zero where unknown
+	Now   func() time.Time // the machine's clock
+	Log   logrus.FieldLogger
+}
+
+// Paths are the places that the agent uses. All but Root lie below it.
+type Paths struct {
+	Root    string // "/" unless the agent runs in a directory of its own
+	Managed string // the managed configuration file
+	Local   string // the local configuration file
+	Trust   string // the trust directory
+	State   string // the state directory
+	Engine  string // the engine directory
+	Seed    string // the set shipped with the program, if any
+}
+
+// PathsBelow gives the paths with root, an absolute directory, before them.
+func PathsBelow(root string) Paths {
+	at := func(path string) string { return filepath.Join(root, path) }
+	return Paths{
+		Root:    filepath.Clean(root),
+		Managed: at("/etc/opt/microsoft/mdatp/managed/mdatp_managed.json"),
+		Local:   at("/etc/opt/mdatp-agent/agent.json"),
+		Trust:   at("/etc/opt/mdatp-agent/trust"),
+		State:   at("/var/opt/mdatp-agent"),
+		Engine:  at("/var/opt/mdatp-agent/definitions.noindex"),
+		Seed:    at("/opt/mdatp-agent/definitions"),
+	}
+}
+
+// HostArch is the architecture of this machine as mirrors spell it.
+func HostArch() string {
+	if runtime.GOARCH == "amd64" {
+		return "x86_64"
+	}
+	return runtime.GOARCH
+}

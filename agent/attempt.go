@@ -1,0 +1,218 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/health"
+	"mdatp-offline-agent/verifier"
+)
+
+// attempt is the part of a cycle that concerns one source.
+type attempt struct {
+	*update
+	place  Place
+	key    string       // of what is remembered of the source
+	memory state.Source // what is remembered of it
+	asker  asker
+}
+
+// coolDown is how long a source that asked to be left alone is left alone when
+// it did not say how long, and longest is the most it can ask for.
+const (
+	coolDown        = 5 * time.Minute
+	longestCoolDown = 6 * time.Hour
+)
+
+// unconditional is how long a source's word that nothing changed is taken
+// before it has to show the package again.
+const unconditional = 24 * time.Hour
+
+// updateFrom is steps 3 to 8 with one source. It gives nil where the source
+// worked, be it that there was nothing new.
+func (u *update) updateFrom(ctx context.Context, place Place) error {
+	at := u.newAttempt(place)
+	if err := at.coolingDown(); err != nil {
+		return err
+	}
+	u.asked = true
+	u.result.Source = place.Name
+	n, verdict, err := at.news(ctx, at.memory.Sidecar) // 3. ask, 4. verify and compare
+	if errors.Is(err, errOwnList) {
+		n.Close()
+		n.Close()
+		n, verdict, err = at.news(ctx, false)
+	}
+	defer n.Close()
+	if err != nil {
+		at.remember(n, err)
+		return err
+	}
+	err = at.act(ctx, n, verdict) // 5. plan, 6. fetch, 7. seal, 8. commit
+	at.remember(n, err)
+	return err
+}
+
+func (u *update) newAttempt(place Place) *attempt {
+	at := &attempt{update: u, place: place}
+	agent := u.config.settings.Agent
+	http := source.HTTPConfig{
+		Spool: func(size int64) (source.Spool, error) { return u.session.dir.Spool(size) },
+		Time:  func() time.Time { return u.clock.Time },
+		Timeouts: source.Timeouts{
+			Connect: time.Duration(agent.ConnectTimeout.Value) * time.Second, TLS: time.Duration(agent.TLSTimeout.Value) * time.Second,
+			Header: time.Duration(agent.HeaderTimeout.Value) * time.Second, Stall: time.Duration(agent.StallTimeout.Value) * time.Second,
+		},
+	}
+	var from source.Source
+	if place.Cloud != nil {
+		at.key = place.Cloud.String()
+		http.Base, http.Single = place.Cloud, true
+		from = source.NewHTTP(http)
+	} else if ring := place.Ring.Arch(u.Arch); ring.Dir != "" {
+		at.key = ring.Dir
+		from = source.NewDir(ring.Dir)
+	} else {
+		at.key = ring.URL.String()
+		http.Base = ring.URL
+		from = source.NewHTTP(http)
+	}
+	at.memory = u.session.memory.Source(at.key)
+	at.asker = asker{
+		from:   source.Count(from, &u.tally),
+		verify: func(raw []byte) (verifier.Signed, error) { return u.session.trust.Verify(raw, u.clock.Time) },
+	}
+	return at
+}
+
+// coolingDown refuses a source that is to be left alone. By hand that is only
+// one that itself asked for it. An end further away than any cool-down can be
+// was written with a wrong clock.
+func (at *attempt) coolingDown() error {
+	left := at.memory.CoolDown.Sub(at.started)
+	if at.opts.Now || left <= 0 || left > longestCoolDown || !at.opts.Scheduled && !at.memory.AskedToWait {
+		return nil
+	}
+	return &Failure{codeCoolingDown, fmt.Sprintf("the source is not asked again before %s", at.memory.CoolDown.UTC().Format(time.RFC3339)),
+		"wait, or ask all the same with --now"}
+}
+
+// news is steps 3 and 4: it asks the source, verifies the list, checks that it
+// belongs here, and compares it with what is installed and was accepted. Where
+// the verdict is to install, the package is open.
+func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v verifier.Verdict, err error) {
+	known, raw := at.known()
+	if n, err = at.asker.ask(ctx, sidecarFirst, known, raw); err != nil {
+		return n, "", err
+	}
+	list := n.signed.List
+	if err := list.CheckIdentity(at.identity()); err != nil {
+		return n, "", err
+	}
+	if err := at.clock.CheckIssued(list); err != nil {
+		return n, "", err
+	}
+	before := at.memory.Best
+	if best := verifier.FloorOf(list); best.Compare(before) > 0 {
+		at.memory.Best = best
+	}
+	if v, err = verifier.Judge(n.signed, at.situation(before)); err != nil {
+		return n, "", err
+	}
+	if v == verifier.UpToDate || v == verifier.Behind {
+		return n, v, nil
+	}
+	return n, v, at.asker.locate(ctx, n)
+}
+
+// known is the validator to ask with, and the list it stands for: only while
+// that list is the active one, whole, and not longer than a day.
+func (at *attempt) known() (source.Validator, []byte) {
+	current := at.session.current
+	age := at.started.Sub(at.memory.Checked)
+	if current == nil || at.memory.List != current.signed.Digest.String() || at.opts.RetryKnownBad || age < 0 || age > unconditional {
+		return source.Validator{}, nil
+	}
+	return source.Validator{ETag: at.memory.ETag}, current.raw
+}
+
+func (at *attempt) identity() verifier.Identity {
+	return verifier.Identity{Product: at.config.settings.Agent.Product.Value, Platform: Platform, Arch: at.Arch, Ring: at.decision.Ring}
+}
+
+func (at *attempt) situation(servedBefore verifier.Floor) verifier.Situation {
+	s := verifier.Situation{
+		Floor: at.floor, ServedBefore: servedBefore, Now: at.clock.Time, KnownBad: map[verifier.ContentID]bool{},
+		AllowDowngrade: at.opts.AllowDowngrade, AllowExpired: at.opts.AllowExpired, RetryKnownBad: at.opts.RetryKnownBad,
+		StepDown: at.place.Ring.Back() && !at.session.memory.SteppedDown,
+	}
+	if current := at.session.current; current != nil {
+		s.Current, s.Digest = current.list(), current.signed.Digest
+	}
+	// The configuration has checked its form.
+	s.Minimum, _ = verifier.ParseVersion(at.config.settings.Agent.MinDefinitionVersion.Value)
+	for _, bad := range at.session.memory.KnownBad {
+		s.KnownBad[bad.Content] = true
+	}
+	return s
+}
+
+// act does what the verdict says.
+func (at *attempt) act(ctx context.Context, n *news, v verifier.Verdict) error {
+	switch v {
+	case verifier.UpToDate, verifier.Behind:
+		return at.nothingNew(v)
+	}
+	if v == verifier.Renewal {
+		at.result.Outcome = Renewed
+	} else {
+		at.result.Outcome = Updated
+	}
+	if at.opts.DryRun {
+		return at.wouldInstall(n, v)
+	}
+	return at.install(ctx, n, v)
+}
+
+// nothingNew is a success, unless what is installed is out of date: then the
+// source has failed in what it is for.
+func (at *attempt) nothingNew(v verifier.Verdict) error {
+	facts := health.Facts{Now: at.clock.Time, Due: due(at.config.settings), Installed: healthInstalled(at.session.current)}
+	if health.Status(facts) == health.OutOfDate {
+		return &Failure{codeStale, "the source has nothing newer than what is installed, and that is out of date",
+			"publish current definitions on the mirror; if it has them, look whether the job that fills it still runs"}
+	}
+	if v == verifier.Behind {
+		at.note("the source is behind what this machine has accepted already")
+	}
+	at.result.Outcome = UpToDate
+	return nil
+}
+
+// remember keeps what was learned of the source, whatever came of it.
+func (at *attempt) remember(n *news, err error) {
+	m := &at.memory
+	m.LastAnswered = at.started
+	m.CoolDown, m.AskedToWait = time.Time{}, false
+	var failed *source.Error
+	if errors.As(err, &failed) && failed.Code == source.CodeRateLimited {
+		m.AskedToWait = failed.RetryAfter > 0
+		m.CoolDown = at.started.Add(cmp.Or(min(failed.RetryAfter, longestCoolDown), coolDown))
+	}
+	if err == nil && n != nil {
+		m.Sidecar = n.sidecar
+		if !n.unchanged {
+			m.Checked = at.started
+		}
+		m.ETag, m.List = n.validator.ETag, n.signed.Digest.String()
+		if n.sidecar {
+			m.ETag = "" // it stands for the archive, and not for the list beside it
+		}
+	}
+	at.session.memory.SetSource(at.key, *m)
+}

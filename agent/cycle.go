@@ -1,0 +1,159 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/health"
+	"mdatp-offline-agent/verifier"
+)
+
+// Options are what a caller may ask of one update.
+type Options struct {
+	Scheduled      bool             // a periodic run: do nothing that is not due
+	DryRun         bool             // say what would happen, and change nothing
+	AllowDowngrade verifier.Version // this version may be older than what was accepted before
+	AllowExpired   bool             // an expired package may be the first one
+	RetryKnownBad  bool             // what was rolled back or condemned may be installed again
+	Now            bool             // ask even a source that is cooling down
+	UseLastGood    bool             // by hand, too, go on with the last good configuration
+	Wait           time.Duration    // how long to wait for the lock; at least two seconds
+}
+
+// update is one run of the cycle.
+type update struct {
+	*Agent
+	opts    Options
+	started time.Time
+	result  Result
+
+	config   configuration
+	decision Decision
+	session  *session
+	floor    verifier.Floor
+	clock    verifier.Clock
+	asked    bool // some source was asked
+	tally    source.Tally
+}
+
+// Update runs the cycle once, and records whatever comes of it.
+func (a *Agent) Update(ctx context.Context, o Options) Result {
+	u := &update{Agent: a, opts: o, started: a.Now(), result: newResult(o)}
+	defer func() { u.session.Close() }()
+	err := u.cycle(ctx)
+	return u.finish(err) // 9. record, report, clean up
+}
+
+// cycle is one update, in the order in which docs/architecture.md tells it.
+// Configuration, permissions, lock and trust come before the network.
+func (u *update) cycle(ctx context.Context) error {
+	if err := u.settings(); err != nil { // 1. settings
+		return err
+	}
+	if err := u.decide(state.View(u.Paths.State), u.hasCurrent()); err != nil { // 2. decide
+		return err
+	}
+	if err := u.enter(ctx); err != nil { // permissions, lock, trust, what is installed
+		return err
+	}
+	var first error
+	for _, place := range u.decision.Places {
+		err := u.updateFrom(ctx, place) // 3. to 8., from one source
+		if err == nil {
+			u.result.FailReason = Explain(first) // a fallback hides nothing
+			return nil
+		}
+		u.Log.WithError(err).WithField("source", place.Name).Info("no update from this source")
+		if local(Explain(err)) {
+			return err // another source would not help
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// settings is step 1.
+func (u *update) settings() (err error) {
+	u.config, err = u.readConfiguration(state.View(u.Paths.State), u.opts.Scheduled || u.opts.UseLastGood)
+	if err != nil {
+		return err
+	}
+	if u.config.broken != nil {
+		u.note("the configuration is broken, and its last good copy is in force")
+	}
+	for _, w := range u.config.settings.Warnings {
+		u.Log.Info(w.Sentence)
+	}
+	return nil
+}
+
+// decide is step 2, with what is remembered at the moment.
+func (u *update) decide(store *state.Store, installed bool) error {
+	memory, err := store.Load()
+	if notPermitted(err) {
+		memory = new(state.State) // who may not read it, may not update either, as enter will say
+	} else if err != nil {
+		return err
+	}
+	u.decision = Decide(u.config.settings, Known{
+		Now: u.started, Arch: u.Arch, Scheduled: u.opts.Scheduled, AskNow: u.opts.Now, Installed: installed,
+		LastCheck: memory.LastCheck, LastURL: memory.OfflineURL, HeldSince: memory.HeldSince,
+	})
+	if u.decision.Skip != "" {
+		return &Failure{codeSkipped, u.decision.Skip, "agent definitions update, without --scheduled, updates at once"}
+	}
+	if len(u.decision.Places) == 0 {
+		return &Failure{codeConfig, "no source of packages is configured",
+			"set antivirusEngine.offlineDefinitionUpdate to enabled and offlineDefinitionUpdateUrl to your mirror's ring, in " + u.Paths.Managed}
+	}
+	return nil
+}
+
+// hasCurrent tells, without looking closer, whether something is installed.
+func (u *update) hasCurrent() bool {
+	dir, err := engine.View(u.Paths.Engine)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	_, ok, err := dir.Current()
+	return ok && err == nil
+}
+
+// enter takes the lock and sets the floor and the time. Between the decision
+// and the lock another run may have done the work, so it decides once more.
+func (u *update) enter(ctx context.Context) error {
+	pins, err := parsePins(u.config.settings)
+	if err != nil {
+		return err
+	}
+	if u.session, err = u.begin(ctx, pins, u.opts.Wait); err != nil {
+		return err
+	}
+	current := u.session.current
+	u.result.Previous = current.version()
+	if err := u.decide(u.session.store, current != nil); err != nil {
+		return err
+	}
+	if !u.opts.DryRun {
+		if err := u.config.keepLastGood(u.session.store); err != nil {
+			return err
+		}
+	}
+	if u.floor, err = u.session.floor(); err != nil {
+		return err
+	}
+	u.clock = verifier.NewClock(u.started, u.floor.Issued, u.Built)
+	if u.clock.Wrong {
+		u.note(health.NoteClockWrong)
+	}
+	u.session.noteURL(u.config.settings.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw)
+	return nil
+}
+
+func (u *update) note(text string) { u.result.Notes = append(u.result.Notes, text) }

@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"mdatp-offline-agent/managedconfig"
+)
+
+// cloudArch is the query parameter that the cloud wants for an architecture;
+// empty for the one that it takes for granted.
+func cloudArch(arch string) string {
+	if arch == "x86_64" {
+		return ""
+	}
+	return "arch=" + arch
+}
+
+// Place is one place to ask for a package.
+type Place struct {
+	Name  string                // as reports show it: the ring's URL as configured, or the cloud's
+	Ring  managedconfig.RingURL // the ring; zero for the cloud
+	Cloud *url.URL              // the package itself; nil for a mirror
+}
+
+// Known is what a decision is made from, beside the settings.
+type Known struct {
+	Now       time.Time
+	Arch      string
+	LastCheck time.Time // when some source was last asked; zero: never
+	LastURL   string    // the offline URL at that time
+	HeldSince time.Time // zero: not held
+	Installed bool      // something valid is installed
+	Scheduled bool      // a periodic run, not one by hand
+	AskNow    bool      // a periodic run that is not to wait until it is due
+}
+
+// Decision says where to ask, in which order, or which rule says not to.
+type Decision struct {
+	Places []Place
+	Skip   string   // the rule that stops a periodic update; empty: go ahead
+	Ring   string   // what packages must name among their rings
+	Notes  []string // what a reader of the report should know
+}
+
+// Decide is the second step of the cycle. It looks at nothing but its arguments.
+func Decide(s managedconfig.Settings, k Known) Decision {
+	d := Decision{Ring: ringOf(s)}
+	d.Places, d.Notes = places(s, k.Arch)
+	if k.Scheduled {
+		d.Skip = stoppedBy(s, k)
+	}
+	return d
+}
+
+// ringOf is the ring that the offline URL names, where offline updates are on
+// and it names one, else the configured one.
+func ringOf(s managedconfig.Settings) string {
+	if s.AntivirusEngine.OfflineDefinitionUpdate.Value {
+		if ring, ok := s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Ring(); ok {
+			return ring
+		}
+	}
+	return s.Agent.Ring.Value
+}
+
+// places gives the mirror first and the cloud where fallback allows it; the
+// cloud alone where offline updates are off.
+func places(s managedconfig.Settings, arch string) (list []Place, notes []string) {
+	ring := s.AntivirusEngine.OfflineDefinitionUpdateURL.Value
+	offline := s.AntivirusEngine.OfflineDefinitionUpdate.Value
+	if offline && !ring.IsZero() {
+		list = append(list, Place{Name: ring.Raw, Ring: ring})
+	}
+	if offline && !s.AntivirusEngine.OfflineDefinitionUpdateFallbackToCloud.Value {
+		return list, nil
+	}
+	if offline && ring.Back() {
+		return list, []string{"the cloud is not asked, since a URL that ends in _back asks for the older package"}
+	}
+	cloud, err := url.Parse(s.Agent.CloudURL.Value)
+	if s.Agent.CloudURL.Value == "" || err != nil {
+		return list, []string{"the cloud is not asked, since agent.cloudUrl is not set and what the vendor publishes carries no signed list"}
+	}
+	name := cloud.String()
+	if q := cloudArch(arch); q != "" {
+		if cloud.RawQuery != "" {
+			q = cloud.RawQuery + "&" + q
+		}
+		cloud.RawQuery = q
+	}
+	return append(list, Place{Name: name, Cloud: cloud}), nil
+}
+
+// stoppedBy gives the first rule that stops a periodic update.
+func stoppedBy(s managedconfig.Settings, k Known) string {
+	level := s.AntivirusEngine.EnforcementLevel.Value
+	switch {
+	case !s.Configured():
+		return "this machine was never configured for updates"
+	case !k.HeldSince.IsZero():
+		return "updates are held since " + k.HeldSince.UTC().Format(time.RFC3339)
+	case !s.CloudService.AutomaticDefinitionUpdateEnabled.Value:
+		return "cloudService.automaticDefinitionUpdateEnabled is false"
+	case level != "" && level != "real_time" && level != "audit":
+		return "antivirusEngine.enforcementLevel is " + level + ", and periodic updates need real_time"
+	}
+	if !s.AntivirusEngine.OfflineDefinitionUpdate.Value && s.Agent.CloudURL.Value == "" {
+		return "antivirusEngine.offlineDefinitionUpdate is disabled and agent.cloudUrl is not set"
+	}
+	return notDue(s, k)
+}
+
+// notDue tells when the next update is due, if that is not yet. A last check
+// that lies in the future is no check: the clock was wrong then, or is now.
+func notDue(s managedconfig.Settings, k Known) string {
+	if k.AskNow || !k.Installed || k.LastCheck.IsZero() || k.LastCheck.After(k.Now) ||
+		k.LastURL != s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw {
+		return ""
+	}
+	due := k.LastCheck.Add(time.Duration(s.CloudService.DefinitionUpdatesInterval.Value) * time.Second)
+	if !k.Now.Before(due) {
+		return ""
+	}
+	return fmt.Sprintf("the next update is due at %s", due.UTC().Format(time.RFC3339))
+}

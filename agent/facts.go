@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/health"
+	"mdatp-offline-agent/managedconfig"
+	"mdatp-offline-agent/verifier"
+)
+
+// Facts gathers what a health report is made of, from what is on disk now. Any
+// user may do it; it takes no lock and writes nothing. What can't be read or
+// verified is missing from the facts, with the reason as their failure.
+func (a *Agent) Facts(ctx context.Context) health.Facts {
+	store := state.View(a.Paths.State)
+	status := store.LoadStatus()
+	config, err := a.readConfiguration(store, true)
+	if err != nil {
+		config.settings = managedconfig.Defaults()
+	}
+	f := health.Facts{Updating: store.Updating(), UpdateFailed: status.Failed, Failure: healthFailure(status.FailReason)}
+	settingsFacts(&f, config, status)
+	if err == nil { // else nobody knows what was configured
+		f.Notes = append(f.Notes, a.rulesInForce(config.settings)...)
+	}
+	var current *installed
+	trust, why := a.loadTrust(config.settings)
+	if why == nil {
+		current, why = a.viewCurrent(ctx, trust, status)
+	}
+	f.Notes = append(f.Notes, overdue(trust, a.Now())...)
+	clock := verifier.NewClock(a.Now(), issued(current), a.Built)
+	f.Now = clock.Time
+	if clock.Wrong {
+		f.Notes = append(f.Notes, health.NoteClockWrong)
+	}
+	if f.Installed = healthInstalled(current); f.Installed != nil {
+		f.Installed.Updated = a.committed()
+		f.SourceURI = status.Sets[current.set.Name].Source
+	}
+	if current != nil && current.signed.Revoked {
+		why = &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
+	}
+	if why != nil {
+		f.UpdateFailed, f.Failure = true, explainForHealth(why)
+	}
+	if config.broken != nil && !notPermitted(config.broken) {
+		f.Failure = explainForHealth(config.broken)
+	}
+	return f
+}
+
+// settingsFacts fills in the settings in force: those of the files, or, where
+// this user can't read them or they are broken, those of the last run.
+func settingsFacts(f *health.Facts, config configuration, status state.Status) {
+	settings := summary(config.settings)
+	if config.broken != nil && status.Settings != nil {
+		settings = status.Settings
+	}
+	f.AutomaticUpdate = health.Setting[bool](settings.AutomaticUpdate)
+	f.OfflineEnabled = health.Setting[bool](settings.OfflineUpdate)
+	f.OfflineURL = health.Setting[string](settings.OfflineURL)
+	f.FallbackToCloud = health.Setting[bool](settings.FallbackToCloud)
+	f.Due = time.Duration(settings.DueDays) * 24 * time.Hour
+	f.Notes = status.Notes
+}
+
+// rulesInForce tells which source is not asked, and what stops periodic updates.
+func (a *Agent) rulesInForce(s managedconfig.Settings) []string {
+	decision := Decide(s, Known{Now: a.Now(), Arch: a.Arch, Scheduled: true})
+	if decision.Skip == "" {
+		return decision.Notes
+	}
+	return append(decision.Notes, "no periodic updates, since "+decision.Skip)
+}
+
+// overdue names the revocation lists that should have been replaced by now.
+func overdue(trust verifier.Trust, now time.Time) (notes []string) {
+	for _, file := range trust.Stale(now) {
+		notes = append(notes, "the revocation list "+file+" in the trust directory is overdue, and still counts")
+	}
+	return notes
+}
+
+// viewCurrent gives the active set, nil and the reason where there is none that
+// is whole and trusted.
+func (a *Agent) viewCurrent(ctx context.Context, trust verifier.Trust, status state.Status) (*installed, error) {
+	dir, err := engine.View(a.Paths.Engine)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return openCurrent(ctx, dir, trust, status.Current)
+}
+
+// committed is when current was last exchanged, zero where that can't be told.
+func (a *Agent) committed() time.Time {
+	info, err := os.Lstat(filepath.Join(a.Paths.Engine, "current"))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+func issued(i *installed) time.Time {
+	if i == nil {
+		return time.Time{}
+	}
+	return i.list().Issued
+}
+
+func explainForHealth(err error) *health.Failure {
+	e := Explain(err)
+	return &health.Failure{Code: e.Code, Sentence: e.Message, Hint: e.Hint}
+}
+
+func healthFailure(f *state.Failure) *health.Failure {
+	if f == nil {
+		return nil
+	}
+	return &health.Failure{Code: f.Code, Sentence: f.Message, Hint: f.Hint}
+}

@@ -1,0 +1,203 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/verifier"
+)
+
+// plan is step 5: for each file of the list, whether it is at hand or where it
+// lies in the package.
+type plan struct {
+	atHand []verifier.File
+	fetch  []part
+}
+
+// part is one file that must come, and its entry.
+type part struct {
+	file  verifier.File
+	entry verifier.Entry
+}
+
+// planFor says which files the active set has already, and which must come.
+func planFor(n *news, current *installed) (p plan, err error) {
+	entries, err := n.archive.Match(n.signed.List)
+	if err != nil {
+		return plan{}, err
+	}
+	have := map[[32]byte]bool{}
+	if current != nil {
+		for _, f := range current.list().Files {
+			have[f.SHA256] = true
+		}
+	}
+	for i, f := range n.signed.List.Files {
+		if have[f.SHA256] {
+			p.atHand = append(p.atHand, f)
+		} else {
+			p.fetch = append(p.fetch, part{f, entries[i]})
+		}
+	}
+	return p, nil
+}
+
+// bytesToFetch is how much the files that must come have, inflated.
+func (p plan) bytesToFetch() (sum int64) {
+	for _, part := range p.fetch {
+		sum += part.file.Size
+	}
+	return sum
+}
+
+// wouldInstall tells what install would do.
+func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
+	p, err := planFor(n, at.session.current)
+	if err != nil {
+		return err
+	}
+	if err := at.session.dir.Room(p.bytesToFetch(), len(n.signed.List.Files)+1); err != nil {
+		return err
+	}
+	at.result.Outcome = WouldUpdate
+	at.result.Definitions, at.result.Engine = n.signed.List.Definition.String(), n.signed.List.Engine.String()
+	at.note("why: " + at.because(v, n.signed.List))
+	at.note(fmt.Sprintf("at hand: %d of %d files; to fetch: %d bytes, inflated", len(p.atHand), len(n.signed.List.Files), p.bytesToFetch()))
+	return nil
+}
+
+// because says in words which rule leads to an installation.
+func (at *attempt) because(v verifier.Verdict, list *verifier.List) string {
+	switch {
+	case v == verifier.Renewal:
+		return "the content is the installed one, with a later list"
+	case v == verifier.Downgrade:
+		return "the package is older than what was accepted before, by consent of " + at.consent(list)
+	case at.session.current == nil:
+		return "nothing whole is installed"
+	}
+	return "the package is newer than the installed one, and not older than any that was accepted"
+}
+
+// install is steps 5 to 8: the package's files into a set, and the set into
+// force.
+func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) error {
+	list, dir := n.signed.List, at.session.dir
+	p, err := planFor(n, at.session.current) // 5. plan
+	if err != nil {
+		return err
+	}
+	if err := dir.Room(p.bytesToFetch(), len(list.Files)+1); err != nil {
+		return err
+	}
+	staging, err := dir.Stage(engine.SetName(list.Definition, n.signed.Digest))
+	if err != nil {
+		return err
+	}
+	defer staging.Discard()
+	if err := at.fetch(ctx, staging, n, p); err != nil { // 6. fetch
+		return err
+	}
+	set, err := dir.Seal(ctx, staging, list, n.raw) // 7. seal
+	if err != nil {
+		return err
+	}
+	return at.commit(ctx, set, n, v) // 8. commit
+}
+
+// fetch is step 6. Inflating is what costs, so each core takes files of its own.
+func (at *attempt) fetch(ctx context.Context, staging *engine.Staging, n *news, p plan) error {
+	var reused atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(min(4, runtime.GOMAXPROCS(0)))
+	for _, f := range p.atHand {
+		group.Go(func() error {
+			ok, err := staging.Reuse(ctx, f, at.session.current.set)
+			if ok {
+				reused.Add(f.Size)
+			}
+			if ok || err != nil {
+				return err
+			}
+			return fetchListed(ctx, staging, n, f) // the installed copy was damaged
+		})
+	}
+	for _, part := range p.fetch {
+		group.Go(func() error { return fetchPart(ctx, staging, n, part) })
+	}
+	err := group.Wait()
+	at.result.BytesReused += reused.Load()
+	return err
+}
+
+func fetchListed(ctx context.Context, staging *engine.Staging, n *news, f verifier.File) error {
+	everything, err := planFor(n, nil)
+	if err != nil {
+		return err
+	}
+	for _, part := range everything.fetch {
+		if part.file == f {
+			return fetchPart(ctx, staging, n, part)
+		}
+	}
+	return nil // not reached: a plan without a set at hand has every file
+}
+
+func fetchPart(ctx context.Context, staging *engine.Staging, n *news, p part) error {
+	region, err := n.pkg.Range(ctx, p.entry.Offset, p.entry.End-p.entry.Offset)
+	if err != nil {
+		return err
+	}
+	defer region.Close()
+	content, err := p.entry.Open(region)
+	if err != nil {
+		return err
+	}
+	return staging.Write(ctx, p.file, content)
+}
+
+// commit is step 8: the sealed set becomes the active one. Where it came from
+// is written down before, so that it is known also after a crash in between.
+func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifier.Verdict) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s := at.session
+	s.memory.NoteSet(set.Name, state.Set{Source: at.place.Name, Installed: at.started.UTC().Truncate(time.Second)})
+	if err := s.store.Save(s.memory); err != nil {
+		return err
+	}
+	activate := s.dir.Activate
+	if v == verifier.Renewal || s.damaged {
+		activate = s.dir.Renew // nobody should go back to the same files, or to damaged ones
+	}
+	if err := activate(set); err != nil {
+		return err
+	}
+	if v == verifier.Downgrade {
+		s.memory.LowerFloor(verifier.FloorOf(n.signed.List), rawChain(n.signed.Chain))
+		s.memory.SteppedDown = at.place.Ring.Back()
+		at.note("an older package was installed, by consent of " + at.consent(n.signed.List))
+		at.Log.WithField("definitionsVersion", n.signed.List.Definition.String()).Warn("an older package was installed by consent of the operator")
+	} else {
+		s.raiseFloor(n.signed)
+	}
+	s.memory.ForgetBad(n.signed.List.Content())
+	s.current, s.damaged = &installed{set: set, raw: n.raw, signed: n.signed}, false
+	return nil
+}
+
+// consent names who allowed a downgrade.
+func (at *attempt) consent(list *verifier.List) string {
+	if at.opts.AllowDowngrade == list.Definition {
+		return "--allow-downgrade"
+	}
+	return "the URL that ends in _back"
+}

@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/verifier"
+)
+
+// installed is a set on disk whose list was verified.
+type installed struct {
+	set    engine.Set
+	raw    []byte // the signed list
+	signed verifier.Signed
+	files  map[string]state.FileStat // as they were before they were found whole; nil: not looked at yet
+}
+
+// list gives the set's list; nil for no set.
+func (i *installed) list() *verifier.List {
+	if i == nil {
+		return nil
+	}
+	return i.signed.List
+}
+
+// version is the definition version, empty for no set.
+func (i *installed) version() string {
+	if i == nil {
+		return ""
+	}
+	return i.signed.List.Definition.String()
+}
+
+// engineVersion is the engine's version, empty for no set.
+func (i *installed) engineVersion() string {
+	if i == nil {
+		return ""
+	}
+	return i.signed.List.Engine.String()
+}
+
+// openSet verifies a set's list, and that the set bears the name that goes with
+// it. The files are not looked at.
+func openSet(set engine.Set, trust verifier.Trust) (*installed, error) {
+	raw, err := set.SignedList()
+	if err != nil {
+		return nil, err
+	}
+	signed, err := trust.VerifyInstalled(raw)
+	if err != nil {
+		return nil, err
+	}
+	if set.Name != engine.SetName(signed.List.Definition, signed.Digest) {
+		return nil, &Failure{codeDamaged, "a set in the engine directory has another set's list", "run agent definitions update to install it anew"}
+	}
+	return &installed{set: set, raw: raw, signed: signed}, nil
+}
+
+// openCurrent gives the active set, nil where there is none or where it is
+// damaged; why says which. Files that were not touched since they were last
+// hashed, as far as size, time and inode tell, are not hashed again.
+func openCurrent(ctx context.Context, dir *engine.Dir, trust verifier.Trust, seen *state.Current) (current *installed, why error) {
+	set, ok, err := dir.Current()
+	if err != nil || !ok {
+		return nil, err
+	}
+	current, err = openSet(set, trust)
+	if err != nil {
+		return nil, err
+	}
+	// Looked at before they are hashed: what is changed later, be it while an
+	// update runs, then differs from what is recorded.
+	if current.files, err = statSet(set); err != nil {
+		return nil, err
+	}
+	if seen != nil && seen.Set == set.Name && maps.Equal(current.files, seen.Files) {
+		return current, nil
+	}
+	if err := set.Check(ctx, current.signed.List.Files); err != nil {
+		return nil, err
+	}
+	return current, nil
+}
+
+func statSet(set engine.Set) (map[string]state.FileStat, error) {
+	stats, err := set.Stat()
+	if err != nil {
+		return nil, err
+	}
+	files := make(map[string]state.FileStat, len(stats))
+	for name, s := range stats {
+		files[name] = state.FileStat(s)
+	}
+	return files, nil
+}
+
+// readSeedList reads the signed list of the set shipped with the program.
+func readSeedList(seed string) ([]byte, error) {
+	f, err := os.Open(filepath.Join(seed, verifier.ListEntry))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, verifier.MaxListSize+1))
+}

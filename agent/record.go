@@ -1,0 +1,198 @@
+package agent
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/health"
+	"mdatp-offline-agent/managedconfig"
+)
+
+// grace is how long a set stays on disk after it ceased to be the previous one,
+// for readers who resolved it before.
+const grace = 10 * time.Minute
+
+// finish is step 9: it turns what happened into a result and a record, and
+// removes what nobody needs any more.
+func (u *update) finish(err error) Result {
+	r, s := &u.result, u.session
+	failure := Explain(err)
+	if failure != nil {
+		u.Log.WithError(err).Debug("the update ended")
+	}
+	if s != nil && s.lock != nil && s.memory != nil && !u.opts.DryRun && u.leavesRecord(failure) {
+		if err := u.record(failure); err != nil && failure == nil {
+			failure = Explain(err)
+		}
+	}
+	if failure != nil {
+		r.FailReason, r.Outcome = failure, Failed
+		if failure.Code == codeSkipped || failure.Code == codeCoolingDown && u.opts.Scheduled {
+			r.Outcome = Skipped
+		}
+	}
+	if s != nil {
+		r.Notes = append(r.Notes, s.notes...)
+		if r.Outcome != WouldUpdate {
+			r.Definitions, r.Engine = s.current.version(), s.current.engineVersion()
+		}
+	}
+	r.BytesDownloaded, r.Requests = u.tally.Bytes.Load(), u.tally.Requests.Load()
+	r.DurationSeconds = seconds(u.Now().Sub(u.started))
+	return *r
+}
+
+// leavesRecord tells whether anything is to be written down. Where one source is
+// left alone for a while, that is what was learned of the others.
+func (u *update) leavesRecord(failure *Failure) bool {
+	return failure == nil || !unrecorded(failure) || failure.Code == codeCoolingDown && u.asked
+}
+
+// record writes down how the update ended.
+func (u *update) record(failure *Failure) error {
+	status := u.session.seen
+	if failure == nil || !unrecorded(failure) {
+		status = u.statusAfter(failure)
+	}
+	if u.asked {
+		u.session.memory.LastCheck = u.started.UTC()
+	}
+	return u.session.save(status, u.config.settings.Agent.Keep.Value)
+}
+
+// statusAfter is what anybody may read of the update. That the clock is wrong
+// is not in it, since every report looks at the clock itself.
+func (u *update) statusAfter(failure *Failure) state.Status {
+	status := u.session.seen
+	status.LastAttempt = u.started.UTC()
+	status.Failed = failure != nil
+	if failure == nil {
+		status.LastSuccess = status.LastAttempt
+		failure = u.result.FailReason // what a fallback hid
+	}
+	if failure == nil || failure.Code != codeCoolingDown { // else the failure that led to it still holds
+		status.FailReason = (*state.Failure)(failure)
+	}
+	status.Notes = slices.DeleteFunc(slices.Concat(u.result.Notes, u.session.notes), func(note string) bool { return note == health.NoteClockWrong })
+	status.Settings = summary(u.config.settings)
+	return status
+}
+
+// save writes memory and status, with what is on disk now, and only then
+// removes sets: keep is how many may stay, current and previous included.
+func (s *session) save(status state.Status, keep int) error {
+	sets, linked, err := s.takeStock()
+	if err != nil {
+		return err
+	}
+	if err := s.store.Save(s.memory); err != nil {
+		return err
+	}
+	if status.Current, err = s.seenCurrent(); err != nil {
+		return err
+	}
+	status.Sets = maps.Clone(s.memory.Sets)
+	s.markBad(status.Sets, sets)
+	if err := s.store.SaveStatus(status); err != nil {
+		return err
+	}
+	removed, err := s.dir.Collect(s.keeper(sets, linked, keep))
+	if len(removed) > 0 {
+		s.Log.WithField("sets", removed).Info("old sets were removed")
+	}
+	return err
+}
+
+// seenCurrent is how the active set looked when it was found whole, nil where
+// there is none. What this run has installed itself was hashed just now.
+func (s *session) seenCurrent() (seen *state.Current, err error) {
+	if s.current == nil {
+		return nil, nil
+	}
+	files := s.current.files
+	if files == nil {
+		files, err = statSet(s.current.set)
+	}
+	return &state.Current{Set: s.current.set.Name, Files: files}, err
+}
+
+// takeStock brings what is remembered of sets in line with what is on disk.
+func (s *session) takeStock() (sets []engine.Set, linked map[string]bool, err error) {
+	if sets, err = s.dir.Sets(); err != nil {
+		return nil, nil, err
+	}
+	linked = map[string]bool{}
+	if set, ok, err := s.dir.Current(); err == nil && ok {
+		linked[set.Name] = true
+	}
+	s.memory.Previous = ""
+	if set, ok, err := s.dir.Previous(); err == nil && ok {
+		linked[set.Name] = true
+		s.memory.Previous = set.Name
+	}
+	now := s.Now().UTC()
+	notes := map[string]state.Set{}
+	for _, set := range sets {
+		note := s.memory.Sets[set.Name]
+		switch {
+		case linked[set.Name]:
+			note.Retired = time.Time{}
+		case note.Retired.IsZero() || note.Retired.After(now):
+			note.Retired = now
+		}
+		notes[set.Name] = note
+	}
+	s.memory.Sets = notes
+	return sets, linked, nil
+}
+
+// markBad adds why a set's content is known bad, for a report.
+func (s *session) markBad(notes map[string]state.Set, sets []engine.Set) {
+	for _, set := range sets {
+		found, err := openSet(set, s.trust)
+		if err != nil {
+			continue
+		}
+		i := slices.IndexFunc(s.memory.KnownBad, func(b state.Bad) bool { return b.Content == found.list().Content() })
+		if i >= 0 {
+			note := notes[set.Name]
+			note.Bad = s.memory.KnownBad[i].Reason
+			notes[set.Name] = note
+		}
+	}
+}
+
+// keeper tells which sets stay: those that are linked, the newest of the others
+// up to the number that is wanted, and those that somebody may still be reading.
+func (s *session) keeper(sets []engine.Set, linked map[string]bool, keep int) func(engine.Set) bool {
+	others := slices.DeleteFunc(slices.Clone(sets), func(set engine.Set) bool { return linked[set.Name] })
+	slices.SortStableFunc(others, func(a, b engine.Set) int {
+		return cmp.Or(s.memory.Sets[b.Name].Installed.Compare(s.memory.Sets[a.Name].Installed), cmp.Compare(b.Name, a.Name))
+	})
+	stays := maps.Clone(linked)
+	for _, set := range others[:min(len(others), max(0, keep-2))] {
+		stays[set.Name] = true
+	}
+	now := s.Now()
+	return func(set engine.Set) bool {
+		return stays[set.Name] || now.Sub(s.memory.Sets[set.Name].Retired) < grace
+	}
+}
+
+// due is how old definitions may get.
+func due(s managedconfig.Settings) time.Duration {
+	return time.Duration(s.CloudService.DefinitionUpdateDue.Value) * 24 * time.Hour
+}
+
+// healthInstalled is what a report says of a set; nil for none.
+func healthInstalled(i *installed) *health.Installed {
+	if i == nil {
+		return nil
+	}
+	l := i.list()
+	return &health.Installed{DefinitionVersion: l.Definition.String(), EngineVersion: l.Engine.String(), Released: l.Released, Issued: l.Issued, Expires: l.Expires}
+}

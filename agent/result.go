@@ -1,0 +1,56 @@
+package agent
+
+import "time"
+
+// Outcome is how an update ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Updated     Outcome = "updated"
+	UpToDate    Outcome = "upToDate"
+	Renewed     Outcome = "renewed"
+	Skipped     Outcome = "skipped"
+	WouldUpdate Outcome = "wouldUpdate"
+	Failed      Outcome = "failed"
+)
+
+// Result is what an update did. Its JSON is part of the program's interface.
+type Result struct {
+	Type            string   `json:"$type"` // definitionsUpdateResult
+	Outcome         Outcome  `json:"outcome"`
+	DryRun          bool     `json:"dryRun"`
+	Definitions     string   `json:"definitionsVersion"`         // in force after the run; empty: none
+	Engine          string   `json:"engineVersion"`              // likewise
+	Previous        string   `json:"previousDefinitionsVersion"` // in force before the run; empty: none
+	Source          string   `json:"source"`                     // the source that decided; empty: none was asked
+	BytesDownloaded int64    `json:"bytesDownloaded"`
+	BytesReused     int64    `json:"bytesReused"`
+	Requests        int64    `json:"requests"`
+	DurationSeconds float64  `json:"durationSeconds"`
+	Resumed         bool     `json:"resumed"`
+	Notes           []string `json:"notes"`
+	FailReason      *Failure `json:"failReason"` // also set where a fallback hid it, and for skipped
+}
+
+func newResult(o Options) Result {
+	return Result{Type: "definitionsUpdateResult", Outcome: Failed, DryRun: o.DryRun, Notes: []string{}}
+}
+
+// ExitCode is the process's exit code for the result.
+func (r Result) ExitCode() int {
+	if r.Outcome == Failed && r.FailReason != nil {
+		return ExitCode(r.FailReason.Code)
+	}
+	return 0
+}
+
+// seconds rounds to what a reader cares for.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+
+// FailedResult is the result of an update that could not begin.
+func FailedResult(o Options, err error) Result {
+	r := newResult(o)
+	r.FailReason = Explain(err)
+	return r
+}

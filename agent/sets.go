@@ -1,0 +1,366 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/managedconfig"
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/trustdir"
+)
+
+// SetInfo is one set on disk, as a listing shows it. Its JSON is part of the
+// program's interface; what can't be known is null.
+type SetInfo struct {
+	Name        string     `json:"name"`
+	Definitions *string    `json:"definitionsVersion"`
+	Engine      *string    `json:"engineVersion"`
+	Released    *time.Time `json:"released"`
+	Issued      *time.Time `json:"issued"`
+	Expires     *time.Time `json:"expires"`
+	Installed   *time.Time `json:"installed"`
+	Size        *int64     `json:"size"`  // bytes
+	State       string     `json:"state"` // active, previous, kept or knownBad
+	Reason      string     `json:"reason"`
+}
+
+// Sets is a listing of what is on disk.
+type Sets struct {
+	Type string    `json:"$type"` // definitionsListResult or definitionsVerifyResult
+	Sets []SetInfo `json:"sets"`
+}
+
+// List gives every set on disk, the newest first. Any user may ask.
+func (a *Agent) List(ctx context.Context) (Sets, error) {
+	return a.look(ctx, "definitionsListResult", func(*installed) error { return nil })
+}
+
+// Verify hashes every set on disk against its signed list. The listing is
+// complete also where there is an error; that is set_damaged, or what is wrong
+// with a set's signature, of the first set that is not as it should be.
+func (a *Agent) Verify(ctx context.Context) (Sets, error) {
+	return a.look(ctx, "definitionsVerifyResult", func(i *installed) error {
+		return i.set.Check(ctx, i.list().Files)
+	})
+}
+
+// look goes through the sets and checks each.
+func (a *Agent) look(ctx context.Context, kind string, check func(*installed) error) (Sets, error) {
+	found := Sets{Type: kind, Sets: []SetInfo{}}
+	store := state.View(a.Paths.State)
+	config, err := a.readConfiguration(store, true)
+	if err != nil {
+		return found, err
+	}
+	dir, err := engine.View(a.Paths.Engine)
+	if err != nil {
+		return found, err
+	}
+	defer dir.Close()
+	sets, err := dir.Sets()
+	if err != nil {
+		return found, err
+	}
+	links, first := linkNames(dir)
+	if len(sets) == 0 {
+		return found, cmp.Or(first, nothingInstalled())
+	}
+	trust, err := a.loadTrust(config.settings)
+	if err != nil {
+		return found, err
+	}
+	notes := store.LoadStatus().Sets
+	for _, set := range sets {
+		i, err := openSet(set, trust)
+		if err == nil {
+			err = check(i)
+		}
+		if err != nil && first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			return found, ctx.Err()
+		}
+		found.Sets = append(found.Sets, describe(set, i, err, links[set.Name], notes[set.Name]))
+	}
+	return found, first
+}
+
+func nothingInstalled() error {
+	return &Failure{codeNothing, "no set is installed", "install one with agent definitions update"}
+}
+
+func (a *Agent) loadTrust(s managedconfig.Settings) (verifier.Trust, error) {
+	pins, err := parsePins(s)
+	if err != nil {
+		return verifier.Trust{}, err
+	}
+	return trustdir.Load(a.Paths.Root, a.Paths.Trust, pins)
+}
+
+// linkNames says of each linked set which link leads to it. The error is that
+// of a link which leads to no set, or to one without a list.
+func linkNames(dir *engine.Dir) (links map[string]string, first error) {
+	links = map[string]string{}
+	for _, link := range []struct {
+		state string
+		find  func() (engine.Set, bool, error)
+	}{{"previous", dir.Previous}, {"active", dir.Current}} {
+		set, ok, err := link.find()
+		if ok && err == nil {
+			links[set.Name] = link.state
+			_, err = set.SignedList()
+		}
+		first = cmp.Or(err, first)
+	}
+	return links, first
+}
+
+func describe(set engine.Set, i *installed, err error, link string, note state.Set) SetInfo {
+	info := SetInfo{Name: set.Name, State: "kept", Reason: note.Bad}
+	if note.Bad != "" {
+		info.State = "knownBad"
+	}
+	if link != "" {
+		info.State = link
+	}
+	if err != nil {
+		info.Reason = Explain(err).Error()
+	}
+	if !note.Installed.IsZero() {
+		info.Installed = &note.Installed
+	}
+	if i != nil {
+		l := i.list()
+		definitions, engineVersion, size := l.Definition.String(), l.Engine.String(), l.Size()
+		info.Definitions, info.Engine, info.Size = &definitions, &engineVersion, &size
+		info.Released, info.Issued, info.Expires = &l.Released, &l.Issued, &l.Expires
+	}
+	return info
+}
+
+// Change is what a command did that exchanges the active set without a source.
+type Change struct {
+	Type        string `json:"$type"`
+	Definitions string `json:"definitionsVersion"`
+	Previous    string `json:"previousDefinitionsVersion"` // empty: none
+}
+
+// Rollback goes back to the previous set, or to the newest older one that is
+// whole, trusted and not known bad. What is left is remembered as bad, so that
+// the next update does not bring it back. The floor stays where it is.
+func (a *Agent) Rollback(ctx context.Context, wait time.Duration) (Change, error) {
+	return a.exchange(ctx, wait, "definitionsRollbackResult", func(s *session) (*installed, error) {
+		target, err := s.rollbackTarget(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if s.current != nil {
+			s.memory.MarkBad(state.Bad{Content: s.current.list().Content(), Definition: s.current.list().Definition,
+				Reason: "rolled back by hand", Since: s.Now().UTC().Truncate(time.Second)})
+		}
+		return target, s.activate(target)
+	})
+}
+
+// rollbackTarget looks for a set to go back to and hashes it.
+func (s *session) rollbackTarget(ctx context.Context) (*installed, error) {
+	sets, err := s.dir.Sets() // the newest first
+	if err != nil {
+		return nil, err
+	}
+	if previous, ok, err := s.dir.Previous(); err == nil && ok {
+		sets = append([]engine.Set{previous}, sets...)
+	}
+	for _, set := range sets {
+		target, err := openSet(set, s.trust)
+		if err != nil || target.signed.Revoked || s.knownBad(target) || !s.older(target) {
+			continue
+		}
+		if err := set.Check(ctx, target.list().Files); err != nil {
+			s.Log.WithError(err).WithField("set", set.Name).Warn("this set can not be gone back to")
+			continue
+		}
+		return target, nil
+	}
+	return nil, &Failure{codeNothing, "there is no older set to go back to", "point the configuration to the mirror's _back ring, or publish a good package with a higher version"}
+}
+
+func (s *session) knownBad(i *installed) bool {
+	content := i.list().Content()
+	for _, bad := range s.memory.KnownBad {
+		if bad.Content == content {
+			return true
+		}
+	}
+	return false
+}
+
+// older tells whether a set is another one than the active and not above it.
+func (s *session) older(i *installed) bool {
+	if s.current == nil {
+		return true
+	}
+	c := s.current
+	return i.set.Name != c.set.Name && verifier.FloorOf(i.list()).Compare(verifier.FloorOf(c.list())) < 0
+}
+
+// Restore goes back to the set that was shipped with the program. The floor
+// stays where it is, so that the next update goes forward again.
+func (a *Agent) Restore(ctx context.Context, wait time.Duration) (Change, error) {
+	return a.exchange(ctx, wait, "definitionsRestoreResult", func(s *session) (*installed, error) {
+		seed, err := s.installSeed(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return seed, s.activate(seed)
+	})
+}
+
+// installSeed verifies the seed and copies it into a sealed set.
+func (s *session) installSeed(ctx context.Context) (*installed, error) {
+	raw, err := readSeedList(s.Paths.Seed)
+	if err != nil {
+		return nil, &Failure{codeNothing, "no set was shipped with the program at " + s.Paths.Seed, "go back with agent definitions rollback instead"}
+	}
+	signed, err := s.trust.VerifyInstalled(raw)
+	if err != nil {
+		return nil, err
+	}
+	if signed.Revoked {
+		return nil, &Failure{codeRevoked, "the signer of the shipped set is revoked", "install a newer version of the program"}
+	}
+	if err := s.dir.Room(signed.List.Size(), len(signed.List.Files)+1); err != nil {
+		return nil, err
+	}
+	staging, err := s.dir.Stage(engine.SetName(signed.List.Definition, signed.Digest))
+	if err != nil {
+		return nil, err
+	}
+	defer staging.Discard()
+	for _, f := range signed.List.Files {
+		if err := s.copySeedFile(ctx, staging, f); err != nil {
+			return nil, err
+		}
+	}
+	set, err := s.dir.Seal(ctx, staging, signed.List, raw)
+	if err != nil {
+		return nil, err
+	}
+	s.memory.NoteSet(set.Name, state.Set{Source: s.Paths.Seed, Installed: s.Now().UTC().Truncate(time.Second)})
+	return &installed{set: set, raw: raw, signed: signed}, nil
+}
+
+const seedHint = "install the program's package again"
+
+func (s *session) copySeedFile(ctx context.Context, staging *engine.Staging, f verifier.File) error {
+	from, err := os.Open(filepath.Join(s.Paths.Seed, f.Name))
+	if err != nil {
+		return &Failure{codeDamaged, "the set shipped with the program is not complete", seedHint}
+	}
+	defer from.Close()
+	err = staging.Write(ctx, f, from)
+	var refused *verifier.Refusal
+	if errors.As(err, &refused) { // the words for a mirror's package would mislead
+		return &Failure{codeDamaged, "the set shipped with the program is not as it was signed", seedHint}
+	}
+	return err
+}
+
+// activate writes down what is about to happen, and lets it happen.
+func (s *session) activate(i *installed) error {
+	if err := s.store.Save(s.memory); err != nil {
+		return err
+	}
+	activate := s.dir.Activate
+	if s.damaged {
+		activate = s.dir.Renew
+	}
+	if err := activate(i.set); err != nil {
+		return err
+	}
+	s.current, s.damaged = i, false
+	return nil
+}
+
+// exchange is the frame of rollback and restore: configuration, lock, the
+// exchange itself, the record.
+func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, do func(*session) (*installed, error)) (Change, error) {
+	change := Change{Type: kind}
+	config, s, err := a.beginByHand(ctx, wait)
+	defer func() { s.Close() }()
+	if err != nil {
+		return change, err
+	}
+	if _, err := s.floor(); err != nil { // remember what is left, before it is left
+		return change, err
+	}
+	change.Previous = s.current.version()
+	now, err := do(s)
+	if err != nil {
+		return change, err
+	}
+	change.Definitions = now.version()
+	return change, s.save(s.seen, config.settings.Agent.Keep.Value)
+}
+
+// beginByHand is the start of a command by hand that writes: a configuration
+// that is broken is an error.
+func (a *Agent) beginByHand(ctx context.Context, wait time.Duration) (configuration, *session, error) {
+	config, err := a.readConfiguration(state.View(a.Paths.State), false)
+	if err != nil {
+		return config, nil, err
+	}
+	pins, err := parsePins(config.settings)
+	if err != nil {
+		return config, nil, err
+	}
+	s, err := a.begin(ctx, pins, wait)
+	return config, s, err
+}
+
+// Hold stops periodic updates until Unhold; updates by hand go on. It gives the
+// time since which they are held.
+func (a *Agent) Hold(ctx context.Context, wait time.Duration) (time.Time, error) {
+	var since time.Time
+	err := a.remember(ctx, wait, func(m *state.State) {
+		if m.HeldSince.IsZero() {
+			m.HeldSince = a.Now().UTC().Truncate(time.Second)
+		}
+		since = m.HeldSince
+	})
+	return since, err
+}
+
+// Unhold lets periodic updates go on.
+func (a *Agent) Unhold(ctx context.Context, wait time.Duration) error {
+	return a.remember(ctx, wait, func(m *state.State) { m.HeldSince = time.Time{} })
+}
+
+// remember changes the memory alone, under the lock.
+func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*state.State)) error {
+	store, err := state.Open(a.Paths.State)
+	if err != nil {
+		return err
+	}
+	lock, err := store.Lock(ctx, wait, a.Now())
+	if err != nil {
+		return err
+	}
+	memory, err := store.Load()
+	if err == nil {
+		change(memory)
+		err = store.Save(memory)
+	}
+	if unlock := lock.Unlock(); err == nil && unlock != nil {
+		err = fmt.Errorf("give the lock back: %w", unlock)
+	}
+	return err
+}

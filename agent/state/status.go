@@ -1,0 +1,56 @@
+package state
+
+import "time"
+
+// Status is the content of status.json: the last run as anybody may see it. It
+// holds no secrets.
+type Status struct {
+	Schema      int            `json:"schema"`
+	LastAttempt time.Time      `json:"lastAttempt,omitzero"`
+	LastSuccess time.Time      `json:"lastSuccess,omitzero"`
+	Failed      bool           `json:"failed,omitempty"`     // no source worked at the last attempt
+	FailReason  *Failure       `json:"failReason,omitempty"` // also set where a fallback hid the failure
+	Notes       []string       `json:"notes,omitempty"`
+	Current     *Current       `json:"current,omitempty"`
+	Sets        map[string]Set `json:"sets,omitempty"` // by the set's name
+	Settings    *Settings      `json:"settings,omitempty"`
+}
+
+// Failure is why something did not work.
+type Failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Current is what the agent saw when it activated, or last checked, a set. A
+// set whose files still have the same size, time and inode need not be hashed
+// again.
+type Current struct {
+	Set   string              `json:"set"`
+	Files map[string]FileStat `json:"files"`
+}
+
+// FileStat tells whether a file was touched: size in bytes, modification time in
+// nanoseconds since 1970, inode.
+type FileStat struct {
+	Size  int64  `json:"size"`
+	MTime int64  `json:"mtime"`
+	Inode uint64 `json:"inode"`
+}
+
+// Settings is the configuration that was in force, for readers who can't read
+// the configuration itself, or when it is broken.
+type Settings struct {
+	AutomaticUpdate Setting[bool]   `json:"automaticDefinitionUpdateEnabled"`
+	OfflineUpdate   Setting[bool]   `json:"offlineDefinitionUpdate"`
+	OfflineURL      Setting[string] `json:"offlineDefinitionUpdateUrl"`
+	FallbackToCloud Setting[bool]   `json:"offlineDefinitionUpdateFallbackToCloud"`
+	DueDays         int             `json:"definitionUpdateDue"`
+}
+
+// Setting is a value and whether the managed configuration set it.
+type Setting[T any] struct {
+	Value   T    `json:"value"`
+	Managed bool `json:"managed"`
+}

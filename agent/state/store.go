@@ -1,0 +1,255 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// maxFile bounds what is read of a file of the state directory, in bytes.
+const maxFile = 4 << 20
+
+// Error is a failure to keep or read the state.
+type Error struct {
+	Code     string // permission_denied, disk_full, install_failed or busy
+	Sentence string
+	Hint     string
+	Err      error
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Code + ": " + e.Sentence
+	}
+	return e.Code + ": " + e.Sentence + " (" + e.Err.Error() + ")"
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Reason gives the parts that a report shows.
+func (e *Error) Reason() (code, sentence, hint string) { return e.Code, e.Sentence, e.Hint }
+
+// Store is the state directory.
+type Store struct{ dir string }
+
+// View names a state directory for reading only. It need not exist.
+func View(dir string) *Store { return &Store{dir} }
+
+// Open makes the directory where it is missing.
+func Open(dir string) (*Store, error) {
+	s := View(dir)
+	if err := makeDirs(dir); err != nil {
+		return nil, s.failed("make", err)
+	}
+	if err := unix.Access(dir, unix.W_OK); err != nil {
+		return nil, s.failed("write to", err)
+	}
+	return s, nil
+}
+
+// makeDirs makes a directory and those above it that are missing. Any user must
+// be able to walk through them to the status and to the definitions, also where
+// the umask of whoever ran the first update is a strict one.
+func makeDirs(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // somebody else was quicker
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
+}
+
+// Dir is the directory's path.
+func (s *Store) Dir() string { return s.dir }
+
+func (s *Store) failed(what string, err error) error {
+	e := &Error{Code: "install_failed", Sentence: "can not " + what + " the state directory " + s.dir, Hint: "check the file system and the directory's permissions", Err: err}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		e.Code, e.Hint = "permission_denied", "run it with sudo, or as the user who owns "+s.dir
+	case errors.Is(err, unix.EROFS):
+		e.Code, e.Hint = "permission_denied", "the file system is mounted read-only, so mount it for writing"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		e.Code, e.Hint = "disk_full", "free some space below "+s.dir
+	}
+	return e
+}
+
+// Load reads state.json. A file that is missing or can't be understood gives an
+// empty state that says so (State.Lost); the broken one is kept beside it as
+// state.json.damaged when the next Save replaces it.
+func (s *Store) Load() (*State, error) {
+	data, err := readFile(filepath.Join(s.dir, "state.json"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errUnfit) {
+		return &State{Schema: Schema, lost: true}, nil
+	}
+	if err != nil {
+		return nil, s.failed("read", err)
+	}
+	return decode(data), nil
+}
+
+// decode reads a state. In one of a later schema any field may have another
+// form, so of that the floors are taken, as far as they can be read.
+func decode(data []byte) *State {
+	st := new(State)
+	if json.Unmarshal(data, st) == nil {
+		return st
+	}
+	var later struct {
+		Schema int             `json:"schema"`
+		Floors json.RawMessage `json:"floors"`
+	}
+	if json.Unmarshal(data, &later) != nil || later.Schema <= Schema {
+		return &State{Schema: Schema, lost: true}
+	}
+	st = &State{Schema: later.Schema}
+	if json.Unmarshal(later.Floors, &st.Floors) != nil {
+		st.Floors = nil
+	}
+	return st
+}
+
+// Save writes state.json. A state of a later schema is left alone.
+func (s *Store) Save(st *State) error {
+	if st.Newer() {
+		return nil
+	}
+	if st.lost {
+		s.keepDamaged()
+		st.lost = false
+	}
+	return s.write("state.json", st, 0o600)
+}
+
+// keepDamaged puts a state that could not be read aside. It is for people to
+// look at, so failing to keep it is no failure.
+func (s *Store) keepDamaged() {
+	path := filepath.Join(s.dir, "state.json")
+	_ = os.Rename(path, path+".damaged")
+}
+
+// LoadStatus reads status.json; what is missing or broken gives an empty status.
+func (s *Store) LoadStatus() Status {
+	var st Status
+	data, err := readFile(filepath.Join(s.dir, "status.json"))
+	if err != nil || json.Unmarshal(data, &st) != nil {
+		return Status{Schema: Schema}
+	}
+	return st
+}
+
+// SaveStatus writes status.json.
+func (s *Store) SaveStatus(st Status) error {
+	st.Schema = Schema
+	return s.write("status.json", st, 0o644)
+}
+
+// LastGood reads the last valid copy of a configuration file; nil where there
+// is none.
+func (s *Store) LastGood(name string) []byte {
+	data, err := readFile(filepath.Join(s.dir, "last-good", name))
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// SaveLastGood keeps a copy of a configuration file that was found valid, or,
+// with nil, forgets it. What has not changed is not written.
+func (s *Store) SaveLastGood(name string, data []byte) error {
+	dir := filepath.Join(s.dir, "last-good")
+	path := filepath.Join(dir, name)
+	if data == nil {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return s.failed("write to", err)
+		}
+		return nil
+	}
+	if bytes.Equal(s.LastGood(name), data) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return s.failed("write to", err)
+	}
+	if err := replace(path, data, 0o600); err != nil {
+		return s.failed("write to", err)
+	}
+	return nil
+}
+
+func (s *Store) write(name string, v any, mode fs.FileMode) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", name, err)
+	}
+	if err := replace(filepath.Join(s.dir, name), append(data, '\n'), mode); err != nil {
+		return s.failed("write to", err)
+	}
+	return nil
+}
+
+// replace puts data at path as a whole. The temporary file must lie in the same
+// directory (renameio looks elsewhere by itself), the mode must not be that of
+// the file before (which renameio.WriteFile keeps), and only the directory's own
+// fsync makes the rename last.
+func replace(path string, data []byte, mode fs.FileMode) error {
+	dir := filepath.Dir(path)
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// errUnfit is about something in a file's place that this package never puts
+// there: a link, a directory, far more bytes than it writes.
+var errUnfit = errors.New("not a file of the agent's")
+
+// readFile reads a bounded regular file and never waits for a FIFO.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, a socket
+		return nil, errUnfit
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, errUnfit)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = errUnfit
+	}
+	return data, err
+}
