@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/verifier"
+)
+
+func (p *program) definitionsCommand() *cli.Command {
+	wait := &cli.DurationFlag{Name: "wait", DefaultText: "2s", Usage: "`DURATION` to wait for another process that is updating, such as 30s or 5m"}
+	return command(cli.Command{Name: "definitions", Usage: "update, check and exchange the definitions of this machine", Subcommands: []*cli.Command{
+		command(cli.Command{Name: "update", Usage: "update from the configured source", Action: p.update, Flags: []cli.Flag{
+			boolFlag("scheduled", "do nothing that is not due"),
+			boolFlag("dry-run", "say what would happen and why, and change nothing"),
+			&cli.StringFlag{Name: "allow-downgrade", Usage: "install `VERSION` although it is older than what was accepted before"},
+			boolFlag("allow-expired", "install an expired package where nothing is installed"),
+			boolFlag("retry-known-bad", "install a package again that was rolled back or condemned"),
+			boolFlag("now", "ask a source also while it is cooling down"),
+			boolFlag("use-last-good", "go on with the last good configuration where the present one is broken"),
+			wait,
+		}}),
+		command(cli.Command{Name: "verify", Usage: "hash every installed set against its signed list", Action: p.verifySets}),
+		command(cli.Command{Name: "list", Usage: "list the installed sets", Action: p.listSets}),
+		command(cli.Command{Name: "rollback", Usage: "go back to the previous set, and remember the present one as bad", Action: p.rollback, Flags: []cli.Flag{wait}}),
+		command(cli.Command{Name: "restore", Usage: "go back to the set shipped with the program", Action: p.restore, Flags: []cli.Flag{wait}}),
+		command(cli.Command{Name: "hold", Usage: "stop periodic updates; updates by hand go on", Action: p.hold, Flags: []cli.Flag{wait}}),
+		command(cli.Command{Name: "unhold", Usage: "let periodic updates go on", Action: p.unhold, Flags: []cli.Flag{wait}}),
+	}})
+}
+
+func (p *program) update(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	o := agent.Options{Scheduled: c.Bool("scheduled"), DryRun: c.Bool("dry-run"), AllowExpired: c.Bool("allow-expired"),
+		RetryKnownBad: c.Bool("retry-known-bad"), Now: c.Bool("now"), UseLastGood: c.Bool("use-last-good"), Wait: c.Duration("wait")}
+	if allow := c.String("allow-downgrade"); allow != "" {
+		var err error
+		if o.AllowDowngrade, err = verifier.ParseVersion(allow); err != nil {
+			return &usageError{"--allow-downgrade takes a version of four numbers", "for example --allow-downgrade 1.407.417.0"}
+		}
+	}
+	a := p.agent()
+	var result agent.Result
+	if err := a.BecomeOwner(); err != nil {
+		result = agent.FailedResult(o, err)
+	} else {
+		result = a.Update(c.Context, o)
+	}
+	p.exit = result.ExitCode()
+	if c.String("output") == "json" {
+		p.showJSON(result)
+	} else {
+		p.showUpdate(result)
+	}
+	if p.exit != 0 {
+		return errShown
+	}
+	return nil
+}
+
+// showUpdate writes the result on stdout, and on stderr what went wrong, also
+// where a fallback made up for it.
+func (p *program) showUpdate(r agent.Result) {
+	if line := updateLine(r); line != "" {
+		fmt.Fprintln(p.stdout, line)
+	}
+	if r.DryRun {
+		for _, note := range r.Notes {
+			fmt.Fprintln(p.stdout, note)
+		}
+		if r.Source != "" {
+			fmt.Fprintln(p.stdout, "source: "+r.Source)
+		}
+	}
+	if r.FailReason != nil && r.Outcome != agent.Skipped {
+		p.showFailure(false, r.FailReason)
+	}
+}
+
+func updateLine(r agent.Result) string {
+	switch r.Outcome {
+	case agent.UpToDate, agent.Renewed:
+		return "Security intelligence is up to date"
+	case agent.Updated, agent.WouldUpdate:
+		words := "Security intelligence updated"
+		if r.Outcome == agent.WouldUpdate {
+			words = "Security intelligence would be updated"
+		}
+		if r.Previous != "" {
+			words += " from " + r.Previous
+		}
+		return words + " to " + r.Definitions
+	case agent.Skipped:
+		return "Nothing to do, since " + r.FailReason.Message
+	}
+	return ""
+}
+
+func (p *program) listSets(c *cli.Context) error {
+	return p.showSets(c, (*agent.Agent).List)
+}
+
+func (p *program) verifySets(c *cli.Context) error {
+	return p.showSets(c, (*agent.Agent).Verify)
+}
+
+// showSets shows a listing, also a listing that goes with an error.
+func (p *program) showSets(c *cli.Context, look func(*agent.Agent, context.Context) (agent.Sets, error)) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	a := p.agent()
+	sets, err := look(a, c.Context)
+	if err != nil && len(sets.Sets) == 0 {
+		return err
+	}
+	_ = p.show(c, sets, func(w io.Writer) { setsTable(w, sets) }) // it has no error to give
+	if err == nil {
+		return nil
+	}
+	failure := agent.Explain(err)
+	if c.String("output") != "json" {
+		p.showFailure(false, failure)
+	}
+	p.exit = agent.ExitCode(failure.Code)
+	return errShown
+}
+
+func setsTable(w io.Writer, sets agent.Sets) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "STATE\tDEFINITIONS\tENGINE\tRELEASED\tEXPIRES\tINSTALLED\tSIZE\tNAME\tREASON")
+	for _, s := range sets.Sets {
+		cells := []string{s.State, orDash(s.Definitions), orDash(s.Engine), when(s.Released), when(s.Expires), when(s.Installed), size(s.Size), s.Name, s.Reason}
+		fmt.Fprintln(table, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+	}
+	_ = table.Flush() // nobody reads a closed stdout
+}
+
+func orDash(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
+}
+
+func when(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func size(n *int64) string {
+	if n == nil {
+		return "-"
+	}
+	return fmt.Sprint(*n)
+}
+
+func (p *program) rollback(c *cli.Context) error {
+	return p.exchange(c, "Security intelligence rolled back", (*agent.Agent).Rollback)
+}
+
+func (p *program) restore(c *cli.Context) error {
+	return p.exchange(c, "Security intelligence restored", (*agent.Agent).Restore)
+}
+
+func (p *program) exchange(c *cli.Context, words string, do func(*agent.Agent, context.Context, time.Duration) (agent.Change, error)) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	a, err := p.writer()
+	if err != nil {
+		return err
+	}
+	change, err := do(a, c.Context, c.Duration("wait"))
+	if err != nil {
+		return err
+	}
+	return p.show(c, change, func(w io.Writer) {
+		if change.Previous != "" {
+			words += " from " + change.Previous
+		}
+		fmt.Fprintln(w, words+" to "+change.Definitions)
+	})
+}
+
+// holding is the JSON of hold and unhold.
+type holding struct {
+	Type string     `json:"$type"`
+	Held *time.Time `json:"heldSince"`
+}
+
+func (p *program) hold(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	a, err := p.writer()
+	if err != nil {
+		return err
+	}
+	since, err := a.Hold(c.Context, c.Duration("wait"))
+	if err != nil {
+		return err
+	}
+	return p.show(c, holding{"definitionsHoldResult", &since}, func(w io.Writer) {
+		fmt.Fprintf(w, "Periodic updates are held since %s\n", since.Format(time.RFC3339))
+	})
+}
+
+func (p *program) unhold(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	a, err := p.writer()
+	if err != nil {
+		return err
+	}
+	if err := a.Unhold(c.Context, c.Duration("wait")); err != nil {
+		return err
+	}
+	return p.show(c, holding{Type: "definitionsUnholdResult"}, func(w io.Writer) { fmt.Fprintln(w, "Periodic updates go on") })
+}

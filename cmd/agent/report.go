@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"mdatp-offline-agent/health"
+	"mdatp-offline-agent/managedconfig"
+)
+
+func (p *program) healthCommand() *cli.Command {
+	return command(cli.Command{Name: "health", Usage: "report on this machine", Action: p.health, Flags: []cli.Flag{
+		&cli.StringFlag{Name: "field", Usage: "show the value of field `NAME` alone"},
+		&cli.StringFlag{Name: "details", Usage: "show the details of `VIEW`; there is definitions"},
+	}})
+}
+
+func (p *program) health(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	if view := c.String("details"); c.IsSet("details") && view != "definitions" {
+		return &usageError{"there is no view " + printable(view), "see agent health --details definitions"}
+	}
+	a := p.agent()
+	facts := a.Facts(c.Context)
+	details := health.Definitions(facts)
+	summary := health.Summary(facts, health.SummaryFacts{AppVersion: programVersion(), ReleaseRing: a.Ring()})
+	if name := c.String("field"); c.IsSet("field") {
+		return p.field(name, details, summary)
+	}
+	report := summary
+	if c.IsSet("details") {
+		report = details
+	}
+	if c.String("output") != "json" {
+		_, err := io.WriteString(p.stdout, report.Text())
+		return err
+	}
+	line, err := report.JSON()
+	if err == nil {
+		fmt.Fprintf(p.stdout, "%s\n", line)
+	}
+	return err
+}
+
+// field shows one value, whichever view has it.
+func (p *program) field(name string, views ...health.Report) error {
+	for _, view := range views {
+		if value, ok := view.Field(name); ok {
+			fmt.Fprintln(p.stdout, value)
+			return nil
+		}
+	}
+	return &usageError{"there is no field " + printable(name), "agent health and agent health --details definitions show all of them"}
+}
+
+func (p *program) configCommand() *cli.Command {
+	return command(cli.Command{Name: "config", Usage: "look at the configuration in force", Subcommands: []*cli.Command{
+		command(cli.Command{Name: "show", Usage: "show each setting, where it comes from, and the warnings", Action: p.showConfig}),
+	}})
+}
+
+// configResult is the JSON of config show.
+type configResult struct {
+	Settings map[string]configSetting `json:"settings"`
+	Warnings []string                 `json:"warnings"`
+}
+
+type configSetting struct {
+	Value  any                  `json:"value"`
+	Origin managedconfig.Origin `json:"origin"`
+	File   string               `json:"file"`
+}
+
+func (p *program) showConfig(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	a := p.agent()
+	settings, err := a.Settings()
+	if err != nil {
+		return err
+	}
+	result := configResult{Settings: map[string]configSetting{}, Warnings: []string{}}
+	for _, row := range settings.Rows() {
+		result.Settings[row.Name] = configSetting{row.Value, row.Origin, row.File}
+	}
+	for _, w := range settings.Warnings {
+		result.Warnings = append(result.Warnings, w.Sentence)
+	}
+	return p.show(c, result, func(w io.Writer) { configText(w, settings) })
+}
+
+func configText(w io.Writer, settings managedconfig.Settings) {
+	for _, row := range settings.Rows() {
+		origin := string(row.Origin)
+		if row.File != "" {
+			origin += ", " + row.File
+		}
+		fmt.Fprintf(w, "%-56s: %s [%s]\n", row.Name, row.Text, origin)
+	}
+	for _, warning := range settings.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", warning.Sentence)
+		if warning.Hint != "" {
+			fmt.Fprintf(w, "hint: %s\n", warning.Hint)
+		}
+	}
+}
