@@ -10,6 +10,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.buildTime=$(BUILT)
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 3s
 
+# For pipefail: a test that fails must not be hidden by the filter behind it.
+SHELL := /bin/bash
+
 .PHONY: build demo test deps lint unit unit-as-user fuzz bench clean
 
 build:
@@ -33,7 +36,7 @@ lint:
 	$(STATICCHECK) -tags $(TAGS) ./...
 
 unit:
-	umask 022 && go test -race -tags $(TAGS) ./...
+	@set -o pipefail; umask 022; go test -race -v -tags $(TAGS) ./... 2>&1 | awk -f scripts/show.awk
 
 unit-as-user:
 	./scripts/test-as-user.sh

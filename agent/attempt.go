@@ -152,7 +152,7 @@ func (at *attempt) situation(servedBefore verifier.Floor) verifier.Situation {
 		StepDown: at.place.Ring.Back() && !at.session.memory.SteppedDown,
 	}
 	if current := at.session.current; current != nil {
-		s.Current, s.Digest = current.list(), current.signed.Digest
+		s.Current, s.Revoked = current.list(), current.signed.Revoked
 	}
 	// The configuration has checked its form.
 	s.Minimum, _ = verifier.ParseVersion(at.config.settings.Agent.MinDefinitionVersion.Value)

@@ -60,7 +60,7 @@ func (u *update) cycle(ctx context.Context) error {
 		return err
 	}
 	var first error
-	for _, place := range u.decision.Places {
+	for i, place := range u.decision.Places {
 		err := u.updateFrom(ctx, place) // 3. to 8., from one source
 		if err == nil {
 			u.result.FailReason = Explain(first) // a fallback hides nothing
@@ -70,10 +70,11 @@ func (u *update) cycle(ctx context.Context) error {
 		if local(Explain(err)) {
 			return err // another source would not help
 		}
-		if first == nil {
+		if i == 0 {
 			first = err
 		}
 	}
+	u.result.Source = u.decision.Places[0].Name // whose reason it is
 	return first
 }
 

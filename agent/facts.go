@@ -26,7 +26,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	f := health.Facts{Updating: store.Updating(), UpdateFailed: status.Failed, Failure: healthFailure(status.FailReason)}
 	settingsFacts(&f, config, status)
 	if err == nil { // else nobody knows what was configured
-		f.Notes = append(f.Notes, a.rulesInForce(config.settings)...)
+		f.Notes = append(f.Notes, a.rulesInForce(config.settings, status.HeldSince)...)
 	}
 	var current *installed
 	trust, why := a.loadTrust(config.settings)
@@ -71,8 +71,8 @@ func settingsFacts(f *health.Facts, config configuration, status state.Status) {
 }
 
 // rulesInForce tells which source is not asked, and what stops periodic updates.
-func (a *Agent) rulesInForce(s managedconfig.Settings) []string {
-	decision := Decide(s, Known{Now: a.Now(), Arch: a.Arch, Scheduled: true})
+func (a *Agent) rulesInForce(s managedconfig.Settings, heldSince time.Time) []string {
+	decision := Decide(s, Known{Now: a.Now(), Arch: a.Arch, Scheduled: true, HeldSince: heldSince})
 	if decision.Skip == "" {
 		return decision.Notes
 	}

@@ -344,7 +344,7 @@ func (a *Agent) Unhold(ctx context.Context, wait time.Duration) error {
 	return a.remember(ctx, wait, func(m *state.State) { m.HeldSince = time.Time{} })
 }
 
-// remember changes the memory alone, under the lock.
+// remember changes the memory and what the status shows of it, under the lock.
 func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*state.State)) error {
 	store, err := state.Open(a.Paths.State)
 	if err != nil {
@@ -357,7 +357,9 @@ func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*s
 	memory, err := store.Load()
 	if err == nil {
 		change(memory)
-		err = store.Save(memory)
+		status := store.LoadStatus()
+		status.HeldSince = memory.HeldSince
+		err = errors.Join(store.Save(memory), store.SaveStatus(status))
 	}
 	if unlock := lock.Unlock(); err == nil && unlock != nil {
 		err = fmt.Errorf("give the lock back: %w", unlock)

@@ -12,5 +12,5 @@ while IFS=: read -r file _ line; do
   go test -tags urfave_cli_no_docs "./$(dirname "$file")" -run '^$' -fuzz "^$name\$" -fuzztime "$for_each" -fuzzminimizetime 1x |
     grep -v '^fuzz: elapsed' || { echo "FAIL: $name in $file" >&2; exit 1; }
   targets=$((targets + 1))
-done < <(git grep -nE --untracked '^func Fuzz[A-Za-z]+\(' -- '*_test.go')
+done < <(grep -rnE --include='*_test.go' '^func Fuzz[A-Za-z]+\(' .)
 echo "fuzzed $targets targets for $for_each each"

@@ -31,9 +31,10 @@ failed=0
 for dir in $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./...); do
   rel=${dir#"$PWD"/}
   go test -c -tags urfave_cli_no_docs -o "$work/src/$rel/unit.test" "./$rel"
+  result=ok
   (cd "$work/src/$rel" && env -i PATH="$PATH:/usr/sbin:/sbin" HOME="$work/home" TMPDIR="$work/tmp" LANG=C.UTF-8 \
-    setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs ./unit.test -test.timeout=10m) >"$work/out" 2>&1 &&
-    { tail -n 1 "$work/out" | grep -q '^PASS\|^ok' || cat "$work/out"; echo "ok (as a plain user)  $rel"; } ||
-    { cat "$work/out"; echo "FAIL (as a plain user)  $rel"; failed=1; }
+    setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs ./unit.test -test.v -test.timeout=10m 2>&1) |
+    awk -f scripts/show.awk || { result=FAIL failed=1; }
+  echo "$result  (as a plain user) $rel"
 done
 exit "$failed"

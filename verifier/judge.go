@@ -67,9 +67,9 @@ func (f Floor) Compare(g Floor) int {
 
 // Situation is what a package is compared with.
 type Situation struct {
-	Current      *List  // C, the list in current; nil where that is missing or damaged
-	Digest       Digest // of C's signed list
-	Floor        Floor  // F
+	Current      *List // C, the list in current; nil where that is missing or damaged
+	Revoked      bool  // C is of a signer who is revoked since
+	Floor        Floor // F
 	Minimum      Version
 	ServedBefore Floor // the greatest that this very source served
 	KnownBad     map[ContentID]bool
@@ -98,16 +98,11 @@ const (
 // before, by the rules in docs/package-format.md under "Newer or older", in
 // their order. Refusals: known_bad, rollback_refused, package_expired.
 func Judge(p Signed, s Situation) (Verdict, error) {
-	if s.Current != nil {
-		if p.Digest == s.Digest {
-			return UpToDate, nil
+	if s.Current != nil && sameContent(p.List, s.Current) {
+		if p.List.Issued.After(s.Current.Issued) || s.Revoked {
+			return Renewal, nil
 		}
-		if sameContent(p.List, s.Current) {
-			if p.List.Issued.After(s.Current.Issued) {
-				return Renewal, nil
-			}
-			return UpToDate, nil
-		}
+		return UpToDate, nil
 	}
 	if s.KnownBad[p.List.Content()] && !s.RetryKnownBad {
 		return "", refuse(KnownBadContent, "this package was rolled back or condemned on this machine before",

@@ -26,25 +26,18 @@ func newFile(l *List)   { l.Files = append(l.Files, File{Name: "more"}) }
 // installed is the situation of a machine on which that package was installed
 // by this very source.
 func installed(l *List, edits ...func(*Situation)) Situation {
-	s := Situation{Current: l, Digest: digestOf(l), Floor: FloorOf(l), ServedBefore: FloorOf(l), Now: soon}
+	s := Situation{Current: l, Floor: FloorOf(l), ServedBefore: FloorOf(l), Now: soon}
 	for _, edit := range edits {
 		edit(&s)
 	}
 	return s
 }
 
-// digestOf stands for the digest of a signed list: another for each list.
-func digestOf(l *List) (d Digest) {
-	copy(d[:], l.Definition.String()+l.Issued.Format("15:04:05"))
-	d[29], d[30], d[31] = byte(l.Engine[2]), l.Files[0].SHA256[1], byte(len(l.Files))
-	return d
-}
-
 func knownBad(l *List) func(*Situation) {
 	return func(s *Situation) { s.KnownBad = map[ContentID]bool{l.Content(): true} }
 }
 
-func nothingInstalled(s *Situation) { s.Current, s.Digest = nil, Digest{} }
+func nothingInstalled(s *Situation) { s.Current = nil }
 func retry(s *Situation)            { s.RetryKnownBad = true }
 func stepDown(s *Situation)         { s.StepDown = true }
 func allowExpired(s *Situation)     { s.AllowExpired = true }
@@ -81,7 +74,7 @@ func TestJudge(t *testing.T) {
 		{"1. the very same", pkg(7), installed(pkg(7)), UpToDate, want{}},
 		{"1. the same, issued later", pkg(7, later1h), installed(pkg(7)), Renewal, want{}},
 		{"1. the same, issued earlier", pkg(7, earlier1h), installed(pkg(7)), UpToDate, want{}},
-		{"1. the same, signed anew", pkg(7), installed(pkg(7), func(s *Situation) { s.Digest[0]++ }), UpToDate, want{}},
+		{"1. the same, signed by another, since the signer is revoked", pkg(7), installed(pkg(7), func(s *Situation) { s.Revoked = true }), Renewal, want{}},
 		{"1. the very same, though known bad", pkg(7), installed(pkg(7), knownBad(pkg(7))), UpToDate, want{}},
 		{"1. the same, issued later, though known bad", pkg(7, later1h), installed(pkg(7), knownBad(pkg(7))), Renewal, want{}},
 		{"1. the very same, though below the floor", pkg(7), installed(pkg(7), floorAt(9)), UpToDate, want{}},
@@ -149,7 +142,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := Judge(Signed{List: row.p, Digest: digestOf(row.p)}, row.s)
+			got, err := Judge(Signed{List: row.p}, row.s)
 			row.want.check(t, err)
 			if got != row.verdict {
 				t.Errorf("got %q, want %q", got, row.verdict)

@@ -8,6 +8,7 @@ type Status struct {
 	Schema      int            `json:"schema"`
 	LastAttempt time.Time      `json:"lastAttempt,omitzero"`
 	LastSuccess time.Time      `json:"lastSuccess,omitzero"`
+	HeldSince   time.Time      `json:"heldSince,omitzero"`   // periodic updates are held; zero: they are not
 	Failed      bool           `json:"failed,omitempty"`     // no source worked at the last attempt
 	FailReason  *Failure       `json:"failReason,omitempty"` // also set where a fallback hid the failure
 	Notes       []string       `json:"notes,omitempty"`

@@ -1,0 +1,176 @@
+package agent_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"mdatp-offline-agent/agent"
+)
+
+// spoil overwrites the end of an installed file in place; quiet keeps its times.
+func (w *world) spoil(path string, quiet bool) {
+	w.Helper()
+	info, err := os.Stat(path)
+	must(w, err)
+	must(w, os.Chmod(path, 0o644))
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(w, err)
+	_, err = f.WriteAt([]byte("!"), info.Size()-1)
+	must(w, err)
+	must(w, f.Close())
+	must(w, os.Chmod(path, info.Mode()))
+	if quiet {
+		must(w, os.Chtimes(path, info.ModTime(), info.ModTime()))
+	}
+}
+
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	in := func(w *world, file string) string { return filepath.Join(w.engine(w.active()), file) }
+	unlock := func(w *world) { must(w, os.Chmod(w.engine(w.active()), 0o755)) }
+	for _, c := range []struct {
+		what   string
+		damage func(*world)
+		quiet  bool // only a full hash sees it
+	}{
+		{"changed", func(w *world) { w.spoil(in(w, "delta.vdm"), false) }, false},
+		{"changed, its time restored", func(w *world) { w.spoil(in(w, "delta.vdm"), true) }, true},
+		{"missing", func(w *world) { unlock(w); must(w, os.Remove(in(w, "delta.vdm"))) }, false},
+		{"one more", func(w *world) { unlock(w); must(w, os.WriteFile(in(w, "more.vdm"), nil, 0o444)) }, false},
+		{"a link for a file", func(w *world) {
+			unlock(w)
+			must(w, os.Remove(in(w, "delta.vdm")))
+			must(w, os.Symlink("base.vdm", in(w, "delta.vdm")))
+		}, false},
+		{"list missing", func(w *world) {
+			must(w, os.Chmod(in(w, "META"), 0o755))
+			must(w, os.Remove(in(w, "META/package.p7m")))
+		}, false},
+		{"list changed", func(w *world) { w.spoil(in(w, "META/package.p7m"), false) }, false},
+		{"set renamed", func(w *world) { must(w, os.Rename(w.engine(w.active()), w.engine(name(9)+"-00000000"))) }, false},
+		{"set under another's name", func(w *world) {
+			other := name(9) + "-00000000"
+			must(w, os.Rename(w.engine(w.active()), w.engine(other)))
+			must(w, os.Remove(w.engine("current")))
+			must(w, os.Symlink(other, w.engine("current")))
+		}, false},
+		{"current leads nowhere", func(w *world) {
+			must(w, os.Remove(w.engine("current")))
+			must(w, os.Symlink("nowhere", w.engine("current")))
+		}, false},
+		{"current leads out", func(w *world) {
+			must(w, os.Remove(w.engine("current")))
+			must(w, os.Symlink("/etc", w.engine("current")))
+		}, false},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.offline(w.ring, false, "")
+			w.run([]step{installed(1), installed(2)})
+			c.damage(w)
+			if c.quiet {
+				w.status("up_to_date", "")
+				w.want(agent.UpToDate, "")
+			} else {
+				w.health(map[string]string{"definitions_status": `"unavailable"`, "definitions_version": "unavailable"})
+			}
+			_, err := w.agent.Verify(context.Background())
+			if err == nil || agent.ExitCode(agent.Explain(err).Code) != 65 {
+				t.Errorf("verify says %v", err)
+			}
+			if c.quiet {
+				return
+			}
+			w.want(agent.Updated, "")
+			w.has(2)
+			w.status("up_to_date", "")
+			w.sound(w.link("previous"))
+		})
+	}
+}
+
+// A file that is damaged while an update runs is not taken for untouched by the
+// runs after it.
+func TestDamageDuringUpdate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	site := w.web()
+	w.offline(site.ringURL(), false, "")
+	w.run([]step{installed(1)})
+	files := w.engine(w.active()) + "/delta.vdm"
+	site.fail(func(rw http.ResponseWriter, _ *http.Request) {
+		w.spoil(files, false)
+		rw.WriteHeader(http.StatusNotFound)
+	})
+	w.want(agent.Failed, "source_not_found")
+	w.status("unavailable", "set_damaged")
+	site.fail(nil)
+	w.want(agent.Updated, "")
+	w.has(1)
+}
+
+// One does not go back to what is damaged, and finds the next whole one.
+func TestRollbackPastDamage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.ring, false, `"keep":3`)
+	w.run([]step{installed(1), installed(2), installed(3)})
+	w.spoil(w.engine(w.link("previous")+"/delta.vdm"), true)
+	w.wantChange(w.agent.Rollback, "", 1)
+	w.run([]step{installed(4)})
+	must(t, os.RemoveAll(w.engine(w.link("previous"))))
+	w.wantChange(w.agent.Rollback, "nothing_installed", 4)
+}
+
+// A damaged set is no set to go back to once it is repaired by another.
+func TestDamagedSetIsNotPrevious(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.ring, false, "")
+	w.run([]step{installed(1), installed(2)})
+	w.spoil(w.engine(w.active()+"/delta.vdm"), false)
+	w.run([]step{installed(3)})
+	if w.link("previous")[:len(name(1))] != name(1) {
+		t.Errorf("previous is %s", w.link("previous"))
+	}
+}
+
+// A publisher who is not trusted any more leaves nothing that counts.
+func TestTrustTaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.ring, false, "")
+	w.run([]step{installed(1)})
+	keys, other := newSigner(t)
+	w.trust("root.pem", w.read(keys.Root))
+	w.health(map[string]string{"definitions_status": `"unavailable"`, "definitions_update_fail_reason": `"signer_untrusted: `})
+	r := w.agent.Update(context.Background(), agent.Options{})
+	if codeOf(r) != "signer_untrusted" || w.active() == "" {
+		t.Errorf("%v, active %q", r.FailReason, w.active())
+	}
+	w.run([]step{{does: publish(pack{n: 2, signer: &other}), outcome: agent.Updated, active: 2}})
+}
+
+func TestListAndVerify(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.ring, false, `"keep":3`)
+	_, err := w.agent.List(context.Background())
+	w.wantCode(err, "nothing_installed")
+	w.run([]step{installed(1), installed(2), installed(3)})
+	w.wantChange(w.agent.Rollback, "", 2)
+	sets, err := w.agent.Verify(context.Background())
+	must(t, err)
+	var states []string
+	for _, s := range sets.Sets {
+		states = append(states, s.State+" "+*s.Definitions)
+	}
+	want := []string{"previous " + name(3), "active " + name(2), "kept " + name(1)}
+	if len(states) != 3 || states[0] != want[0] || states[1] != want[1] || states[2] != want[2] || sets.Sets[0].Reason == "" {
+		t.Errorf("sets %v, want %v", states, want)
+	}
+}

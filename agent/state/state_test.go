@@ -1,0 +1,384 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mdatp-offline-agent/verifier"
+)
+
+var base = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t testing.TB) *Store {
+	t.Helper()
+	s, err := Open(filepath.Join(t.TempDir(), "a", "b"))
+	must(t, err)
+	return s
+}
+
+func floor(n uint32) verifier.Floor {
+	return verifier.Floor{Definition: verifier.Version{1, n, 0, 0}, Engine: verifier.Version{1, 1, 1, 1}, Issued: base}
+}
+
+// full is a state with something in every field.
+func full() *State {
+	return &State{Schema: Schema, Floors: []Floor{{floor(3), [][]byte{{1}, {2}}}},
+		Sources:  map[string]Source{"http://m": {Best: floor(3), ETag: `"x"`, List: "ab", Checked: base, Sidecar: true, CoolDown: base, AskedToWait: true, LastAnswered: base}},
+		KnownBad: []Bad{{Content: verifier.ContentID{7}, Definition: verifier.Version{1, 2, 3, 4}, Reason: "rolled back", Since: base}},
+		Sets:     map[string]Set{"1.2.3.4-00000000": {Source: "http://m", Installed: base, Retired: base}},
+		Previous: "1.2.3.4-00000000", OfflineURL: "http://m", SteppedDown: true, HeldSince: base, LastCheck: base}
+}
+
+// What is saved is loaded again, field by field, and the modes are right
+// whatever the umask and the file before were.
+func TestSaveAndLoad(t *testing.T) {
+	s := open(t)
+	old := unix.Umask(0)
+	defer unix.Umask(old)
+	must(t, os.WriteFile(filepath.Join(s.Dir(), "state.json"), []byte(`{"schema":1}`), 0o666))
+	must(t, s.Save(full()))
+	unix.Umask(0o077)
+	must(t, s.SaveStatus(Status{Failed: true, Notes: []string{"a"}}))
+	must(t, s.SaveLastGood("managed.json", []byte("{}")))
+	got, err := s.Load()
+	must(t, err)
+	a, _ := json.Marshal(full())
+	b, _ := json.Marshal(got)
+	if !bytes.Equal(a, b) || got.Lost() || got.Newer() {
+		t.Errorf("saved %s, loaded %s", a, b)
+	}
+	for name, want := range map[string]fs.FileMode{"state.json": 0o600, "status.json": 0o644, "last-good/managed.json": 0o600} {
+		info, err := os.Stat(filepath.Join(s.Dir(), name))
+		must(t, err)
+		if info.Mode() != want {
+			t.Errorf("%s has the mode %v, want %v", name, info.Mode(), want)
+		}
+	}
+	if st := s.LoadStatus(); !st.Failed || st.Schema != Schema || len(st.Notes) != 1 {
+		t.Errorf("the status is %+v", st)
+	}
+	entries, err := os.ReadDir(s.Dir())
+	must(t, err)
+	if len(entries) != 3 {
+		t.Errorf("left over: %v", entries)
+	}
+}
+
+// A field that a later version of the program wrote is neither lost nor taken
+// for one of ours, and one of ours that is empty again does not come back.
+func TestUnknownFields(t *testing.T) {
+	t.Parallel()
+	var st State
+	must(t, json.Unmarshal([]byte(`{"schema":1,"more":{"x":[1]},"previous":"p","heldSince":"2026-11-01T12:00:00Z"}`), &st))
+	st.Previous, st.HeldSince = "", time.Time{}
+	data, err := json.Marshal(&st)
+	must(t, err)
+	if string(data) != `{"more":{"x":[1]},"schema":1}` {
+		t.Errorf("written as %s", data)
+	}
+}
+
+func TestFullStateNamesEveryField(t *testing.T) {
+	t.Parallel()
+	ours, err := json.Marshal(fullState())
+	must(t, err)
+	mine, err := json.Marshal(full())
+	must(t, err)
+	var a, b map[string]json.RawMessage
+	must(t, json.Unmarshal(ours, &a))
+	must(t, json.Unmarshal(mine, &b))
+	for name := range b {
+		if _, ok := a[name]; !ok {
+			t.Errorf("%s would be kept as a field of a later version", name)
+		}
+	}
+}
+
+// What is remembered is bounded, and the oldest goes first.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	st := new(State)
+	for i := range 500 {
+		at := base.Add(time.Duration(i) * time.Second)
+		st.MarkBad(Bad{Content: verifier.ContentID{byte(i), byte(i >> 8)}, Since: at})
+		st.SetSource(fmt.Sprint(i), Source{LastAnswered: at})
+		st.NoteSet(fmt.Sprint(i), Set{Installed: at})
+		st.RaiseFloor(floor(uint32(1000-i)), [][]byte{{byte(i), byte(i >> 8)}})
+	}
+	if len(st.KnownBad) != maxKnownBad || len(st.Sources) != maxSources || len(st.Sets) != maxSets || len(st.Floors) != maxFloors {
+		t.Errorf("%d bad, %d sources, %d sets, %d floors", len(st.KnownBad), len(st.Sources), len(st.Sets), len(st.Floors))
+	}
+	if st.Source("499").LastAnswered.IsZero() || !st.Source("0").LastAnswered.IsZero() || !st.KnownBad[len(st.KnownBad)-1].Since.Equal(base.Add(499*time.Second)) {
+		t.Error("something else than the oldest went")
+	}
+	if st.Floors[0].Definition != (verifier.Version{1, 1000, 0, 0}) {
+		t.Errorf("the greatest floor went, left is %v", st.Floors[0])
+	}
+}
+
+func TestFloors(t *testing.T) {
+	t.Parallel()
+	st := new(State)
+	a, b := [][]byte{{1}, {2}}, [][]byte{{3}, {2}}
+	st.RaiseFloor(floor(5), a)
+	st.RaiseFloor(floor(3), a) // not lower
+	st.RaiseFloor(floor(4), b)
+	if len(st.Floors) != 2 || st.Floors[0].Floor != floor(5) || st.Floors[1].Floor != floor(4) {
+		t.Errorf("floors %v", st.Floors)
+	}
+	st.LowerFloor(floor(2), b)
+	if len(st.Floors) != 1 || st.Floors[0].Floor != floor(2) {
+		t.Errorf("floors %v", st.Floors)
+	}
+	st.MarkBad(Bad{Content: verifier.ContentID{1}, Reason: "x"})
+	st.MarkBad(Bad{Content: verifier.ContentID{1}, Reason: "y"})
+	if len(st.KnownBad) != 1 || st.KnownBad[0].Reason != "y" {
+		t.Errorf("known bad %v", st.KnownBad)
+	}
+	st.ForgetBad(verifier.ContentID{1})
+	if len(st.KnownBad) != 0 {
+		t.Errorf("known bad %v", st.KnownBad)
+	}
+}
+
+// Nothing that stands in a file's place stops the agent or makes it wait.
+func TestLoadOfOtherThings(t *testing.T) {
+	t.Parallel()
+	for what, put := range map[string]func(path string) error{
+		"FIFO":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"link":      func(path string) error { return os.Symlink("/etc/passwd", path) },
+		"garbage":   func(path string) error { return os.WriteFile(path, []byte("{\"schema\":1,"), 0o600) },
+		"too much":  func(path string) error { return os.Truncate(touch(path), maxFile+1) },
+		"far more":  func(path string) error { return os.Truncate(touch(path), 1<<40) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := open(t)
+			for _, name := range []string{"state.json", "status.json"} {
+				must(t, put(filepath.Join(s.Dir(), name)))
+			}
+			st, err := s.Load()
+			must(t, err)
+			if !st.Lost() || s.LoadStatus().Schema != Schema {
+				t.Errorf("loaded %+v", st)
+			}
+			must(t, s.Save(st))
+			if st, err := s.Load(); err != nil || st.Lost() {
+				t.Errorf("after Save: %v %+v", err, st)
+			}
+			if _, err := os.Lstat(filepath.Join(s.Dir(), "state.json.damaged")); err != nil {
+				t.Errorf("what was there is gone: %v", err)
+			}
+		})
+	}
+}
+
+func touch(path string) string {
+	_ = os.WriteFile(path, nil, 0o600) // the caller sees that it is missing
+	return path
+}
+
+// A state of a later schema gives its floors, and is never written over.
+func TestNewerSchema(t *testing.T) {
+	t.Parallel()
+	f, err := json.Marshal([]Floor{{floor(9), [][]byte{{1}}}})
+	must(t, err)
+	for _, c := range []struct {
+		data   string
+		floors int
+	}{
+		{`{"schema":2,"floors":` + string(f) + `}`, 1},
+		{`{"schema":2,"sets":7,"floors":` + string(f) + `}`, 1},
+		{`{"schema":2,"floors":{"all":"new"}}`, 0},
+		{`{"schema":2,"sources":[]}`, 0},
+	} {
+		s := open(t)
+		path := filepath.Join(s.Dir(), "state.json")
+		must(t, os.WriteFile(path, []byte(c.data), 0o600))
+		st, err := s.Load()
+		must(t, err)
+		if !st.Newer() || len(st.Floors) != c.floors {
+			t.Errorf("%s: %+v", c.data, st)
+		}
+		st.RaiseFloor(floor(99), nil)
+		must(t, s.Save(st))
+		if data, err := os.ReadFile(path); err != nil || string(data) != c.data {
+			t.Errorf("%s was written over: %s %v", c.data, data, err)
+		}
+	}
+}
+
+func TestLastGood(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	must(t, s.SaveLastGood("managed.json", nil))
+	if s.LastGood("managed.json") != nil {
+		t.Error("a copy of nothing")
+	}
+	must(t, s.SaveLastGood("managed.json", []byte("{}")))
+	before, err := os.Stat(filepath.Join(s.Dir(), "last-good", "managed.json"))
+	must(t, err)
+	must(t, s.SaveLastGood("managed.json", []byte("{}")))
+	after, err := os.Stat(filepath.Join(s.Dir(), "last-good", "managed.json"))
+	must(t, err)
+	if !os.SameFile(before, after) {
+		t.Error("what has not changed was written again")
+	}
+	must(t, s.SaveLastGood("managed.json", nil))
+	if s.LastGood("managed.json") != nil {
+		t.Error("a file that was taken away is still remembered")
+	}
+}
+
+// A user without rights is told so, with what to do.
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() == 0 {
+		t.Skip("SKIPPED: root may write everywhere; run this test as a plain user")
+	}
+	s := open(t)
+	must(t, s.Save(full()))
+	must(t, os.Chmod(s.Dir(), 0o555))
+	defer os.Chmod(s.Dir(), 0o755)
+	_, openErr := Open(s.Dir())
+	_, makeErr := Open(filepath.Join(s.Dir(), "deeper"))
+	for _, err := range []error{openErr, makeErr, s.Save(full()), s.SaveStatus(Status{}), s.SaveLastGood("x", []byte("y"))} {
+		wantCode(t, err, "permission_denied")
+	}
+}
+
+func wantCode(t testing.TB, err error, code string) {
+	t.Helper()
+	e, ok := err.(*Error)
+	if !ok {
+		t.Fatalf("got %v, want an error with the code %s", err, code)
+	}
+	got, sentence, hint := e.Reason()
+	if got != code || sentence == "" || hint == "" || strings.ContainsAny(sentence, "\"\n") {
+		t.Errorf("got %s %q %q, want %s", got, sentence, hint, code)
+	}
+}
+
+// Only one holds the lock; the other one is told who, and since when.
+func TestLock(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	ctx := context.Background()
+	if s.Updating() {
+		t.Error("held before anybody took it")
+	}
+	lock, err := s.Lock(ctx, 0, base)
+	must(t, err)
+	if !s.Updating() {
+		t.Error("not seen to be held")
+	}
+	info, err := os.Stat(filepath.Join(s.Dir(), "lock"))
+	must(t, err)
+	if info.Mode() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	began := time.Now()
+	_, err = s.Lock(ctx, time.Millisecond, base)
+	wantCode(t, err, "busy")
+	if took := time.Since(began); took < lockWait || took > 3*lockWait {
+		t.Errorf("gave up after %s", took)
+	}
+	if want := fmt.Sprintf("process %d is updating since 2026-11-01T12:00:00Z", os.Getpid()); err.(*Error).Sentence != want {
+		t.Errorf("said %q, want %q", err.(*Error).Sentence, want)
+	}
+	stopped, stop := context.WithCancel(ctx)
+	stop()
+	if _, err := s.Lock(stopped, time.Hour, base); err != context.Canceled {
+		t.Errorf("interrupted: %v", err)
+	}
+	must(t, lock.Unlock())
+	after, err := os.Stat(filepath.Join(s.Dir(), "lock"))
+	must(t, err)
+	if s.Updating() || !os.SameFile(info, after) {
+		t.Error("still held, or another file")
+	}
+	again, err := s.Lock(ctx, 0, base)
+	must(t, err)
+	must(t, again.Unlock())
+}
+
+// What the holder left in the lock is no reason to fail, whatever it is.
+func TestBusyWithGarbage(t *testing.T) {
+	t.Parallel()
+	for _, garbage := range []string{"", "{", `{"pid":-1}`, `{"pid":"x"}`, strings.Repeat("x", 100)} {
+		s := open(t)
+		must(t, os.WriteFile(filepath.Join(s.Dir(), "lock"), []byte(garbage), 0o600))
+		err := s.busy()
+		wantCode(t, err, "busy")
+		if err.(*Error).Sentence != "another process is updating" {
+			t.Errorf("%q: %v", garbage, err)
+		}
+	}
+}
+
+func TestLineOfLocks(t *testing.T) {
+	t.Parallel()
+	dev := unix.Mkdev(0xfe, 0)
+	for line, want := range map[string]bool{
+		"3: FLOCK  ADVISORY  WRITE 1234 fe:00:131 0 EOF":    true,
+		"3: FLOCK  ADVISORY  READ 1234 fe:00:131 0 EOF":     false,
+		"3: POSIX  ADVISORY  WRITE 1234 fe:00:131 0 EOF":    false,
+		"3: -> FLOCK  ADVISORY  WRITE 1234 fe:00:131 0 EOF": false, // waits for it
+		"3: FLOCK  ADVISORY  WRITE 1234 fe:01:131 0 EOF":    false,
+		"3: FLOCK  ADVISORY  WRITE 1234 fe:00:1310 0 EOF":   false,
+		"3: FLOCK  ADVISORY  WRITE 1234 <none>:0 0 EOF":     false,
+		"": false,
+	} {
+		if got := holds(line, dev, 131, false); got != want {
+			t.Errorf("%q: %t", line, got)
+		}
+	}
+	if !holds("3: FLOCK  ADVISORY  WRITE 1 00:2f:131 0 EOF", dev, 131, true) {
+		t.Error("the inode alone does not count where it must")
+	}
+}
+
+// Whatever stands in state.json, loading neither panics nor fails, and what is
+// then saved is loaded again as it was.
+func FuzzState(f *testing.F) {
+	good, err := json.Marshal(full())
+	must(f, err)
+	for _, seed := range []string{string(good), `{}`, `{"schema":1}`, `{"schema":2,"floors":null}`, `{"schema":1,"floors":[{"chain":null}]}`, `null`, `[]`, "", `{"schema":1,"schema":2}`, `{"schema":1,"heldSince":"9999-12-31T23:59:59Z","x":[]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		st := decode(data)
+		if st.Newer() {
+			return
+		}
+		first, err := json.Marshal(st)
+		if err != nil {
+			t.Fatalf("can not be saved: %v", err)
+		}
+		second, err := json.Marshal(decode(first))
+		if err != nil || !bytes.Equal(first, second) {
+			t.Fatalf("%s became %s (%v)", first, second, err)
+		}
+		if st.Schema != Schema {
+			t.Fatalf("schema %d", st.Schema)
+		}
+	})
+}
