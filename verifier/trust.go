@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -89,6 +90,25 @@ func (t Trust) Empty() bool { return len(t.roots) == 0 }
 
 // Roots gives the roots, for reports.
 func (t Trust) Roots() []*x509.Certificate { return slices.Clone(t.roots) }
+
+// Digest tells one trust from another: a SHA-256 over roots, CRLs and pins.
+func (t Trust) Digest() [sha256.Size]byte {
+	h := sha256.New()
+	add := func(kind byte, data []byte) {
+		h.Write(binary.BigEndian.AppendUint64([]byte{kind}, uint64(len(data))))
+		h.Write(data)
+	}
+	for _, c := range t.roots {
+		add('r', c.Raw)
+	}
+	for _, c := range t.crls {
+		add('c', c.list.Raw)
+	}
+	for _, p := range t.pins {
+		add('p', p[:])
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
 
 // Stale names the CRL files that were due to be replaced before now. They still
 // count; a report says so.
