@@ -3,24 +3,19 @@ package engine
 import (
 	"errors"
 	"path"
+	"strings"
 )
 
-// Clean removes what a run that was killed left in .staging, and repairs a
-// previous that equals current or leads to no set. The caller holds the lock and
+// Clean removes what a run that was killed left in .staging, less the parts of a
+// transfer that can go on, and repairs a previous that equals current or leads
+// to no set. The caller holds the lock and
 // has no staging or spool open. The error is an *Error.
 func (d *Dir) Clean() error {
 	if err := d.forWriting(); err != nil {
 		return err
 	}
-	for complete := false; !complete; {
-		names, all, err := readNames(d.staging, ".", maxEntries)
-		for _, name := range names {
-			err = errors.Join(err, removeTree(d.staging, name))
-		}
-		if err != nil {
-			return d.writing("the leftovers of an earlier run can't be removed", err)
-		}
-		complete = all
+	if err := d.sweep(func(name string) bool { return !strings.HasPrefix(name, partPrefix) }); err != nil {
+		return err
 	}
 	return d.writing("the link to the previous set can't be repaired", d.mendPrevious())
 }

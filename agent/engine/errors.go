@@ -101,7 +101,7 @@ func ownerHint(dir string) string {
 	for ; ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err == nil {
-			return fmt.Sprintf("run the agent as the owner of %s, which is uid %d, or as root", dir, owner(info))
+			return fmt.Sprintf("run the agent as the owner of %s, which is uid %d, or give it to the agent's user, with chown -R %d", dir, owner(info), os.Geteuid())
 		}
 		if dir == filepath.Dir(dir) {
 			return "run the agent as the owner of its directories, or as root"

@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func openPart(t *testing.T, d *Dir, version, name string, limit int64) *Part {
+	t.Helper()
+	p, err := d.Part(version, name, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func wantPart(t *testing.T, p *Part, want string) {
+	t.Helper()
+	got, err := io.ReadAll(p.Reader())
+	if err != nil || string(got) != want || p.Size() != int64(len(want)) {
+		t.Errorf("the part holds %q of %d bytes, %v; want %q", got, p.Size(), err, want)
+	}
+}
+
+// What came of a file is there in the next run, after whatever Clean had to
+// remove, and only for the same version of the package.
+func TestPartGoesOn(t *testing.T) {
+	d, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	p := openPart(t, d, "v1", "mpavbase.vdm", 100)
+	wantPart(t, p, "")
+	for _, piece := range []string{"one ", "two "} {
+		if n, err := p.Write([]byte(piece)); n != len(piece) || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	p.Close()
+	if err := os.WriteFile(filepath.Join(d.Path(), stagingDir, "leftover"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Clean(); err != nil {
+		t.Fatal(err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(d.Path(), stagingDir, "*")); len(names) != 1 {
+		t.Errorf("Clean left %q", names)
+	}
+	wantPart(t, openPart(t, d, "v2", "mpavbase.vdm", 100), "")
+	p = openPart(t, d, "v1", "mpavbase.vdm", 100)
+	wantPart(t, p, "one two ")
+	if _, err := p.Write([]byte("three")); err != nil {
+		t.Fatal(err)
+	}
+	wantPart(t, p, "one two three")
+	if err := p.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	wantPart(t, p, "")
+}
+
+// A part that is larger than what it is a part of is begun anew.
+func TestPartTooLarge(t *testing.T) {
+	d, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	p := openPart(t, d, "v1", "a.vdm", 10)
+	if _, err := p.Write(bytes.Repeat([]byte("x"), 10)); err != nil {
+		t.Fatal(err)
+	}
+	wantPart(t, openPart(t, d, "v1", "a.vdm", 10), "xxxxxxxxxx")
+	wantPart(t, openPart(t, d, "v1", "a.vdm", 9), "")
+}
+
+// Parts go when they are done, and when another package is fetched.
+func TestKeepParts(t *testing.T) {
+	d, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	count := func() int {
+		names, err := filepath.Glob(filepath.Join(d.Path(), stagingDir, partPrefix+"*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	openPart(t, d, "v1", "a.vdm", 10)
+	openPart(t, d, "v1", "b.vdm", 10).Done()
+	openPart(t, d, "v2", "a.vdm", 10)
+	if n := count(); n != 2 {
+		t.Errorf("%d parts, want 2", n)
+	}
+	for _, step := range []struct {
+		keep string
+		left int
+	}{{"v1", 1}, {"v1", 1}, {"v2", 0}, {"", 0}} {
+		if err := d.KeepParts(step.keep); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(); n != step.left {
+			t.Errorf("KeepParts(%q) left %d parts, want %d", step.keep, n, step.left)
+		}
+	}
+}
+
+// Nobody leads a part out of staging, or makes one of what is no file.
+func TestPartRefuses(t *testing.T) {
+	d, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, name := range []string{"", "..", "a/b", "../current"} {
+		if _, err := d.Part("v1", name, 10); err == nil {
+			t.Errorf("a part named %q", name)
+		}
+	}
+	dir := filepath.Join(d.Path(), stagingDir, partDir("v1"))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(t.TempDir(), "elsewhere"), filepath.Join(dir, "a.vdm")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Part("v1", "a.vdm", 10); err == nil {
+		t.Error("a part behind a symlink")
+	}
+}
