@@ -19,6 +19,7 @@ func (p place) String() string {
 type key struct {
 	place
 	steers bool // see Settings.Configured
+	path   bool // names a file that is read with the agent's rights
 
 	load  func(to *Settings, l literal, origin Origin, file string) (remark, *Error)
 	copy  func(to, from *Settings)
@@ -27,8 +28,9 @@ type key struct {
 }
 
 // neverLastGood tells whether the key may come from the file itself only, since
-// a last good copy lies where the agent's own user can write.
-func (k key) neverLastGood() bool { return closed(k.section) }
+// a last good copy lies where the agent's own user can write, and must neither
+// say whom to trust nor which files to read.
+func (k key) neverLastGood() bool { return k.path || closed(k.section) }
 
 // sections are the objects of a file that are looked into. The others belong to
 // the rest of the product.
@@ -100,6 +102,20 @@ var keys = []key{
 		func(s *Settings) *Value[int] { return &s.Agent.HeaderTimeout }),
 	define("agent", "stallTimeout", 30, readInt(5, 3600, "seconds"), asIs,
 		func(s *Settings) *Value[int] { return &s.Agent.StallTimeout }),
+	define("agent", "maxDownloadRate", 0, readRate, asIs,
+		func(s *Settings) *Value[int] { return &s.Agent.MaxDownloadRate }),
+	define("agent", "proxy", "", readAgentProxy, unlessEmpty,
+		func(s *Settings) *Value[string] { return &s.Agent.Proxy }),
+	define("agent", "noProxy", "", readOptionalText, unlessEmpty,
+		func(s *Settings) *Value[string] { return &s.Agent.NoProxy }),
+	naming(define("agent", "caFile", "", readPath, unlessEmpty,
+		func(s *Settings) *Value[string] { return &s.Agent.CAFile })),
+	naming(define("agent", "clientCertFile", "", readPath, unlessEmpty,
+		func(s *Settings) *Value[string] { return &s.Agent.ClientCertFile })),
+	naming(define("agent", "clientKeyFile", "", readPath, unlessEmpty,
+		func(s *Settings) *Value[string] { return &s.Agent.ClientKeyFile })),
+	naming(define("agent", "credentialsFile", "", readPath, unlessEmpty,
+		func(s *Settings) *Value[string] { return &s.Agent.CredentialsFile })),
 	define("agent.trust", "signers", nil, readSigners, unlessNone,
 		func(s *Settings) *Value[[]string] { return &s.Agent.Trust.Signers }),
 }
@@ -130,6 +146,12 @@ func define[T any](section, name string, fallback T, read reader[T], show func(T
 // steering marks a key for Settings.Configured.
 func steering(k key) key {
 	k.steers = true
+	return k
+}
+
+// naming marks a key that names a file.
+func naming(k key) key {
+	k.path = true
 	return k
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,6 +110,22 @@ func readInt(low, high int, unit string) reader[int] {
 		}
 		return int(n), remark{}, nil
 	}
+}
+
+// slowestRate and fastestRate bound a rate limit, in bytes per second. What is
+// slower than the slowest would count as a stall.
+const (
+	slowestRate = 1 << 10
+	fastestRate = 1<<31 - 1
+)
+
+func readRate(l literal) (int, remark, *Error) {
+	n, note, err := readInt(0, fastestRate, "bytes per second")(l)
+	if err == nil && n != 0 && n < slowestRate {
+		err = refuse(l, fmt.Sprintf("0, or an integer from %d to %d (bytes per second)", slowestRate, fastestRate),
+			"write bytes per second, for example 131072 for 128 KiB, or 0 for no limit")
+	}
+	return n, note, err
 }
 
 func readInterval(l literal) (int, remark, *Error) {
@@ -219,6 +236,41 @@ func readProxy(l literal) (string, remark, *Error) {
 		}, nil
 	}
 	return text, remark{}, nil
+}
+
+// readAgentProxy takes a proxy that is our own key's, so that one that can't be
+// used is an error: nobody should believe that it is. The files can be read by
+// every user, so name and password have a file of their own.
+func readAgentProxy(l literal) (string, remark, *Error) {
+	text, err := readText(l)
+	if err != nil || text == "" {
+		return "", remark{unset: true}, err
+	}
+	u, ok := webURL(text)
+	if !ok || u.Path != "" && u.Path != "/" || strings.ContainsAny(text, "?#") {
+		return "", remark{}, refuse(l, "an http or https URL with a host, and without credentials, path, query and fragment",
+			"write it like http://proxy.example:3128, and put name and password into the file that agent.credentialsFile names")
+	}
+	return text, remark{}, nil
+}
+
+// readOptionalText takes any text; an empty one counts as not set.
+func readOptionalText(l literal) (string, remark, *Error) {
+	text, err := readText(l)
+	return text, remark{unset: text == ""}, err
+}
+
+// readPath takes the absolute path of a file. An empty one is refused: who writes
+// the key means some file.
+func readPath(l literal) (string, remark, *Error) {
+	text, err := readText(l)
+	if err == nil && !path.IsAbs(text) {
+		err = refuse(l, "an absolute path", "begin with /, or remove the key")
+	}
+	if err != nil {
+		return "", remark{}, err
+	}
+	return path.Clean(text), remark{}, nil
 }
 
 // webURL takes an http or https URL with a host, and without credentials.

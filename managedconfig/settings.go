@@ -84,6 +84,13 @@ type Agent struct {
 	TLSTimeout           Value[int]    // seconds
 	HeaderTimeout        Value[int]    // seconds
 	StallTimeout         Value[int]    // seconds
+	MaxDownloadRate      Value[int]    // bytes per second, 0 for no limit, else at least 1024
+	Proxy                Value[string] // http or https URL without credentials, or empty
+	NoProxy              Value[string] // hosts that need no proxy, as NO_PROXY has them, or empty
+	CAFile               Value[string] // absolute path of more certificates for servers' TLS, or empty
+	ClientCertFile       Value[string] // absolute path, or empty
+	ClientKeyFile        Value[string] // absolute path, or empty
+	CredentialsFile      Value[string] // absolute path, or empty
 	Trust                Trust
 }
 

@@ -31,6 +31,13 @@ agent.connectTimeout 10
 agent.tlsTimeout 10
 agent.headerTimeout 10
 agent.stallTimeout 30
+agent.maxDownloadRate 0
+agent.proxy (not set)
+agent.noProxy (not set)
+agent.caFile (not set)
+agent.clientCertFile (not set)
+agent.clientKeyFile (not set)
+agent.credentialsFile (not set)
 agent.trust.signers (not set)
 `
 	var got strings.Builder
@@ -111,6 +118,20 @@ func TestLastGoodNeverGivesTrust(t *testing.T) {
 	}
 	if s := Resolve(kept); s.Agent.Trust.Signers.Value != nil || len(s.Withheld) != 1 {
 		t.Errorf("alone: %+v, withheld %v", s.Agent.Trust.Signers, s.Withheld)
+	}
+}
+
+// TestLastGoodNamesNoFiles: a copy that the agent's own user can write must not
+// say which files are read.
+func TestLastGoodNamesNoFiles(t *testing.T) {
+	t.Parallel()
+	kept := mustParse(t, OriginLastGood, `{"agent": {"proxy": "http://p:1", "caFile": "/a", "clientCertFile": "/b", "clientKeyFile": "/c", "credentialsFile": "/d"}}`)
+	s := Resolve(kept)
+	if a := s.Agent; a.Proxy.Value == "" || a.CAFile.Value+a.ClientCertFile.Value+a.ClientKeyFile.Value+a.CredentialsFile.Value != "" {
+		t.Errorf("settings are %+v", a)
+	}
+	if want := []string{"agent.caFile", "agent.clientCertFile", "agent.clientKeyFile", "agent.credentialsFile"}; !reflect.DeepEqual(s.Withheld, want) {
+		t.Errorf("withheld is %v, want %v", s.Withheld, want)
 	}
 }
 
