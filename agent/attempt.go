@@ -1,10 +1,10 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"mdatp-offline-agent/agent/source"
@@ -16,10 +16,12 @@ import (
 // attempt is the part of a cycle that concerns one source.
 type attempt struct {
 	*update
-	place  Place
-	key    string       // of what is remembered of the source
-	memory state.Source // what is remembered of it
-	asker  asker
+	place   Place
+	key     string       // of what is remembered of the source
+	memory  state.Source // what is remembered of it
+	spooled bool         // its package came whole, before anything was planned
+	under   string       // which trust and configuration its packages are judged under
+	asker   asker
 }
 
 // coolDown is how long a source that asked to be left alone is left alone when
@@ -29,46 +31,95 @@ const (
 	longestCoolDown = 6 * time.Hour
 )
 
-// unconditional is how long a source's word that nothing changed is taken
-// before it has to show the package again.
-const unconditional = 24 * time.Hour
-
 // updateFrom is steps 3 to 8 with one source. It gives nil where the source
 // worked, be it that there was nothing new.
 func (u *update) updateFrom(ctx context.Context, place Place) error {
-	at := u.newAttempt(place)
+	at, err := u.newAttempt(place)
+	if err != nil {
+		return err
+	}
 	if err := at.coolingDown(); err != nil {
 		return err
 	}
 	u.asked = true
 	u.result.Source = place.Name
-	n, verdict, err := at.news(ctx, at.memory.Sidecar) // 3. ask, 4. verify and compare
-	if errors.Is(err, errOwnList) {
-		n.Close()
-		n.Close()
-		n, verdict, err = at.news(ctx, false)
+	err = at.try(ctx)
+	if changed(err) { // replaced while it was read, so once more
+		err = at.try(ctx)
 	}
-	defer n.Close()
-	if err != nil {
-		at.remember(n, err)
-		return err
+	if changed(err) && !at.asker.whole { // replicas that differ, for one
+		at.asker.whole = true
+		err = at.try(ctx)
 	}
-	err = at.act(ctx, n, verdict) // 5. plan, 6. fetch, 7. seal, 8. commit
+	return err
+}
+
+// changed tells that a package was not the same all the while it was read.
+func changed(err error) bool {
+	var failed *source.Error
+	return errors.As(err, &failed) && failed.Code == source.CodeChanged
+}
+
+// try asks the source once and does what follows.
+func (at *attempt) try(ctx context.Context) error {
+	n, verdict, err := at.newsOf(ctx) // 3. ask, 4. verify and compare
+	defer func() { n.Close() }() // news may be open also along with an error
+	if err == nil {
+		err = at.act(ctx, n, verdict) // 5. plan, 6. fetch, 7. seal, 8. commit
+	}
 	at.remember(n, err)
 	return err
 }
 
-func (u *update) newAttempt(place Place) *attempt {
+// newsOf decides where to look for the list. Where packages were approved by
+// sidecars before, that is beside the archive; but once a day it is in the
+// archive again, whose own list would be the one that counts, unless there is no
+// archive to speak of.
+func (at *attempt) newsOf(ctx context.Context) (*news, verifier.Verdict, error) {
+	sidecarFirst := at.memory.Sidecar && at.lately()
+	n, v, err := at.news(ctx, sidecarFirst)
+	switch {
+	case sidecarFirst && errors.Is(err, errOwnList):
+		sidecarFirst = false
+	case !sidecarFirst && at.memory.Sidecar && (source.NotThere(err) || Explain(err).is(string(verifier.NotAPackage))):
+		sidecarFirst = true
+	default:
+		return n, v, ownList(err)
+	}
+	n.Close()
+	n, v, err = at.news(ctx, sidecarFirst)
+	return n, v, ownList(err)
+}
+
+// ownList puts into words that a sidecar names an archive which it can't be for.
+func ownList(err error) error {
+	if !errors.Is(err, errOwnList) {
+		return err
+	}
+	return &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: "the package that the sidecar names has a signed list of its own",
+		Hint: "name a package without one in the sidecar, or publish that package as updates.zip"}
+}
+
+func (u *update) newAttempt(place Place) (*attempt, error) {
+	network, err := networkFor(u.config.settings, place, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
 	at := &attempt{update: u, place: place}
 	agent := u.config.settings.Agent
 	http := source.HTTPConfig{
-		Spool: func(size int64) (source.Spool, error) { return u.session.dir.Spool(size) },
-		Time:  func() time.Time { return u.clock.Time },
+		Spool: func(size int64) (source.Spool, error) {
+			at.spooled = true
+			u.expect(size)
+			return u.session.dir.Spool(size)
+		},
+		Time: func() time.Time { return u.clock.Time },
 		Timeouts: source.Timeouts{
 			Connect: time.Duration(agent.ConnectTimeout.Value) * time.Second, TLS: time.Duration(agent.TLSTimeout.Value) * time.Second,
 			Header: time.Duration(agent.HeaderTimeout.Value) * time.Second, Stall: time.Duration(agent.StallTimeout.Value) * time.Second,
 		},
 	}
+	network.apply(&http)
 	var from source.Source
 	if place.Cloud != nil {
 		at.key = place.Cloud.String()
@@ -83,11 +134,13 @@ func (u *update) newAttempt(place Place) *attempt {
 		from = source.NewHTTP(http)
 	}
 	at.memory = u.session.memory.Source(at.key)
+	at.under = u.under()
 	at.asker = asker{
+		whole:  u.started.Before(at.memory.Whole),
 		from:   source.Count(from, &u.tally),
 		verify: func(raw []byte) (verifier.Signed, error) { return u.session.trust.Verify(raw, u.clock.Time) },
 	}
-	return at
+	return at, nil
 }
 
 // coolingDown refuses a source that is to be left alone. By hand that is only
@@ -106,9 +159,18 @@ func (at *attempt) coolingDown() error {
 // belongs here, and compares it with what is installed and was accepted. Where
 // the verdict is to install, the package is open.
 func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v verifier.Verdict, err error) {
-	known, raw := at.known()
-	if n, err = at.asker.ask(ctx, sidecarFirst, known, raw); err != nil {
+	known := at.known()
+	if n, err = at.asker.ask(ctx, sidecarFirst, known.validator); err != nil {
 		return n, "", err
+	}
+	if n.unchanged {
+		if known.refused != nil {
+			return n, "", known.refused
+		}
+		n.raw = at.session.current.raw // as if it had just come
+		if n.signed, err = at.asker.verify(n.raw); err != nil {
+			return n, "", err
+		}
 	}
 	list := n.signed.List
 	if err := list.CheckIdentity(at.identity()); err != nil {
@@ -127,18 +189,11 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 	if v == verifier.UpToDate || v == verifier.Behind {
 		return n, v, nil
 	}
-	return n, v, at.asker.locate(ctx, n)
-}
-
-// known is the validator to ask with, and the list it stands for: only while
-// that list is the active one, whole, and not longer than a day.
-func (at *attempt) known() (source.Validator, []byte) {
-	current := at.session.current
-	age := at.started.Sub(at.memory.Checked)
-	if current == nil || at.memory.List != current.signed.Digest.String() || at.opts.RetryKnownBad || age < 0 || age > unconditional {
-		return source.Validator{}, nil
+	if err = at.asker.locate(ctx, n, known.refusedOnly()); errors.Is(err, source.ErrNotModified) {
+		n.unchanged = true
+		err = known.refused
 	}
-	return source.Validator{ETag: at.memory.ETag}, current.raw
+	return n, v, err
 }
 
 func (at *attempt) identity() verifier.Identity {
@@ -192,27 +247,4 @@ func (at *attempt) nothingNew(v verifier.Verdict) error {
 	}
 	at.result.Outcome = UpToDate
 	return nil
-}
-
-// remember keeps what was learned of the source, whatever came of it.
-func (at *attempt) remember(n *news, err error) {
-	m := &at.memory
-	m.LastAnswered = at.started
-	m.CoolDown, m.AskedToWait = time.Time{}, false
-	var failed *source.Error
-	if errors.As(err, &failed) && failed.Code == source.CodeRateLimited {
-		m.AskedToWait = failed.RetryAfter > 0
-		m.CoolDown = at.started.Add(cmp.Or(min(failed.RetryAfter, longestCoolDown), coolDown))
-	}
-	if err == nil && n != nil {
-		m.Sidecar = n.sidecar
-		if !n.unchanged {
-			m.Checked = at.started
-		}
-		m.ETag, m.List = n.validator.ETag, n.signed.Digest.String()
-		if n.sidecar {
-			m.ETag = "" // it stands for the archive, and not for the list beside it
-		}
-	}
-	at.session.memory.SetSource(at.key, *m)
 }

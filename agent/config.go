@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"time"
 
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/managedconfig"
@@ -13,8 +14,14 @@ type configFile struct {
 	path   string
 	name   string // of its copy in the state directory
 	data   []byte // nil: absent
-	good   bool   // it was valid
+	good   bool   // it was valid, or is absent
+	absent bool   // it is not there
 }
+
+// vanishing is how long a file that was there must be away before it counts as
+// absent in periodic runs: configuration management removes files before it
+// writes them anew.
+const vanishing = 10 * time.Minute
 
 // configuration is step 1 of the cycle: what is in force, and what is wrong.
 type configuration struct {
@@ -35,6 +42,9 @@ func (a *Agent) readConfiguration(store *state.Store, standIn bool) (configurati
 	var docs []managedconfig.Document
 	for i := range c.files {
 		doc, err := c.files[i].read()
+		if err == nil && standIn {
+			err = a.vanished(store, &c.files[i])
+		}
 		if err != nil {
 			if c.broken == nil {
 				c.broken = err
@@ -61,8 +71,24 @@ func (f *configFile) read() (managedconfig.Document, error) {
 	if err != nil {
 		return managedconfig.Document{}, err
 	}
-	f.data, f.good = data, true
+	f.data, f.good, f.absent = data, true, data == nil
 	return doc, nil
+}
+
+// vanished is the error of a file that was there not long ago.
+func (a *Agent) vanished(store *state.Store, f *configFile) error {
+	if !f.absent || store.LastGood(f.name) == nil {
+		return nil
+	}
+	memory, err := store.Load()
+	if err != nil {
+		return nil // who may not read it, does not act on it either
+	}
+	if since, ok := memory.Missing[f.name]; ok && !a.Now().Before(since.Add(vanishing)) {
+		return nil
+	}
+	f.good = false
+	return &Failure{codeConfig, "the configuration file " + f.path + " has vanished", "put it back, or wait ten minutes until it counts as absent"}
 }
 
 var errNoCopy = errors.New("no last good copy")
@@ -76,6 +102,22 @@ func lastGood(store *state.Store, f configFile, standIn bool) (managedconfig.Doc
 		return managedconfig.Document{}, errNoCopy
 	}
 	return managedconfig.Parse(managedconfig.Source{Origin: managedconfig.OriginLastGood, File: f.path, Data: data})
+}
+
+// noteMissing remembers since when files are away whose copies are still kept.
+func (c configuration) noteMissing(store *state.Store, memory *state.State, now time.Time) {
+	for _, f := range c.files {
+		_, noted := memory.Missing[f.name]
+		switch {
+		case !f.absent || store.LastGood(f.name) == nil:
+			delete(memory.Missing, f.name)
+		case !noted:
+			if memory.Missing == nil {
+				memory.Missing = map[string]time.Time{}
+			}
+			memory.Missing[f.name] = now.UTC()
+		}
+	}
 }
 
 // keepLastGood keeps copies of the files that were valid.

@@ -21,6 +21,16 @@ type Options struct {
 	Now            bool             // ask even a source that is cooling down
 	UseLastGood    bool             // by hand, too, go on with the last good configuration
 	Wait           time.Duration    // how long to wait for the lock; at least two seconds
+	Progress       Progress         // who is told how a transfer goes; nil: nobody
+}
+
+// Progress shows how a transfer goes. Its methods may be called by several
+// goroutines at once.
+type Progress interface {
+	// Expect says that so many bytes will come, beside those expected before.
+	Expect(bytes int64)
+	// Got says that so many have come.
+	Got(bytes int)
 }
 
 // update is one run of the cycle.
@@ -42,6 +52,9 @@ type update struct {
 // Update runs the cycle once, and records whatever comes of it.
 func (a *Agent) Update(ctx context.Context, o Options) Result {
 	u := &update{Agent: a, opts: o, started: a.Now(), result: newResult(o)}
+	if o.Progress != nil {
+		u.tally.Watch = o.Progress.Got
+	}
 	defer func() { u.session.Close() }()
 	err := u.cycle(ctx)
 	return u.finish(err) // 9. record, report, clean up
@@ -60,7 +73,7 @@ func (u *update) cycle(ctx context.Context) error {
 		return err
 	}
 	var first error
-	for i, place := range u.decision.Places {
+	for _, place := range u.decision.Places {
 		err := u.updateFrom(ctx, place) // 3. to 8., from one source
 		if err == nil {
 			u.result.FailReason = Explain(first) // a fallback hides nothing
@@ -70,11 +83,10 @@ func (u *update) cycle(ctx context.Context) error {
 		if local(Explain(err)) {
 			return err // another source would not help
 		}
-		if i == 0 {
-			first = err
+		if first == nil || Explain(first).is(codeCoolingDown) { // to be left alone is no failure of its own
+			first, u.result.Source = err, place.Name
 		}
 	}
-	u.result.Source = u.decision.Places[0].Name // whose reason it is
 	return first
 }
 
@@ -115,15 +127,20 @@ func (u *update) decide(store *state.Store, installed bool) error {
 	return nil
 }
 
-// hasCurrent tells, without looking closer, whether something is installed.
+// hasCurrent tells, without hashing or trusting anything, whether there is a set
+// that nobody has touched since it was found whole.
 func (u *update) hasCurrent() bool {
 	dir, err := engine.View(u.Paths.Engine)
 	if err != nil {
 		return false
 	}
 	defer dir.Close()
-	_, ok, err := dir.Current()
-	return ok && err == nil
+	set, ok, err := dir.Current()
+	if err != nil || !ok {
+		return false
+	}
+	files, err := statSet(set)
+	return err == nil && untouched(set, files, state.View(u.Paths.State).LoadStatus().Current)
 }
 
 // enter takes the lock and sets the floor and the time. Between the decision
@@ -155,6 +172,13 @@ func (u *update) enter(ctx context.Context) error {
 	}
 	u.session.noteURL(u.config.settings.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw)
 	return nil
+}
+
+// expect says how much is about to come, where anybody wants to know.
+func (u *update) expect(bytes int64) {
+	if u.opts.Progress != nil && bytes > 0 {
+		u.opts.Progress.Expect(bytes)
+	}
 }
 
 func (u *update) note(text string) { u.result.Notes = append(u.result.Notes, text) }

@@ -60,7 +60,11 @@ func TestLifeOnEveryMirror(t *testing.T) {
 
 			w.publish(pack{n: 2})
 			newer := w.want(agent.Updated, "")
-			requests(newer, 1)
+			asking := int64(1)
+			if !kind.tags {
+				asking = 2 // without an entity tag, the question comes by a HEAD before
+			}
+			requests(newer, asking)
 			if newer.Previous != name(1) || newer.BytesReused == 0 {
 				t.Errorf("unexpected result %+v", newer)
 			}
@@ -72,7 +76,7 @@ func TestLifeOnEveryMirror(t *testing.T) {
 			w.status("update_failed", "rollback_refused")
 
 			must(t, os.Remove(filepath.Join(w.ring, "arch_x86_64", "updates.zip")))
-			requests(w.want(agent.Failed, "source_not_found"), 1)
+			requests(w.want(agent.Failed, "source_not_found"), asking)
 			w.has(2)
 		})
 	}

@@ -174,3 +174,47 @@ func TestListAndVerify(t *testing.T) {
 		t.Errorf("sets %v, want %v", states, want)
 	}
 }
+
+// A damaged set is repaired by the next periodic run, due or not.
+func TestDamageIsDue(t *testing.T) {
+	t.Parallel()
+	scheduled := agent.Options{Scheduled: true}
+	w := newWorld(t)
+	w.offline(w.ring, false, "")
+	w.run([]step{installed(1)})
+	w.want(agent.Skipped, "skipped", scheduled)
+	must(t, os.Remove(w.engine("current/delta.vdm")))
+	w.status("unavailable", "set_damaged")
+	w.want(agent.Updated, "", scheduled)
+	w.status("up_to_date", "")
+	w.want(agent.Skipped, "skipped", scheduled)
+}
+
+// An engine directory that can't be used is on record, and shows in the report.
+func TestLocalFailureIsRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.ring, false, "")
+	w.run([]step{installed(1)})
+	must(t, os.Rename(w.engine(""), w.engine("")+".away"))
+	w.write(w.engine(""), []byte("no directory"))
+	r := w.agent.Update(context.Background(), agent.Options{})
+	if r.Outcome != agent.Failed {
+		t.Fatalf("the update ended with %s", r.Outcome)
+	}
+	must(t, os.Remove(w.engine("")))
+	must(t, os.Rename(w.engine("")+".away", w.engine("")))
+	w.status("update_failed", codeOf(r))
+	w.want(agent.UpToDate, "")
+	w.status("up_to_date", "")
+}
+
+// One does not go back to what is being left, whatever version it bears.
+func TestRollbackSkipsTheSameContent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.ring, false, `"keep":4`)
+	same := map[string]string{"x.vdm": "the same in both versions"}
+	w.run([]step{installed(1), {does: publish(pack{n: 2, files: same}), outcome: agent.Updated, active: 2}, {does: publish(pack{n: 3, files: same}), outcome: agent.Updated, active: 3}})
+	w.wantChange(w.agent.Rollback, "", 1)
+}

@@ -59,7 +59,8 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 // this user can't read them or they are broken, those of the last run.
 func settingsFacts(f *health.Facts, config configuration, status state.Status) {
 	settings := summary(config.settings)
-	if config.broken != nil && status.Settings != nil {
+	outdated := config.broken != nil || status.FailReason != nil && status.FailReason.Code == codeConfig
+	if outdated && status.Settings != nil {
 		settings = status.Settings
 	}
 	f.AutomaticUpdate = health.Setting[bool](settings.AutomaticUpdate)

@@ -19,6 +19,9 @@ func (f *Failure) Error() string { return f.Code + ": " + f.Message }
 // Reason gives the parts that a report shows.
 func (f *Failure) Reason() (code, sentence, hint string) { return f.Code, f.Message, f.Hint }
 
+// is tells whether f has that code; no failure has none.
+func (f *Failure) is(code string) bool { return f != nil && f.Code == code }
+
 // Codes that this package gives itself, beside those of the packages below it.
 const (
 	codeUsage       = "usage"

@@ -375,13 +375,16 @@ func TestCoolDownWithFallback(t *testing.T) {
 	site.fail(busy)
 	w.later(11 * time.Minute)
 	before := site.asked.Load()
-	w.want(agent.Skipped, "cooling_down", scheduled)
+	// The mirror is left alone, which is no reason; the cloud's failure is one.
+	if r := w.want(agent.Failed, "source_rate_limited", scheduled); r.Source != cloudURL {
+		t.Errorf("the failure is said to be of %s", r.Source)
+	}
+	w.status("update_failed", "source_rate_limited")
 	w.later(time.Minute)
 	w.want(agent.Skipped, "skipped", scheduled) // not due
 	if n := site.asked.Load() - before; n != 1 {
 		t.Errorf("the cloud was asked %d times", n)
 	}
-	w.status("up_to_date", "source_rate_limited")
 }
 
 // A mirror that takes the request and says nothing is as good as none, and not

@@ -3,11 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
-	"runtime"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/state"
@@ -57,6 +53,17 @@ func (p plan) bytesToFetch() (sum int64) {
 	return sum
 }
 
+// bytesToKeep is how much of the source's own bytes is kept in staging while
+// they come, so that a transfer can go on where it stopped.
+func (p plan) bytesToKeep(version string) (sum int64) {
+	for _, part := range p.fetch {
+		if part.keeps(version) {
+			sum += part.length()
+		}
+	}
+	return sum
+}
+
 // wouldInstall tells what install would do.
 func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
 	p, err := planFor(n, at.session.current)
@@ -94,7 +101,11 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err != nil {
 		return err
 	}
-	if err := dir.Room(p.bytesToFetch(), len(list.Files)+1); err != nil {
+	version := at.version(n)
+	if err := dir.KeepParts(version); err != nil {
+		return err
+	}
+	if err := dir.Room(p.bytesToFetch()+p.bytesToKeep(version), 2*len(list.Files)+1); err != nil {
 		return err
 	}
 	staging, err := dir.Stage(engine.SetName(list.Definition, n.signed.Digest))
@@ -109,58 +120,10 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err != nil {
 		return err
 	}
-	return at.commit(ctx, set, n, v) // 8. commit
-}
-
-// fetch is step 6. Inflating is what costs, so each core takes files of its own.
-func (at *attempt) fetch(ctx context.Context, staging *engine.Staging, n *news, p plan) error {
-	var reused atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(min(4, runtime.GOMAXPROCS(0)))
-	for _, f := range p.atHand {
-		group.Go(func() error {
-			ok, err := staging.Reuse(ctx, f, at.session.current.set)
-			if ok {
-				reused.Add(f.Size)
-			}
-			if ok || err != nil {
-				return err
-			}
-			return fetchListed(ctx, staging, n, f) // the installed copy was damaged
-		})
-	}
-	for _, part := range p.fetch {
-		group.Go(func() error { return fetchPart(ctx, staging, n, part) })
-	}
-	err := group.Wait()
-	at.result.BytesReused += reused.Load()
-	return err
-}
-
-func fetchListed(ctx context.Context, staging *engine.Staging, n *news, f verifier.File) error {
-	everything, err := planFor(n, nil)
-	if err != nil {
+	if err := at.commit(ctx, set, n, v); err != nil { // 8. commit
 		return err
 	}
-	for _, part := range everything.fetch {
-		if part.file == f {
-			return fetchPart(ctx, staging, n, part)
-		}
-	}
-	return nil // not reached: a plan without a set at hand has every file
-}
-
-func fetchPart(ctx context.Context, staging *engine.Staging, n *news, p part) error {
-	region, err := n.pkg.Range(ctx, p.entry.Offset, p.entry.End-p.entry.Offset)
-	if err != nil {
-		return err
-	}
-	defer region.Close()
-	content, err := p.entry.Open(region)
-	if err != nil {
-		return err
-	}
-	return staging.Write(ctx, p.file, content)
+	return dir.KeepParts("")
 }
 
 // commit is step 8: the sealed set becomes the active one. Where it came from

@@ -78,13 +78,18 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust verifier.Trust, see
 	if current.files, err = statSet(set); err != nil {
 		return nil, err
 	}
-	if seen != nil && seen.Set == set.Name && maps.Equal(current.files, seen.Files) {
+	if untouched(set, current.files, seen) {
 		return current, nil
 	}
 	if err := set.Check(ctx, current.signed.List.Files); err != nil {
 		return nil, err
 	}
 	return current, nil
+}
+
+// untouched tells whether a set looks as it did when it was found whole.
+func untouched(set engine.Set, files map[string]state.FileStat, seen *state.Current) bool {
+	return seen != nil && seen.Set == set.Name && maps.Equal(files, seen.Files)
 }
 
 func statSet(set engine.Set) (map[string]state.FileStat, error) {

@@ -144,7 +144,9 @@ func TestNewerMemory(t *testing.T) {
 			w.has(1)
 			w.run([]step{installed(6)})
 			_, err = w.agent.Hold(context.Background(), 0)
-			must(t, err)
+			w.wantCode(err, "install_failed")
+			_, err = w.agent.Rollback(context.Background(), 0)
+			w.wantCode(err, "install_failed")
 			if !bytes.Equal(w.read(w.state("state.json")), newer) {
 				t.Error("the state of a later version was overwritten")
 			}
@@ -325,4 +327,42 @@ func TestScheduled(t *testing.T) {
 	w.want(agent.Updated, "", scheduled)
 	w.at(base.Add(-5 * day)) // the last check lies in the future now
 	w.want(agent.UpToDate, "", scheduled)
+}
+
+// A managed file that is away counts as absent only after ten minutes, for who
+// removes it before he writes it anew; and its copy is kept until then.
+func TestVanishedConfiguration(t *testing.T) {
+	t.Parallel()
+	scheduled := agent.Options{Scheduled: true, Now: true}
+	w := newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.run([]step{installed(1)})
+	text := w.read(w.agent.Paths.Managed)
+	must(t, os.Remove(w.agent.Paths.Managed))
+	for range 3 {
+		w.later(3 * time.Minute)
+		w.want(agent.UpToDate, "", scheduled)
+		w.health(map[string]string{"definitions_update_fail_reason": `"config_invalid: `, "offline_definition_update": `"enabled"`})
+	}
+	w.write(w.agent.Paths.Managed, text)
+	w.want(agent.UpToDate, "", scheduled)
+	w.status("up_to_date", "")
+	must(t, os.Remove(w.agent.Paths.Managed))
+	w.want(agent.UpToDate, "", scheduled)
+	w.later(10 * time.Minute)
+	w.want(agent.Skipped, "skipped", scheduled) // never configured, as far as anybody knows
+	w.want(agent.Failed, "config_invalid")
+}
+
+// A broken configuration shows in the report also after a run for which the copy
+// stood in.
+func TestBrokenConfigurationIsRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.run([]step{installed(1)})
+	w.configure("{")
+	w.want(agent.UpToDate, "", agent.Options{Scheduled: true, Now: true})
+	must(t, os.Remove(w.agent.Paths.Managed)) // who can't read it sees as little
+	w.status("up_to_date", "config_invalid")
 }

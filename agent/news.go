@@ -14,8 +14,9 @@ import (
 type news struct {
 	raw       []byte // the signed list as it came
 	signed    verifier.Signed
-	unchanged bool // the source said that it has nothing newer than what we know
+	unchanged bool // the source still has what we know; nothing else is set then
 	sidecar   bool // the list lay beside the package
+	opened    bool // updates.zip itself was looked at
 	validator source.Validator
 
 	pkg     source.Package    // nil: not opened yet
@@ -37,17 +38,24 @@ func (n *news) zip() string {
 	return source.PackageName
 }
 
+// tailSize is how much of a package's end is asked for first. It holds the end
+// record, the directory and the list of all but the largest lists; what is
+// missing costs one more request.
+const tailSize = 32 << 10
+
 // asker asks one source for news, and believes nothing unverified.
 type asker struct {
 	from   source.Source
+	whole  bool // the source's ranges don't fit together, so fetch packages whole
 	verify func(signedList []byte) (verifier.Signed, error)
 }
 
 // ask gives the source's newest list. sidecarFirst is for sources whose
 // packages were approved beside the archive before: their archive need not be
 // opened to see whether there is news. known, where it isn't zero, stands for
-// the list in knownRaw.
-func (a asker) ask(ctx context.Context, sidecarFirst bool, known source.Validator, knownRaw []byte) (*news, error) {
+// what was seen before. The news may come along with an error, and must be
+// closed.
+func (a asker) ask(ctx context.Context, sidecarFirst bool, known source.Validator) (*news, error) {
 	if sidecarFirst {
 		n, err := a.askSidecar(ctx)
 		if !source.NotThere(err) {
@@ -57,18 +65,14 @@ func (a asker) ask(ctx context.Context, sidecarFirst bool, known source.Validato
 	n := &news{}
 	err := a.open(ctx, n, source.PackageName, known)
 	if errors.Is(err, source.ErrNotModified) {
-		n.unchanged, n.raw, n.validator = true, knownRaw, known
-		n.signed, err = a.verify(n.raw)
+		n.unchanged, n.validator = true, known
+		return n, nil
+	}
+	n.opened = true
+	if err != nil {
 		return n, err
 	}
-	if err == nil {
-		err = a.readList(ctx, n)
-	}
-	if err != nil {
-		n.Close()
-		return nil, err
-	}
-	return n, nil
+	return n, a.readList(ctx, n)
 }
 
 // readList finds the list of an open package: inside, or, only where the
@@ -121,12 +125,13 @@ func (a asker) askSidecar(ctx context.Context) (*news, error) {
 // which then is the one that counts.
 var errOwnList = errors.New("the package has a list of its own")
 
-// locate opens the package that the news is about, if it isn't open yet.
-func (a asker) locate(ctx context.Context, n *news) error {
+// locate opens the package that the news is about, if it isn't open yet. It gives
+// source.ErrNotModified where it is still the one that known stands for.
+func (a asker) locate(ctx context.Context, n *news, known source.Validator) error {
 	if n.pkg != nil {
 		return nil
 	}
-	if err := a.open(ctx, n, n.zip(), source.Validator{}); err != nil {
+	if err := a.open(ctx, n, n.zip(), known); err != nil {
 		return err
 	}
 	if n.archive.HasMeta() {
@@ -137,7 +142,7 @@ func (a asker) locate(ctx context.Context, n *news) error {
 
 // open opens a package and reads its layout.
 func (a asker) open(ctx context.Context, n *news, name string, known source.Validator) (err error) {
-	if n.pkg, err = a.from.Open(ctx, source.Request{Name: name, MaxBytes: verifier.MaxArchiveSize, Known: known}); err != nil {
+	if n.pkg, err = a.from.Open(ctx, source.Request{Name: name, MaxBytes: verifier.MaxArchiveSize, Known: known, Tail: tailSize, Whole: a.whole}); err != nil {
 		n.pkg = nil
 		return err
 	}
@@ -149,7 +154,7 @@ func (a asker) open(ctx context.Context, n *news, name string, known source.Vali
 // readArchive reads the layout of a package from its end.
 func readArchive(ctx context.Context, pkg source.Package) (*verifier.Archive, error) {
 	size := pkg.Size()
-	have := min(size, int64(verifier.TailSize))
+	have := min(size, tailSize)
 	tail, err := readRange(ctx, pkg, size-have, have)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -61,6 +62,7 @@ func (u *update) record(failure *Failure) error {
 	if u.asked {
 		u.session.memory.LastCheck = u.started.UTC()
 	}
+	u.config.noteMissing(u.session.store, u.session.memory, u.started)
 	return u.session.save(status, u.config.settings.Agent.Keep.Value)
 }
 
@@ -72,7 +74,7 @@ func (u *update) statusAfter(failure *Failure) state.Status {
 	status.Failed = failure != nil
 	if failure == nil {
 		status.LastSuccess = status.LastAttempt
-		failure = u.result.FailReason // what a fallback hid
+		failure = cmp.Or(u.result.FailReason, Explain(u.config.broken)) // what a fallback hid, or a copy stands in for
 	}
 	if failure == nil || failure.Code != codeCoolingDown { // else the failure that led to it still holds
 		status.FailReason = (*state.Failure)(failure)
@@ -85,6 +87,9 @@ func (u *update) statusAfter(failure *Failure) state.Status {
 // save writes memory and status, with what is on disk now, and only then
 // removes sets: keep is how many may stay, current and previous included.
 func (s *session) save(status state.Status, keep int) error {
+	if s.dir == nil { // what can't be written to has not changed either
+		return errors.Join(s.store.Save(s.memory), s.store.SaveStatus(status))
+	}
 	sets, linked, err := s.takeStock()
 	if err != nil {
 		return err

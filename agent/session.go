@@ -37,9 +37,6 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 	if s.store, err = state.Open(a.Paths.State); err != nil {
 		return s, err
 	}
-	if s.dir, err = engine.Open(a.Paths.Engine); err != nil {
-		return s, err
-	}
 	if s.lock, err = s.store.Lock(ctx, wait, a.Now()); err != nil {
 		return s, err
 	}
@@ -47,6 +44,10 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 		return s, err
 	}
 	s.seen = s.store.LoadStatus()
+	// Behind the lock, so that a directory that can't be written to is on record.
+	if s.dir, err = engine.Open(a.Paths.Engine); err != nil {
+		return s, err
+	}
 	if err = s.dir.Clean(); err != nil {
 		return s, err
 	}

@@ -56,7 +56,9 @@ func (a *Agent) look(ctx context.Context, kind string, check func(*installed) er
 	found := Sets{Type: kind, Sets: []SetInfo{}}
 	store := state.View(a.Paths.State)
 	config, err := a.readConfiguration(store, true)
-	if err != nil {
+	if notPermitted(err) {
+		config.settings = managedconfig.Defaults() // less its pins, anybody may look
+	} else if err != nil {
 		return found, err
 	}
 	dir, err := engine.View(a.Paths.Engine)
@@ -203,13 +205,14 @@ func (s *session) knownBad(i *installed) bool {
 	return false
 }
 
-// older tells whether a set is another one than the active and not above it.
+// older tells whether a set has another content than the active one and is below
+// it.
 func (s *session) older(i *installed) bool {
 	if s.current == nil {
 		return true
 	}
 	c := s.current
-	return i.set.Name != c.set.Name && verifier.FloorOf(i.list()).Compare(verifier.FloorOf(c.list())) < 0
+	return i.list().Content() != c.list().Content() && verifier.FloorOf(i.list()).Compare(verifier.FloorOf(c.list())) < 0
 }
 
 // Restore goes back to the set that was shipped with the program. The floor
@@ -299,6 +302,9 @@ func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, d
 	if err != nil {
 		return change, err
 	}
+	if err := newer(s.memory); err != nil {
+		return change, err
+	}
 	if _, err := s.floor(); err != nil { // remember what is left, before it is left
 		return change, err
 	}
@@ -356,6 +362,9 @@ func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*s
 	}
 	memory, err := store.Load()
 	if err == nil {
+		err = newer(memory)
+	}
+	if err == nil {
 		change(memory)
 		status := store.LoadStatus()
 		status.HeldSince = memory.HeldSince
@@ -365,4 +374,12 @@ func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*s
 		err = fmt.Errorf("give the lock back: %w", unlock)
 	}
 	return err
+}
+
+// newer refuses to act on a memory that could not be written down again.
+func newer(memory *state.State) error {
+	if !memory.Newer() {
+		return nil
+	}
+	return &Failure{"install_failed", "a newer version of the program wrote the agent's memory, and this one does not overwrite it", "use the newer version"}
 }

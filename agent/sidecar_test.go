@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/mirror"
@@ -220,4 +221,49 @@ func TestBuiltPackage(t *testing.T) {
 	must(t, err)
 	w.want(agent.Updated, "")
 	w.has(1)
+}
+
+// A sidecar that was left beside a package with a list of its own hides it for a
+// day at the most.
+func TestLeftoverSidecar(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.publish(pack{n: 1, bare: true})
+	w.approve(pack{n: 1})
+	w.want(agent.Updated, "")
+	w.publish(pack{n: 2})
+	w.want(agent.UpToDate, "")
+	w.later(25 * time.Hour)
+	w.want(agent.Updated, "")
+	w.has(2)
+}
+
+// What lies as updates.zip disturbs nobody who follows a sidecar that names
+// another package, also not on the day's look at it.
+func TestJunkBesideSidecar(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.publish(pack{n: 1, bare: true})
+	w.approve(pack{n: 1})
+	w.want(agent.Updated, "")
+	w.serve(w.object("updates-2.zip"), w.archive(pack{n: 2, bare: true}))
+	w.approve(pack{n: 2, zip: "updates-2.zip"})
+	w.serve(w.object("updates.zip"), []byte("half a download"))
+	w.later(25 * time.Hour)
+	w.want(agent.Updated, "")
+	w.has(2)
+}
+
+// A sidecar can't speak for a package that has a list of its own, whatever its
+// name.
+func TestSidecarNamesListedPackage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.publish(pack{n: 1, bare: true})
+	w.serve(w.object("updates-x.zip"), w.archive(pack{n: 1}))
+	w.approve(pack{n: 1, zip: "updates-x.zip"})
+	w.want(agent.Failed, "package_malformed")
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,13 +13,21 @@ import (
 // maxRetryAfter bounds how long a server can send us away.
 const maxRetryAfter = 6 * time.Hour
 
-// maxETag is the longest entity tag that is kept, in bytes, quotes included.
-const maxETag = 256
+// query is one request, less what goes with every one of them.
+type query struct {
+	method string
+	header http.Header
+}
 
-// freshWindow is how near to the answer's Date a Last-Modified makes the entity
-// tag worthless: common servers derive the tag from time and size, and a file
-// written twice within a second has one tag for two contents.
-const freshWindow = 2 * time.Second
+// newQuery asks for an object unless it still has the known entity tag. We don't
+// want a content coding, since ranges, lengths and tags would be the coded bytes'.
+func newQuery(method string, known Validator) query {
+	q := query{method: method, header: http.Header{"Accept-Encoding": {"identity"}}}
+	if wellFormed(known.ETag) {
+		q.header.Set("If-None-Match", known.ETag)
+	}
+	return q
+}
 
 // answer is a server's final answer: the one that is no redirect we follow.
 type answer struct {
@@ -27,36 +36,71 @@ type answer struct {
 	asked string // what was asked for by configuration, as hints show it
 	// conditional says that an If-None-Match was sent.
 	conditional bool
+	cut         context.CancelFunc // ends the request, whatever it is waiting for
 }
 
-// check decides whether the body is the object that r asks for, before a byte
-// of it is read.
-func (a *answer) check(r Request) error {
-	if a.StatusCode == http.StatusNotModified && a.conditional {
-		return ErrNotModified
-	}
-	if a.StatusCode != http.StatusOK {
-		return a.statusError(r.Name)
-	}
-	for _, coding := range a.Header.Values("Content-Encoding") {
-		if coding != "" && !strings.EqualFold(coding, "identity") {
-			return &Error{
-				Code:     CodeUnreachable,
-				Sentence: fmt.Sprintf("%s sent a compressed body that was not asked for", a.where),
-				Hint:     "turn content compression off for packages on the server or on a proxy before it",
-			}
+// Close ends the request. The connection serves the next one where the body was
+// read to its end.
+func (a *answer) Close() {
+	a.Body.Close()
+	a.cut()
+}
+
+// The content codings of a body, as far as they make a difference to us.
+type coding int
+
+const (
+	codingNone coding = iota
+	codingGzip
+	codingOther
+)
+
+// coding says how the body is coded.
+func (a *answer) coding() coding {
+	found := codingNone
+	for _, name := range a.Header.Values("Content-Encoding") {
+		switch {
+		case name == "" || strings.EqualFold(name, "identity"):
+		case found == codingNone && (strings.EqualFold(name, "gzip") || strings.EqualFold(name, "x-gzip")):
+			found = codingGzip
+		default:
+			return codingOther
 		}
 	}
-	if a.ContentLength > r.MaxBytes {
+	return found
+}
+
+// codingError refuses a body that we don't decode.
+func (a *answer) codingError(err error) error {
+	return &Error{
+		Code:     CodeUnreachable,
+		Sentence: fmt.Sprintf("%s sent a compressed body that was not asked for and can not be used", a.where),
+		Hint:     "turn content compression off for packages on the server or on a proxy before it",
+		Err:      err,
+	}
+}
+
+// check decides whether the body is the whole object that r asks for, before a
+// byte of it is read.
+func (a *answer) check(r Request) error {
+	switch {
+	case a.StatusCode == http.StatusNotModified && a.conditional:
+		return ErrNotModified
+	case a.StatusCode != http.StatusOK:
+		return a.statusError(r.Name)
+	case a.coding() == codingOther:
+		return a.codingError(nil)
+	case a.ContentLength > r.MaxBytes:
 		return tooLarge(r.Name, a.where, r.MaxBytes)
 	}
 	return nil
 }
 
-// statusError is what any status but 200 means. Sentences hold the number and
-// never the text, which is the server's.
+// statusError is what a status means that no body is taken from. Sentences hold
+// the number and never the text, which is the server's. Servers that failed are
+// worth another attempt, except where they say when to come back.
 func (a *answer) statusError(name string) error {
-	e := &Error{Code: CodeUnreachable}
+	e := &Error{Code: CodeUnreachable, again: a.StatusCode >= 500 && a.StatusCode != http.StatusServiceUnavailable}
 	switch code := a.StatusCode; code {
 	case http.StatusNotFound, http.StatusGone:
 		e.Code, e.Missing = CodeNotFound, true
@@ -102,44 +146,4 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	return min(max(until.Sub(now), 0), maxRetryAfter)
-}
-
-// keptValidator gives the validator in an answer's header, or zero where there
-// is none that a later 304 could be trusted for.
-func keptValidator(h http.Header) Validator {
-	tags := h.Values("ETag")
-	if len(tags) != 1 || !wellFormed(tags[0]) || justWritten(h) {
-		return Validator{}
-	}
-	return Validator{ETag: tags[0]}
-}
-
-// wellFormed says whether s is an entity tag, weak or strong, of visible ASCII
-// characters between quotes. It also guards what goes out again in a header.
-func wellFormed(s string) bool {
-	opaque, found := strings.CutPrefix(strings.TrimPrefix(s, "W/"), `"`)
-	opaque, closed := strings.CutSuffix(opaque, `"`)
-	if !found || !closed || len(s) > maxETag {
-		return false
-	}
-	return !strings.ContainsFunc(opaque, func(r rune) bool {
-		return r <= ' ' || r == '"' || r > '~'
-	})
-}
-
-// justWritten says whether the object may still be being written. Without a Date
-// to compare with, a Last-Modified proves nothing, and that counts as yes.
-func justWritten(h http.Header) bool {
-	if h.Get("Last-Modified") == "" {
-		return false
-	}
-	modified, err := http.ParseTime(h.Get("Last-Modified"))
-	if err != nil {
-		return true
-	}
-	date, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		return true
-	}
-	return date.Sub(modified).Abs() <= freshWindow
 }

@@ -8,6 +8,7 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/source/sourcetest"
+	"mdatp-offline-agent/mirror"
 )
 
 func TestDirConforms(t *testing.T) {
@@ -15,19 +16,40 @@ func TestDirConforms(t *testing.T) {
 	sourcetest.Suite(t, func(_ *testing.T, dir string) source.Source { return source.NewDir(dir) })
 }
 
+// conforming is a server that a source of ours must read from as from any other.
+type conforming struct {
+	name  string
+	serve func(t testing.TB, dir string) string
+}
+
+// serve runs a handler until the test ends.
+func serve(t testing.TB, h http.Handler) string {
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
 func TestHTTPConforms(t *testing.T) {
 	t.Parallel()
-	servers := []struct {
-		name  string
-		serve func(t testing.TB, dir string) string
-	}{
+	servers := []conforming{
 		{"httptest", func(t testing.TB, dir string) string {
-			s := httptest.NewServer(http.FileServer(http.Dir(dir)))
-			t.Cleanup(s.Close)
-			return s.URL
+			return serve(t, http.FileServer(http.Dir(dir)))
 		}},
 		{"nginx", sourcetest.Nginx},
 		{"python", sourcetest.PythonHTTP},
+		{"nginx's slice cache", func(t testing.TB, dir string) string {
+			// What it keeps it would serve when it is replaced, which is its right
+			// and not what the suite expects.
+			return sourcetest.NginxCache(t, sourcetest.Nginx(t, dir), 64, "0")
+		}},
+		{"our mirror", func(t testing.TB, dir string) string {
+			return serve(t, mirror.Handler(dir, nil))
+		}},
+	}
+	for name, change := range odd {
+		servers = append(servers, conforming{name, func(t testing.TB, dir string) string {
+			return serve(t, change(http.FileServer(http.Dir(dir))))
+		}})
 	}
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) {

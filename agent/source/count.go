@@ -16,12 +16,21 @@ type Tally struct {
 	// Requests counts HTTP requests, those after a redirect included. A
 	// directory makes none.
 	Requests atomic.Int64
+	// Watch, unless nil, is told of each count of bytes, by whichever goroutine
+	// read them.
+	Watch func(bytes int)
+	// Resumed is set where a transfer went on in the middle instead of starting
+	// over.
+	Resumed atomic.Bool
 }
 
 // addBytes counts n more bytes; a nil tally counts nothing.
 func (t *Tally) addBytes(n int) {
 	if t != nil {
 		t.Bytes.Add(int64(n))
+		if t.Watch != nil {
+			t.Watch(n)
+		}
 	}
 }
 
@@ -29,6 +38,13 @@ func (t *Tally) addBytes(n int) {
 func (t *Tally) addRequest() {
 	if t != nil {
 		t.Requests.Add(1)
+	}
+}
+
+// setResumed notes that a transfer went on in the middle; a nil tally notes nothing.
+func (t *Tally) setResumed() {
+	if t != nil {
+		t.Resumed.Store(true)
 	}
 }
 

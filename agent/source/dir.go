@@ -131,6 +131,9 @@ func (p *dirFile) Size() int64 { return p.opened.Size() }
 // Validator is always zero.
 func (p *dirFile) Validator() Validator { return Validator{} }
 
+// Version is always empty.
+func (p *dirFile) Version() string { return "" }
+
 // Close closes the file.
 func (p *dirFile) Close() error { return p.f.Close() }
 

@@ -38,6 +38,8 @@ type Error struct {
 	RetryAfter time.Duration
 	// Err is the cause, for logs. It may hold bytes from outside.
 	Err error
+	// again says that the same request may well succeed a moment later.
+	again bool
 }
 
 // Error gives the code, the sentence and, where there is one, the cause.

@@ -3,14 +3,15 @@ package source
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // What Timeouts mean where they are zero.
@@ -20,9 +21,6 @@ const (
 	DefaultHeaderTimeout  = 10 * time.Second
 	DefaultStallWindow    = 30 * time.Second
 )
-
-// copyBytes is the size of the one buffer that a download passes through.
-const copyBytes = 256 << 10
 
 // defaultUserAgent names us where the configuration does not.
 const defaultUserAgent = "mdatp-offline-agent"
@@ -58,14 +56,31 @@ type HTTPConfig struct {
 	// RootCAs are the authorities that servers' certificates must chain to; nil
 	// means the system's.
 	RootCAs *x509.CertPool
+	// Retry bounds what is tried again after a failure that may pass.
+	Retry Retry
+	// Rate bounds all bodies together, in bytes per second; zero means no bound.
+	Rate int64
+	// Proxy gives the proxy for a URL, or nil for none; nil means none for all. A
+	// name and password in the proxy's URL are sent to that proxy only.
+	Proxy func(*url.URL) (*url.URL, error)
+	// ClientCertificate gives what is shown to the configured host and port, and
+	// to nobody else, where it asks for a certificate; nil means none.
+	ClientCertificate func() (*tls.Certificate, error)
+	// Header is sent in addition, to the configured scheme, host and port alone.
+	Header http.Header
 }
 
-// HTTP is a source on a web server. Opening an object fetches the whole of it
-// with one GET; ranges are answered from what was kept.
+// HTTP is a source on a web server. Opening a package asks for its last bytes;
+// its ranges are requests of their own. Where a server does not do that, its
+// answer is the whole object, which is kept, and ranges are read from there. What
+// breaks off is tried again, and goes on where it stopped if the object is proved
+// to be the same.
 type HTTP struct {
 	cfg        HTTPConfig
 	host       string // the configured host and port, as sentences show it
-	transports map[reach]http.RoundTripper
+	transports map[route]http.RoundTripper
+	limiter    *rate.Limiter // shared by all bodies; nil for none
+	waiting    budget        // for the waits between tries
 }
 
 // NewHTTP gives the source for cfg. Nothing is sent before something is opened.
@@ -81,35 +96,59 @@ func NewHTTP(cfg HTTPConfig) *HTTP {
 		Header:  cmp.Or(cfg.Timeouts.Header, DefaultHeaderTimeout),
 		Stall:   cmp.Or(cfg.Timeouts.Stall, DefaultStallWindow),
 	}
+	cfg.Retry = Retry{
+		Tries:   cmp.Or(cfg.Retry.Tries, DefaultTries),
+		MaxWait: cmp.Or(cfg.Retry.MaxWait, DefaultMaxWait),
+	}
 	if cfg.Time == nil {
 		cfg.Time = time.Now
 	}
-	return &HTTP{cfg: cfg, host: plain(hostPort(&base)), transports: newTransports(cfg)}
+	h := &HTTP{cfg: cfg, host: plain(hostPort(&base)), transports: newTransports(cfg), limiter: newLimiter(cfg.Rate)}
+	h.waiting.left.Store(int64(cfg.Retry.MaxWait))
+	return h
 }
 
-// Open fetches the object into memory or the spool. When it returns, the
-// transfer is over, one way or the other.
+// Open finds out whether the object has changed, and how it can be read. When it
+// returns, either the object's tail is in memory, or the whole of it is in memory
+// or in the spool.
 func (h *HTTP) Open(ctx context.Context, r Request) (Package, error) {
 	target, err := h.locate(r.Name)
 	if err != nil {
 		return nil, err
 	}
+	o := &opening{h: h, target: target, r: r, tail: tailBytes(r), tries: h.newTries()}
+	defer o.drop()
+	for {
+		p, err := o.try(ctx)
+		if err == nil {
+			return p, nil
+		}
+		if err = o.tries.again(ctx, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// ask sends q to target. What it gives must be closed; what went wrong is marked
+// where trying again may help.
+func (h *HTTP) ask(ctx context.Context, target *url.URL, q query, tally *Tally) (*answer, error) {
 	// A context of its own, so that a stall can cut the transfer and still be
 	// told from the caller giving up.
 	inner, cut := context.WithCancel(ctx)
-	defer cut()
-	a, err := h.get(inner, target, r)
+	a, err := h.get(inner, target, q, tally)
 	if err != nil {
+		cut()
 		if gone := stopped(ctx); gone != nil {
 			return nil, gone
 		}
+		var e *Error
+		if errors.As(err, &e) {
+			e.again = e.Code == CodeUnreachable
+		}
 		return nil, err
 	}
-	defer a.Body.Close()
-	if err := a.check(r); err != nil {
-		return nil, err
-	}
-	return h.keep(ctx, a, r, cut)
+	a.cut = cut
+	return a, nil
 }
 
 // locate gives the URL of the object of that name.
@@ -128,73 +167,5 @@ func (h *HTTP) locate(name string) (*url.URL, error) {
 		Sentence: fmt.Sprintf("%s is a single package, and nothing lies beside it", h.host),
 		Hint:     "use a mirror where a signed list beside the package is wanted",
 		Missing:  true,
-	}
-}
-
-// keep reads the body into a spool, and gives the spool back where that fails.
-func (h *HTTP) keep(ctx context.Context, a *answer, r Request, cut func()) (Package, error) {
-	spool, err := h.newSpool(r.MaxBytes, a.ContentLength)
-	if err != nil {
-		return nil, err
-	}
-	body := &bodyReader{
-		r:       newStallWatch(a.Body, h.cfg.Timeouts.Stall, cut),
-		tally:   r.Tally,
-		explain: func(err error) error { return h.bodyFailure(ctx, a.where, err) },
-	}
-	n, err := transfer(spool, body, r.MaxBytes)
-	if err == nil && n > r.MaxBytes {
-		err = tooLarge(r.Name, a.where, r.MaxBytes)
-	}
-	if err != nil {
-		spool.Close()
-		return nil, err
-	}
-	return &spooled{spool: spool, size: n, validator: keptValidator(a.Header)}, nil
-}
-
-// transfer copies at most one byte more than limit, so that a body that is too
-// large shows as such and is not cut to a size that fits.
-func transfer(w io.Writer, body io.Reader, limit int64) (int64, error) {
-	limit = min(limit, math.MaxInt64-1)
-	// Hiding what else the spool can do makes io.CopyBuffer use our buffer.
-	return io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(body, limit+1), make([]byte, copyBytes))
-}
-
-// bodyReader counts what a body gives, and turns its errors into ours on the
-// spot, so that after a copy they can't be mistaken for the spool's.
-type bodyReader struct {
-	r       io.Reader
-	tally   *Tally
-	explain func(error) error
-}
-
-// Read reads from the body.
-func (b *bodyReader) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	b.tally.addBytes(n)
-	if err != nil && err != io.EOF {
-		err = b.explain(err)
-	}
-	return n, err
-}
-
-// bodyFailure is the error for a transfer that ended before its end.
-func (h *HTTP) bodyFailure(ctx context.Context, where string, err error) error {
-	if gone := stopped(ctx); gone != nil {
-		return gone
-	}
-	if errors.Is(err, errStalled) {
-		return &Error{
-			Code:     CodeStalled,
-			Sentence: fmt.Sprintf("%s sent less than %d KiB in %s", where, stallBytes>>10, h.cfg.Timeouts.Stall),
-			Hint:     "check the line to the server and its load; the next attempt starts anew",
-		}
-	}
-	return &Error{
-		Code:     CodeUnreachable,
-		Sentence: fmt.Sprintf("the transfer from %s broke off", where),
-		Hint:     "check the line to the server, proxies and firewalls between, and the server's log",
-		Err:      err,
 	}
 }

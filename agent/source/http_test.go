@@ -30,6 +30,7 @@ func client(t *testing.T, base string, change ...func(*source.HTTPConfig)) *sour
 	cfg := source.HTTPConfig{
 		Base:  parse(t, base),
 		Spool: spools.New,
+		Retry: source.Retry{Tries: 1},
 		Timeouts: source.Timeouts{
 			Connect: 5 * time.Second, TLS: 5 * time.Second, Header: 5 * time.Second, Stall: 5 * time.Second,
 		},
@@ -105,7 +106,7 @@ func TestHTTPRequest(t *testing.T) {
 			if body, err := fetch(t, h, r); body != "ok" || err != nil {
 				t.Fatalf("got %q, %v", body, err)
 			}
-			want := http.Header{"User-Agent": {"mdatp-offline-agent"}}
+			want := http.Header{"User-Agent": {"mdatp-offline-agent"}, "Accept-Encoding": {"identity"}, "Range": {"bytes=-32768"}}
 			for k, v := range tt.header {
 				want[k] = v
 			}

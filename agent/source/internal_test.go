@@ -45,7 +45,7 @@ func TestKeptValidator(t *testing.T) {
 		{"no date", http.Header{"Etag": {`"a"`}, "Last-Modified": {date}}, ""},
 	}
 	for _, tt := range tests {
-		if got := keptValidator(tt.header).ETag; got != tt.want {
+		if got := keptValidator(tt.header, 1).ETag; got != tt.want {
 			t.Errorf("%s: kept %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -138,7 +138,11 @@ func TestHostPort(t *testing.T) {
 func TestTransportsAreApart(t *testing.T) {
 	t.Parallel()
 	h := NewHTTP(HTTPConfig{Base: &url.URL{Scheme: "http", Host: "h"}})
-	if len(h.transports) != 3 || h.transports[reachAll] == h.transports[reachRouted] || h.transports[reachLink] == h.transports[reachRouted] {
+	seen := map[http.RoundTripper]bool{}
+	for _, transport := range h.transports {
+		seen[transport] = true
+	}
+	if len(h.transports) != 8 || len(seen) != 8 {
 		t.Errorf("transports are shared: %v", h.transports)
 	}
 }
@@ -221,7 +225,7 @@ func FuzzAnswerHeader(f *testing.F) {
 	f.Add("\"a\r\nX: 1\"", "Fri, 31 Dec 9999 23:59:59 GMT", "Sat, 01 Jan 0000 00:00:00 GMT", "99999999999999999999")
 	f.Fuzz(func(t *testing.T, tag, date, modified, retry string) {
 		h := http.Header{"Etag": {tag}, "Date": {date}, "Last-Modified": {modified}, "Retry-After": {retry}}
-		if v := keptValidator(h).ETag; v != "" && (v != tag || len(v) > maxETag || strings.ContainsAny(v, " \r\n\x00,") && strings.Count(v, `"`) != 2) {
+		if v := keptValidator(h, 1).ETag; v != "" && (v != tag || len(v) > maxETag || strings.ContainsAny(v, " \r\n\x00,") && strings.Count(v, `"`) != 2) {
 			t.Errorf("kept %q of %q", v, tag)
 		}
 		if d := retryAfter(h); d < 0 || d > maxRetryAfter {

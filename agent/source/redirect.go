@@ -92,29 +92,36 @@ func redirectTarget(from *url.URL, location string, r reach) (next *url.URL, rul
 	return next, ""
 }
 
-// get asks for the object at target and follows redirects by our rules to the
-// answer that is none.
-func (h *HTTP) get(ctx context.Context, target *url.URL, r Request) (*answer, error) {
+// get sends q to target and follows redirects by our rules to the answer that is
+// none.
+func (h *HTTP) get(ctx context.Context, target *url.URL, q query, tally *Tally) (*answer, error) {
 	asked := shownURL(target)
 	where, within := h.host, reachAll
 	for redirects := 0; ; redirects++ {
-		t := &try{where: where, timeouts: h.cfg.Timeouts}
-		req := h.newRequest(target, r.Known)
-		r.Tally.addRequest()
-		resp, err := t.do(ctx, h.transports[within], req)
+		t, via, err := h.newTry(target, where, within)
+		if err != nil {
+			return nil, err
+		}
+		req := h.newRequest(target, q)
+		tally.addRequest()
+		resp, err := t.do(ctx, via, req)
 		if err != nil {
 			return nil, h.refusedOr(err)
+		}
+		if err := t.turnedAway(target, resp.StatusCode); err != nil {
+			resp.Body.Close()
+			return nil, err
 		}
 		location := resp.Header.Get("Location")
 		if !isRedirect(resp.StatusCode) || location == "" {
 			conditional := req.Header.Get("If-None-Match") != ""
-			return &answer{Response: resp, where: where, asked: asked, conditional: conditional}, nil
+			return &answer{Response: resp, where: t.where, asked: asked, conditional: conditional}, nil
 		}
 		resp.Body.Close()
 		if redirects == maxRedirects {
 			return nil, h.redirectError(ruleTooMany)
 		}
-		within = reachFrom(t.server())
+		within = reachFrom(t.server(target))
 		next, rule := redirectTarget(target, location, within)
 		if rule != "" {
 			return nil, h.redirectError(rule)
@@ -123,18 +130,37 @@ func (h *HTTP) get(ctx context.Context, target *url.URL, r Request) (*answer, er
 	}
 }
 
-// newRequest makes a GET for target. Name and password go out where target is on
-// the configured host and port. If-None-Match goes to whoever holds the object:
-// it is no secret, and an object behind a redirect has its tag from there.
-func (h *HTTP) newRequest(target *url.URL, known Validator) *http.Request {
-	req := &http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: http.Header{}}
-	req.Header.Set("User-Agent", h.cfg.UserAgent)
-	if wellFormed(known.ETag) {
-		req.Header.Set("If-None-Match", known.ETag)
+// newTry chooses the way for one request. By way of a proxy only what the URL
+// itself shows is checked against the reach, in redirectTarget: the proxy
+// resolves the name and connects, and what it may reach is its owner's rule. So
+// an address on loopback that is a name's is not noticed there, but it would be
+// the proxy's loopback and not ours.
+func (h *HTTP) newTry(target *url.URL, where string, within reach) (*try, http.RoundTripper, error) {
+	t := &try{where: where, timeouts: h.cfg.Timeouts}
+	r := route{within: within, own: sameServer(target, h.cfg.Base)}
+	if h.cfg.Proxy == nil {
+		return t, h.transports[r], nil
 	}
-	if user := h.cfg.Base.User; user != nil && sameServer(target, h.cfg.Base) {
-		password, _ := user.Password()
-		req.SetBasicAuth(user.Username(), password)
+	proxy, err := h.cfg.Proxy(target)
+	if err != nil {
+		return nil, nil, &Error{Code: CodeUnreachable, Sentence: fmt.Sprintf("the proxy for %s can not be used", where), Hint: proxyHelp, Err: err}
+	}
+	if proxy != nil {
+		t.proxy, t.where = proxy, where+" by way of "+proxyName(proxy)
+		r.within, r.proxied = reachAll, true
+	}
+	return t, h.transports[r], nil
+}
+
+// newRequest makes the request for q to target. What is secret goes out where
+// target is on the configured scheme, host and port. What q says goes to whoever
+// holds the object: it is no secret, and an object behind a redirect has its tag
+// from there.
+func (h *HTTP) newRequest(target *url.URL, q query) *http.Request {
+	req := &http.Request{Method: q.method, URL: target, Host: target.Host, Header: q.header.Clone()}
+	req.Header.Set("User-Agent", h.cfg.UserAgent)
+	if sameServer(target, h.cfg.Base) {
+		h.addSecrets(req)
 	}
 	return req
 }

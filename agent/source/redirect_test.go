@@ -86,13 +86,16 @@ func TestRedirectSendsNoSecrets(t *testing.T) {
 	var got http.Header
 	other := server(t, func(w http.ResponseWriter, r *http.Request) { got = r.Header; io.WriteString(w, "ok") })
 	base := server(t, toward(strings.Replace(other, "http://", "http://eve:trap@", 1)+"/x"))
-	h := client(t, base, func(c *source.HTTPConfig) { c.Base.User = parseUser("http://u:p@h") })
+	h := client(t, base, func(c *source.HTTPConfig) {
+		c.Base.User = parseUser("http://u:p@h")
+		c.Header = http.Header{"X-Token": {"secret"}}
+	})
 	r := large()
 	r.Known.ETag = `"v1"`
 	if body, err := fetch(t, h, r); body != "ok" || err != nil {
 		t.Fatalf("got %q, %v", body, err)
 	}
-	want := http.Header{"User-Agent": {"mdatp-offline-agent"}, "If-None-Match": {`"v1"`}}
+	want := http.Header{"User-Agent": {"mdatp-offline-agent"}, "If-None-Match": {`"v1"`}, "Accept-Encoding": {"identity"}, "Range": {"bytes=-32768"}}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the other server was sent %v, want %v", got, want)
 	}

@@ -13,9 +13,10 @@
 //     what a server announces and for what it really sends.
 //   - A range gives exactly the bytes that were asked for, or an error. There
 //     is no silent short read.
-//   - Over HTTP only a 200 is a package, a 304 counts only where it was asked
-//     for, and redirects, headers, waiting times and content codings are bounded
-//     by rule.
+//   - Over HTTP a 200 is the package, a 206 counts only where it is exactly the
+//     part that was asked for of the object that was opened, a 304 only where it
+//     was asked for, and redirects, headers, waiting times, retries and content
+//     codings are bounded by rule.
 //   - An error a user can meet is an [*Error] with a reason code, a sentence that
 //     holds nothing but our own configuration and numbers, and a hint.
 //
@@ -64,6 +65,12 @@ type Request struct {
 	// Known is the validator of the object that the caller still has, or zero
 	// to ask without a condition.
 	Known Validator
+	// Tail is how many of the object's last bytes are wanted first, in bytes; zero
+	// means a default. It is a hint: where the server can, Open asks for just these.
+	Tail int64
+	// Whole asks for the whole object with one plain GET, for sources whose ranges
+	// don't fit together.
+	Whole bool
 	// Tally counts what opening and reading the object costs; nil counts nothing.
 	Tally *Tally
 }
@@ -75,6 +82,10 @@ type Package interface {
 	// Validator is what to hand to the next Open as Known; zero where the
 	// source gave none that is worth keeping.
 	Validator() Validator
+	// Version is a key for bytes that are kept from one run to the next: the same
+	// string stands for the same bytes. It is empty where the source can't promise
+	// that.
+	Version() string
 	// Range streams the n bytes from offset off. The reader gives exactly n
 	// bytes and then io.EOF, or fails: with an *Error where the source changed
 	// or broke, with ctx's error, wrapped, where ctx ended. A range outside the
@@ -90,6 +101,10 @@ type Validator struct {
 	// ETag is the entity tag just as the server sent it, weak or strong, with
 	// its quotes.
 	ETag string `json:"etag,omitempty"`
+	// LastModified is the header of that name just as the server sent it. It and
+	// Size, in bytes, are set only where there is no entity tag.
+	LastModified string `json:"lastModified,omitempty"`
+	Size         int64  `json:"size,omitempty"`
 }
 
 // flatName is what may be asked for by name. The rule is that of names in the

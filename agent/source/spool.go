@@ -55,6 +55,7 @@ type spooled struct {
 	spool     Spool
 	size      int64
 	validator Validator
+	version   string
 }
 
 // Size is the number of bytes that came.
@@ -62,6 +63,9 @@ func (p *spooled) Size() int64 { return p.size }
 
 // Validator is the server's, where it is worth keeping.
 func (p *spooled) Validator() Validator { return p.validator }
+
+// Version is made of the server's entity tag.
+func (p *spooled) Version() string { return p.version }
 
 // Close gives the spool back.
 func (p *spooled) Close() error { return p.spool.Close() }

@@ -38,16 +38,17 @@ const (
 // State is the content of state.json. The zero value is a machine that
 // remembers nothing.
 type State struct {
-	Schema      int               `json:"schema"`
-	Floors      []Floor           `json:"floors,omitempty"`
-	Sources     map[string]Source `json:"sources,omitempty"`  // by the URL of the package's directory
-	KnownBad    []Bad             `json:"knownBad,omitempty"` // oldest first
-	Sets        map[string]Set    `json:"sets,omitempty"`     // by the set's name
-	Previous    string            `json:"previous,omitempty"` // the set that previous pointed to when this was written
-	OfflineURL  string            `json:"offlineUrl,omitempty"`
-	SteppedDown bool              `json:"steppedDown,omitempty"` // the consent of a _back URL was used for OfflineURL
-	HeldSince   time.Time         `json:"heldSince,omitzero"`
-	LastCheck   time.Time         `json:"lastCheck,omitzero"`
+	Schema      int                  `json:"schema"`
+	Floors      []Floor              `json:"floors,omitempty"`
+	Sources     map[string]Source    `json:"sources,omitempty"`  // by the URL of the package's directory
+	KnownBad    []Bad                `json:"knownBad,omitempty"` // oldest first
+	Sets        map[string]Set       `json:"sets,omitempty"`     // by the set's name
+	Previous    string               `json:"previous,omitempty"` // the set that previous pointed to when this was written
+	OfflineURL  string               `json:"offlineUrl,omitempty"`
+	SteppedDown bool                 `json:"steppedDown,omitempty"` // the consent of a _back URL was used for OfflineURL
+	HeldSince   time.Time            `json:"heldSince,omitzero"`
+	LastCheck   time.Time            `json:"lastCheck,omitzero"`
+	Missing     map[string]time.Time `json:"missing,omitempty"` // by the name of its copy, since when a configuration file is away
 
 	unknown map[string]json.RawMessage
 	lost    bool
@@ -63,13 +64,23 @@ type Floor struct {
 // Source is what is remembered of one source.
 type Source struct {
 	Best         verifier.Floor `json:"best"`                  // the greatest package it served
-	ETag         string         `json:"etag,omitempty"`        // validator of updates.zip ...
-	List         string         `json:"list,omitempty"`        // ... and the digest of the list it stood for
+	Validator    Validator      `json:"validator,omitzero"`    // of updates.zip as it was seen last ...
+	List         string         `json:"list,omitempty"`        // ... and the digest of the list it stood for,
+	Refused      *Failure       `json:"refused,omitempty"`     // ... or why it was refused,
+	Under        string         `json:"under,omitempty"`       // ... with this trust and configuration
+	Whole        time.Time      `json:"whole,omitzero"`        // until when packages are not asked for by ranges
 	Checked      time.Time      `json:"checked,omitzero"`      // last unconditional request
 	Sidecar      bool           `json:"sidecar,omitempty"`     // packages were approved by sidecar here
 	CoolDown     time.Time      `json:"coolDown,omitzero"`     // not to be asked before
 	AskedToWait  bool           `json:"askedToWait,omitempty"` // the server itself asked for the cool-down
 	LastAnswered time.Time      `json:"lastAnswered,omitzero"` // for dropping the oldest
+}
+
+// Validator names one version of an object in a source's own terms.
+type Validator struct {
+	ETag         string `json:"etag,omitempty"`
+	LastModified string `json:"lastModified,omitempty"`
+	Size         int64  `json:"size,omitempty"`
 }
 
 // Bad is content that must not be installed again.
@@ -208,7 +219,7 @@ func (s *State) UnmarshalJSON(data []byte) error {
 func fullState() plainState {
 	now := time.Unix(1, 0)
 	return plainState{Schema: Schema, Floors: []Floor{{}}, Sources: map[string]Source{"": {}}, KnownBad: []Bad{{}},
-		Sets: map[string]Set{"": {}}, Previous: "x", OfflineURL: "x", SteppedDown: true, HeldSince: now, LastCheck: now}
+		Sets: map[string]Set{"": {}}, Previous: "x", OfflineURL: "x", SteppedDown: true, HeldSince: now, LastCheck: now, Missing: map[string]time.Time{"": now}}
 }
 
 // MarshalJSON writes the fields that were kept beside our own.

@@ -40,7 +40,7 @@ func floor(n uint32) verifier.Floor {
 // full is a state with something in every field.
 func full() *State {
 	return &State{Schema: Schema, Floors: []Floor{{floor(3), [][]byte{{1}, {2}}}},
-		Sources:  map[string]Source{"http://m": {Best: floor(3), ETag: `"x"`, List: "ab", Checked: base, Sidecar: true, CoolDown: base, AskedToWait: true, LastAnswered: base}},
+		Sources:  map[string]Source{"http://m": {Best: floor(3), Validator: Validator{ETag: `"x"`}, Refused: &Failure{Code: "content_mismatch"}, Under: "u", Whole: base, List: "ab", Checked: base, Sidecar: true, CoolDown: base, AskedToWait: true, LastAnswered: base}},
 		KnownBad: []Bad{{Content: verifier.ContentID{7}, Definition: verifier.Version{1, 2, 3, 4}, Reason: "rolled back", Since: base}},
 		Sets:     map[string]Set{"1.2.3.4-00000000": {Source: "http://m", Installed: base, Retired: base}},
 		Previous: "1.2.3.4-00000000", OfflineURL: "http://m", SteppedDown: true, HeldSince: base, LastCheck: base}

@@ -21,11 +21,55 @@ import (
 // the test. Where nginx is missing the test is skipped.
 func Nginx(t testing.TB, dir string) string {
 	t.Helper()
+	return nginx(t, "", fmt.Sprintf("root %q;", dir))
+}
+
+// NginxLogged is Nginx with an access log: log gives a line for each request so
+// far, with method, path, status, bytes of body and the Range that was asked for.
+func NginxLogged(t testing.TB, dir string) (base string, log func() []string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "access.log")
+	base = nginx(t, `log_format asked '$request_method $uri $status $body_bytes_sent $http_range';`,
+		fmt.Sprintf("root %q; location ~ zip { access_log %q asked; }", dir, path))
+	return base, func() []string {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+		}
+		return strings.Split(strings.TrimSpace(string(data)), "\n")
+	}
+}
+
+// NginxCache runs nginx as a caching proxy before the server at origin, as sites
+// have it: objects are got and kept in slices of that many KiB, for that time in
+// nginx's own form. With "0" nothing is kept.
+func NginxCache(t testing.TB, origin string, slice int, valid string) string {
+	t.Helper()
+	cache, lock := filepath.Join(t.TempDir(), "cache"), "on"
+	if valid == "0" {
+		lock = "off" // it would make requests wait for what is never kept
+	}
+	return nginx(t, fmt.Sprintf("proxy_cache_path %q keys_zone=packages:1m max_size=64m;", cache), fmt.Sprintf(`location / {
+      slice %dk;
+      proxy_cache packages;
+      proxy_cache_key $uri$slice_range;
+      proxy_cache_valid 200 206 %s;
+      proxy_cache_lock %s;
+      proxy_set_header Range $slice_range;
+      proxy_http_version 1.1;
+      proxy_pass %s;
+    }`, slice, valid, lock, origin))
+}
+
+// nginx runs nginx with directives for its http block and its server block, until
+// the test ends, and gives the server's URL.
+func nginx(t testing.TB, http, server string) string {
+	t.Helper()
 	path := lookUp(t, "nginx", "/usr/sbin/nginx", "apt-get install nginx-light")
 	// nginx binds its port itself, so another program can take the port between
 	// our finding and its binding it. Then the next one is tried.
 	for range 5 {
-		if base, ok := tryNginx(t, path, dir); ok {
+		if base, ok := tryNginx(t, path, http, server); ok {
 			return base
 		}
 	}
@@ -35,12 +79,12 @@ func Nginx(t testing.TB, dir string) string {
 
 // tryNginx starts nginx on a port that is free now. It gives false where the port
 // was taken meanwhile; every other failure ends the test.
-func tryNginx(t testing.TB, path, dir string) (base string, ok bool) {
+func tryNginx(t testing.TB, path, httpBlock, serverBlock string) (base string, ok bool) {
 	t.Helper()
 	addr, ready := freeAddress(t), "/ready-"+rand.Text()
 	home := t.TempDir()
 	conf := filepath.Join(home, "nginx.conf")
-	if err := os.WriteFile(conf, []byte(nginxConf(home, dir, addr, ready)), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte(nginxConf(home, addr, ready, httpBlock, serverBlock)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := start(t, exec.Command(path, "-e", "stderr", "-p", home, "-c", conf))
@@ -64,7 +108,7 @@ func tryNginx(t testing.TB, path, dir string) (base string, ok bool) {
 // nginxConf keeps everything that nginx writes below home, and makes it one
 // process in the foreground, which does not change its user. The path ready is
 // answered by this very server and no other on the port.
-func nginxConf(home, dir, addr, ready string) string {
+func nginxConf(home, addr, ready, httpBlock, serverBlock string) string {
 	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temp, "  %s_temp_path %q;\n", kind, filepath.Join(home, kind))
@@ -77,13 +121,14 @@ events { worker_connections 128; }
 http {
   access_log off;
   default_type application/octet-stream;
-%s  server {
+%s  %s
+  server {
     listen %s;
-    root %q;
     location = %s { return 204; }
+    %s
   }
 }
-`, filepath.Join(home, "nginx.pid"), temp.String(), addr, dir, ready)
+`, filepath.Join(home, "nginx.pid"), temp.String(), httpBlock, addr, ready, serverBlock)
 }
 
 // answers says whether a GET of url gives 204.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"mdatp-offline-agent/agent/source"
@@ -17,7 +18,7 @@ import (
 
 // bodySize is the size of the suite's object: more than any buffer on the way,
 // and no multiple of one.
-const bodySize = 1<<20 + 4321
+const bodySize = 400<<10 + 4321
 
 // Suite checks that a source keeps the contract of source.Source and
 // source.Package. publish gives a source that shows what is in dir; it is called
@@ -31,6 +32,9 @@ func Suite(t *testing.T, publish func(t *testing.T, dir string) source.Source) {
 
 	t.Run("whole", s.whole)
 	t.Run("ranges", s.ranges)
+	t.Run("tails", s.tails)
+	t.Run("by pieces", s.byPieces)
+	t.Run("closed", s.closed)
 	t.Run("outside", s.outside)
 	t.Run("concurrent", s.concurrent)
 	t.Run("empty", s.empty)
@@ -112,6 +116,82 @@ func (s *suite) ranges(t *testing.T) {
 		if err != nil || !bytes.Equal(got, s.body[c.off:c.off+c.n]) {
 			t.Errorf("range %d+%d: %d bytes differ or failed: %v", c.off, c.n, len(got), err)
 		}
+	}
+}
+
+// tails checks that the hints of a request change nothing in what is read, above
+// all not where a range begins before the tail and ends in it.
+func (s *suite) tails(t *testing.T) {
+	for _, r := range []source.Request{
+		{Tail: 1}, {Tail: 1000}, {Tail: bodySize - 1}, {Tail: bodySize}, {Tail: bodySize + 1}, {Tail: 1 << 60}, {Tail: -1},
+		{Whole: true}, {Whole: true, Tail: 1000},
+	} {
+		r.Name, r.MaxBytes = source.PackageName, 2*bodySize
+		p, err := s.src.Open(t.Context(), r)
+		if err != nil {
+			t.Errorf("tail %d, whole %v: %v", r.Tail, r.Whole, err)
+			continue
+		}
+		for _, off := range []int64{bodySize - 1, bodySize - 1000, bodySize - 1001, bodySize - 2000} {
+			n := min(1500, bodySize-off)
+			got, err := read(t.Context(), p, off, n)
+			if err != nil || !bytes.Equal(got, s.body[off:off+n]) {
+				t.Errorf("tail %d, whole %v, range %d+%d: %d bytes differ or failed: %v", r.Tail, r.Whole, off, n, len(got), err)
+			}
+		}
+		p.Close()
+	}
+}
+
+// byPieces reads as an agent does: the end first, then ranges that meet, each by
+// small reads, and one of them only in part.
+func (s *suite) byPieces(t *testing.T) {
+	p := s.open(t)
+	var got []byte
+	for _, off := range []int64{0, bodySize / 4, bodySize / 2, bodySize - bodySize/4} {
+		end := min(off+bodySize/4, bodySize)
+		if off == bodySize-bodySize/4 {
+			end = bodySize
+		}
+		abandoned, err := p.Range(t.Context(), off, end-off)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.ReadFull(abandoned, make([]byte, 10))
+		abandoned.Close()
+		r, err := p.Range(t.Context(), int64(len(got)), end-int64(len(got)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		piece, err := io.ReadAll(struct{ io.Reader }{iotest.HalfReader(r)})
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, piece...)
+	}
+	if !bytes.Equal(got, s.body) {
+		t.Errorf("%d bytes differ", len(got))
+	}
+}
+
+// closed checks that nothing comes from a package after it was closed.
+func (s *suite) closed(t *testing.T) {
+	p, err := s.src.Open(t.Context(), request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Range(t.Context(), 0, bodySize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p.Close()
+	if n, err := io.Copy(io.Discard, r); err == nil {
+		t.Errorf("a range gave its %d bytes after the package was closed", n)
+	}
+	if got, err := read(t.Context(), p, bodySize-1, 1); err == nil {
+		t.Errorf("a closed package gave %d bytes", len(got))
 	}
 }
 

@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/state"
+)
+
+// unconditional is how long a source's word that nothing changed is taken
+// before it has to show the package again, and for how long a source whose
+// ranges did not fit together is asked for whole packages.
+const unconditional = 24 * time.Hour
+
+// known is what was seen of a source before, and can still be built on.
+type known struct {
+	validator source.Validator
+	refused   *Failure // what it stands for was refused; nil: it is the active set's list
+}
+
+// refusedOnly is the validator of a refused package, and none of another.
+func (k known) refusedOnly() source.Validator {
+	if k.refused == nil {
+		return source.Validator{}
+	}
+	return k.validator
+}
+
+// known gives what to ask with: the validator of a package that was refused,
+// while trust and configuration are those it was refused under; or that of the
+// active list, while that is whole; and neither for longer than a day.
+func (at *attempt) known() known {
+	m := at.memory
+	validator := source.Validator(m.Validator)
+	if at.opts.RetryKnownBad || !at.lately() {
+		return known{}
+	}
+	if m.Refused != nil && m.Under == at.under {
+		return known{validator, (*Failure)(m.Refused)}
+	}
+	current := at.session.current
+	if m.Refused == nil && current != nil && m.List == current.signed.Digest.String() {
+		return known{validator: validator}
+	}
+	return known{}
+}
+
+// lately tells whether the source showed its package, unasked conditions apart,
+// within the last day. A time in the future was written with a wrong clock.
+func (at *attempt) lately() bool {
+	age := at.started.Sub(at.memory.Checked)
+	return age >= 0 && age <= unconditional
+}
+
+// under tells one trust and configuration from another.
+func (u *update) under() string {
+	h := sha256.New()
+	trust := u.session.trust.Digest()
+	h.Write(trust[:])
+	// Values of our own always encode.
+	_ = json.NewEncoder(h).Encode(u.config.settings.Rows())
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// lasting tells a refusal that will be the same tomorrow, with the same package,
+// trust and configuration. One that depends on the time, on what is installed,
+// or on a sidecar that may still come, will not.
+func lasting(code string) bool {
+	return slices.Contains([]string{"not_a_package", "package_too_large", "package_malformed", "signature_invalid", "signer_untrusted",
+		codeRevoked, "list_malformed", "wrong_product", "wrong_platform", "content_mismatch"}, code)
+}
+
+// remember keeps what was learned of the source, whatever came of it.
+func (at *attempt) remember(n *news, err error) {
+	m := &at.memory
+	m.LastAnswered = at.started
+	m.CoolDown, m.AskedToWait = time.Time{}, false
+	switch {
+	case err == nil:
+		at.rememberGood(n)
+	case n != nil && !n.unchanged && lasting(Explain(err).Code):
+		m.Validator, m.List, m.Refused, m.Under, m.Checked = state.Validator{}, "", nil, "", at.started
+		if n.validator != (source.Validator{}) {
+			m.Validator, m.Refused, m.Under = state.Validator(n.validator), (*state.Failure)(Explain(err)), at.under
+		}
+	}
+	var failed *source.Error
+	if errors.As(err, &failed) && (failed.Code == source.CodeRateLimited || failed.Code == source.CodeForbidden) {
+		m.AskedToWait = failed.RetryAfter > 0
+		m.CoolDown = at.started.Add(cmp.Or(min(failed.RetryAfter, longestCoolDown), coolDown))
+	}
+	at.session.memory.SetSource(at.key, *m)
+}
+
+func (at *attempt) rememberGood(n *news) {
+	m := &at.memory
+	if n.opened {
+		m.Checked = at.started
+	}
+	if at.asker.whole && !at.started.Before(m.Whole) {
+		m.Whole = at.started.Add(unconditional)
+	}
+	m.Sidecar, m.Refused, m.Under = n.sidecar, nil, ""
+	m.Validator, m.List = state.Validator(n.validator), n.signed.Digest.String()
+	if n.sidecar {
+		m.Validator = state.Validator{} // it stands for the archive, and not for the list beside it
+	}
+}

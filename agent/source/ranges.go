@@ -1,0 +1,203 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+)
+
+// ranged is an object on a server that is read by one request for each range,
+// except for its last bytes, which are in memory.
+type ranged struct {
+	h         *HTTP
+	target    *url.URL // the configured one: each range follows redirects anew
+	name      string
+	tally     *Tally
+	id        identity
+	validator Validator
+	tail      []byte
+	open      context.Context // ends when the package is closed
+	close     context.CancelFunc
+}
+
+// newRanged gives the package that o found.
+func newRanged(o *opening, id identity, v Validator, tail []byte) *ranged {
+	p := &ranged{h: o.h, target: o.target, name: o.r.Name, tally: o.r.Tally, id: id, validator: v, tail: tail}
+	p.open, p.close = context.WithCancel(context.Background())
+	return p
+}
+
+// Size is the size that the server gave.
+func (p *ranged) Size() int64 { return p.id.size }
+
+// Validator is the server's, where it is worth keeping.
+func (p *ranged) Validator() Validator { return p.validator }
+
+// Version is made of the server's entity tag.
+func (p *ranged) Version() string { return version(p.target, p.validator, p.id.size) }
+
+// Close ends all requests.
+func (p *ranged) Close() error {
+	p.close()
+	return nil
+}
+
+// Range gives what lies in the tail from there, and fetches the rest. Nothing is
+// sent before the first byte is read.
+func (p *ranged) Range(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	if err := checkRange(off, n, p.id.size); err != nil {
+		return nil, err
+	}
+	if p.open.Err() != nil {
+		return nil, errors.New("the package is closed")
+	}
+	both, cancel := context.WithCancel(ctx)
+	unlink := context.AfterFunc(p.open, cancel)
+	r := &rangeReader{ctx: both, release: func() { unlink(); cancel() }}
+	tailStart := p.id.size - int64(len(p.tail))
+	memory := io.NewSectionReader(bytes.NewReader(p.tail), max(off-tailStart, 0), max(off+n-max(off, tailStart), 0))
+	r.line = &line{p: p, ctx: both, next: off, end: min(off+n, max(off, tailStart)), tries: p.h.newTries()}
+	r.all = io.MultiReader(r.line, memory)
+	return r, nil
+}
+
+// rangeReader streams a range out of requests and memory.
+type rangeReader struct {
+	ctx     context.Context
+	line    *line
+	all     io.Reader
+	release func()
+}
+
+// Read gives the next bytes of the range.
+func (r *rangeReader) Read(p []byte) (int, error) {
+	if err := stopped(r.ctx); err != nil {
+		return 0, err
+	}
+	return r.all.Read(p)
+}
+
+// Close ends the request, if one is running.
+func (r *rangeReader) Close() error {
+	r.line.hangUp()
+	r.release()
+	return nil
+}
+
+// line streams bytes that are fetched, over as many requests as it takes.
+type line struct {
+	p         *ranged
+	ctx       context.Context
+	next, end int64 // what is still to come
+	tries     *tries
+	resumed   bool // bytes came before, over another request
+	answer    *answer
+	body      io.Reader // of answer
+	err       error     // what it has given up with
+}
+
+// Read gives the next bytes. It ends only where the range does: a body that
+// breaks off is gone on with by another request.
+func (l *line) Read(buf []byte) (int, error) {
+	for l.err == nil && l.next < l.end {
+		n, err := l.read(buf[:min(int64(len(buf)), l.end-l.next)])
+		if err != nil {
+			l.hangUp()
+			l.err = l.tries.again(l.ctx, err)
+		}
+		if n > 0 || len(buf) == 0 {
+			return n, nil
+		}
+	}
+	if l.err == nil {
+		l.err = io.EOF
+		l.hangUp()
+	}
+	return 0, l.err
+}
+
+// read makes one attempt at it.
+func (l *line) read(buf []byte) (int, error) {
+	if l.answer == nil {
+		if err := l.dial(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := l.body.Read(buf)
+	l.next += int64(n)
+	l.tries.progress(int64(n))
+	l.resumed = l.resumed || n > 0
+	if l.next == l.end {
+		return n, nil
+	}
+	if err == io.EOF {
+		err = brokenOff(l.answer.where, io.ErrUnexpectedEOF)
+	}
+	return n, err
+}
+
+// dial asks for what is still to come. Where the entity tag is strong the server
+// compares it too, so that a new object is not sent for nothing.
+func (l *line) dial() error {
+	q := newQuery(http.MethodGet, Validator{})
+	q.header.Set("Range", fmt.Sprintf("bytes=%d-%d", l.next, l.end-1))
+	if strong(l.p.id.etag) {
+		q.header.Set("If-Range", l.p.id.etag)
+	}
+	a, err := l.p.h.ask(l.ctx, l.p.target, q, l.p.tally)
+	if err != nil {
+		return err
+	}
+	if err := l.p.judge(a, l.next, l.end); err != nil {
+		a.Close()
+		return err
+	}
+	if l.resumed {
+		l.p.tally.setResumed()
+	}
+	l.answer, l.body = a, l.p.h.body(l.ctx, a, l.p.tally)
+	return nil
+}
+
+// hangUp ends the request that is running, if any.
+func (l *line) hangUp() {
+	if l.answer != nil {
+		l.answer.Close()
+		l.answer, l.body = nil, nil
+	}
+}
+
+// judge decides whether the body of a has the bytes from off to end of the very
+// object that was opened, before it is read. An object that has vanished has
+// changed as well.
+func (p *ranged) judge(a *answer, off, end int64) error {
+	switch a.StatusCode {
+	case http.StatusPartialContent:
+		if a.coding() != codingNone {
+			return a.codingError(nil)
+		}
+		got, ok := a.part()
+		want := part{off: off, n: end - off, total: p.id.size}
+		if ok && got == want && p.id.same(identify(a.Header, got.total)) {
+			return nil
+		}
+		return p.changed(a)
+	case http.StatusOK, http.StatusRequestedRangeNotSatisfiable, http.StatusNotFound, http.StatusGone:
+		return p.changed(a)
+	default:
+		return a.statusError(p.name)
+	}
+}
+
+// changed is the error for ranges that don't fit together.
+func (p *ranged) changed(a *answer) error {
+	return &Error{
+		Code:     CodeChanged,
+		Sentence: fmt.Sprintf("%s on %s changed while it was read", label(p.name), p.h.host),
+		Hint:     "it was asked for at " + a.asked + "; where several servers or caches answer there, they must hold the same file",
+	}
+}
