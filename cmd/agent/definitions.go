@@ -53,7 +53,12 @@ func (p *program) update(c *cli.Context) error {
 	if err := a.BecomeOwner(); err != nil {
 		result = agent.FailedResult(o, err)
 	} else {
+		shown := p.progress(c.String("output") == "json")
+		if shown != nil {
+			o.Progress = shown
+		}
 		result = a.Update(c.Context, o)
+		shown.done()
 	}
 	p.exit = result.ExitCode()
 	if c.String("output") == "json" {

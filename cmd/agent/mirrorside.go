@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -107,6 +109,9 @@ func (p *program) build(c *cli.Context) error {
 	if err := errors.Join(arguments(c, 1, "one directory"), needed(c, "out", "engine-version", "definition-version")); err != nil {
 		return err
 	}
+	if err := checkPlace(c.String("out"), c.String("arch"), c.StringSlice("ring")); err != nil {
+		return err
+	}
 	o, err := buildOptions(c)
 	if err != nil {
 		return err
@@ -140,6 +145,23 @@ func showBuilt(w io.Writer, made mirror.Result) {
 	fmt.Fprintf(w, "not signed yet: sign %s, for example with\n", made.PackageJSON)
 	fmt.Fprintf(w, "  openssl cms -sign -nodetach -binary -nosmimecap -outform DER -md sha256 -in %s -signer leaf.pem -inkey leaf.key -certfile intermediate.pem -out package.p7m\n", made.PackageJSON)
 	fmt.Fprintf(w, "  agent package sign --attach package.p7m %s\n", made.Zip)
+}
+
+// checkPlace refuses a package that no endpoint would look for or accept where it
+// is written to.
+func checkPlace(out, arch string, rings []string) error {
+	if right, ok := map[string]string{"amd64": "x86_64", "aarch64": "arm64"}[arch]; ok {
+		return &usageError{"mirrors call the architecture " + arch + " by another name", "give --arch " + right}
+	}
+	archDir := filepath.Dir(out)
+	if dir := filepath.Base(archDir); strings.HasPrefix(dir, "arch_") && dir != "arch_"+arch {
+		return &usageError{"--out lies below another architecture's directory than that of --arch", "write to arch_" + printable(arch) + ", or give another --arch"}
+	}
+	ring := strings.TrimSuffix(filepath.Base(filepath.Dir(archDir)), "_back")
+	if (ring == "production" || ring == "preview") && !slices.Contains(rings, ring) {
+		return &usageError{"--out lies in the ring " + ring + ", which is not among those of the package", "give --ring " + ring}
+	}
+	return nil
 }
 
 func buildOptions(c *cli.Context) (o mirror.BuildOptions, err error) {

@@ -116,6 +116,9 @@ func (p *program) logger(c *cli.Context) (*logrus.Logger, error) {
 		return nil, &usageError{"the log level is none of error, warning, info, debug", "leave --log-level out for warning"}
 	}
 	log.SetLevel(level)
+	if c.String("output") == "json" && !c.IsSet("log-level") {
+		log.SetOutput(io.Discard) // one object is the whole answer, unless somebody asks for more
+	}
 	switch c.String("log-format") {
 	case "text":
 		log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
