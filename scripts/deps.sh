@@ -23,7 +23,12 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
+cannot() {
+  echo "MISSING:$missing"
+  echo "they could not be installed, so tests that need them will be skipped"
+  exit 0
+}
+apt-get update -qq || cannot
 # A server that starts at installation would only be in the way.
 printf '#!/bin/sh\nexit 101\n' >/tmp/policy-rc.d.$$
 if [ ! -e /usr/sbin/policy-rc.d ]; then
@@ -32,5 +37,5 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
 fi
 rm -f /tmp/policy-rc.d.$$
 # shellcheck disable=SC2086
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+apt-get install -y -qq --no-install-recommends $missing >/dev/null || cannot
 echo "installed:$missing"
