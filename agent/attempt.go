@@ -63,7 +63,7 @@ func changed(err error) bool {
 // try asks the source once and does what follows.
 func (at *attempt) try(ctx context.Context) error {
 	n, verdict, err := at.newsOf(ctx) // 3. ask, 4. verify and compare
-	defer func() { n.Close() }() // news may be open also along with an error
+	defer func() { n.Close() }()      // news may be open also along with an error
 	if err == nil {
 		err = at.act(ctx, n, verdict) // 5. plan, 6. fetch, 7. seal, 8. commit
 	}

@@ -35,7 +35,7 @@ func (b *bar) Expect(bytes int64) {
 	defer b.mu.Unlock()
 	b.max += bytes
 	if b.on == nil {
-		b.on = progressbar.NewOptions64(b.max, progressbar.OptionSetWriter(b.to), progressbar.OptionShowBytes(true),
+		b.on = progressbar.NewOptions64(b.max, progressbar.OptionSetWriter(b.to), progressbar.OptionShowBytes(true), progressbar.OptionShowCount(),
 			progressbar.OptionSetDescription("downloading"), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth())
 		return
