@@ -246,5 +246,8 @@ func (at *attempt) nothingNew(v verifier.Verdict) error {
 		at.note("the source is behind what this machine has accepted already")
 	}
 	at.result.Outcome = UpToDate
-	return nil
+	if at.opts.DryRun {
+		return nil
+	}
+	return at.session.dir.KeepParts("") // of a package that nobody wants any more
 }

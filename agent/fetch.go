@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -14,17 +16,12 @@ import (
 	"mdatp-offline-agent/verifier"
 )
 
-// large is from how many bytes on, as the source has them, an entry is fetched
-// by itself and its bytes kept while they come. Smaller ones come again where a
-// transfer breaks off.
+// large is from how many bytes on, as the source has them, an entry comes by a
+// range of its own. Smaller neighbours come together.
 const large = 4 << 20
 
 // length is how many bytes of the archive an entry takes.
 func (p part) length() int64 { return p.entry.End - p.entry.Offset }
-
-// keeps tells whether the entry's bytes are kept while they come: only where
-// the source can promise, by a version, that the rest will be of the same file.
-func (p part) keeps(version string) bool { return version != "" && p.length() >= large }
 
 // version names the package's bytes for parts of it that are kept from one run
 // to the next; empty where the source can't promise anything.
@@ -91,31 +88,74 @@ func runs(parts []part) [][]part {
 
 // joins tells whether an entry follows a run at once and neither is large.
 func joins(run []part, next part) bool {
-	first, last := run[0], run[len(run)-1]
-	return last.entry.End == next.entry.Offset && next.length() < large && last.entry.End-first.entry.Offset < large
+	return run[len(run)-1].entry.End == next.entry.Offset && next.length() < large && runLength(run) < large
 }
 
 // fetchRun brings entries that lie next to each other into staging, by one
-// range.
+// range. Where the source can promise that the same bytes will be there the next
+// time, they are kept as they come, and a run that was broken off goes on behind
+// them. Nothing that was kept is believed before each file's hash agrees: where
+// one does not, the rest of the run comes anew.
 func (at *attempt) fetchRun(ctx context.Context, staging *engine.Staging, n *news, run []part) error {
-	if version := at.version(n); len(run) == 1 && run[0].keeps(version) {
-		return at.fetchLarge(ctx, staging, n, run[0], version)
+	version := at.version(n)
+	if version == "" {
+		_, err := at.stageRun(ctx, staging, n, run, nil)
+		return err
 	}
-	start := run[0].entry.Offset
-	length := run[len(run)-1].entry.End - start
-	at.expectRange(length)
-	region, err := n.pkg.Range(ctx, start, length)
+	kept, err := at.session.dir.Part(version, fmt.Sprintf("from-%d", run[0].entry.Offset), runLength(run))
 	if err != nil {
 		return err
 	}
-	defer region.Close()
-	for _, p := range run {
-		if err := stage(ctx, staging, p, region); err != nil {
-			return err
+	defer kept.Close()
+	resumed := kept.Size() > 0
+	if resumed {
+		at.tally.Resumed.Store(true)
+	}
+	staged, err := at.stageRun(ctx, staging, n, run, kept)
+	var refused *verifier.Refusal
+	if !errors.As(err, &refused) {
+		return err
+	}
+	if err := kept.Reset(); err != nil {
+		return err
+	}
+	if resumed {
+		_, err = at.stageRun(ctx, staging, n, run[staged:], nil)
+	}
+	return err
+}
+
+// stageRun stages a run out of what was kept of it, if anything, and what the
+// source has of the rest. It gives how many entries were staged.
+func (at *attempt) stageRun(ctx context.Context, staging *engine.Staging, n *news, run []part, kept *engine.Part) (staged int, err error) {
+	var have int64
+	var stream io.Reader = strings.NewReader("")
+	if kept != nil {
+		have, stream = kept.Size(), kept.Reader()
+	}
+	if rest := runLength(run) - have; rest > 0 {
+		at.expectRange(rest)
+		more, err := n.pkg.Range(ctx, run[0].entry.Offset+have, rest)
+		if err != nil {
+			return 0, err
+		}
+		defer more.Close()
+		var coming io.Reader = more
+		if kept != nil {
+			coming = io.TeeReader(more, kept)
+		}
+		stream = io.MultiReader(stream, coming)
+	}
+	for i, p := range run {
+		if err := stage(ctx, staging, p, stream); err != nil {
+			return i, err
 		}
 	}
-	return nil
+	return len(run), nil
 }
+
+// runLength is how many bytes of the archive a run takes.
+func runLength(run []part) int64 { return run[len(run)-1].entry.End - run[0].entry.Offset }
 
 // stage takes one entry out of a stream that stands at its beginning, and leaves
 // the stream at its end.
@@ -125,49 +165,6 @@ func stage(ctx context.Context, staging *engine.Staging, p part, region io.Reade
 		return err
 	}
 	return staging.Write(ctx, p.file, content)
-}
-
-// fetchLarge goes on where an earlier transfer of the same package stopped.
-// Nothing that was kept is believed before the file's hash agrees: where it does
-// not, the file comes once more from its beginning.
-func (at *attempt) fetchLarge(ctx context.Context, staging *engine.Staging, n *news, p part, version string) error {
-	kept, err := at.session.dir.Part(version, p.file.Name, p.length())
-	if err != nil {
-		return err
-	}
-	defer kept.Close()
-	resumed := kept.Size() > 0
-	if resumed {
-		at.tally.Resumed.Store(true)
-	}
-	err = at.goOn(ctx, staging, n, p, kept)
-	var refused *verifier.Refusal
-	if resumed && errors.As(err, &refused) {
-		if err := kept.Reset(); err != nil {
-			return err
-		}
-		err = at.goOn(ctx, staging, n, p, kept)
-	}
-	if err == nil || errors.As(err, &refused) {
-		kept.Done() // of no use any more
-	}
-	return err
-}
-
-// goOn stages an entry out of what was kept and what the source has of the rest.
-func (at *attempt) goOn(ctx context.Context, staging *engine.Staging, n *news, p part, kept *engine.Part) error {
-	have := kept.Size()
-	stream := kept.Reader()
-	if rest := p.length() - have; rest > 0 {
-		at.expectRange(rest)
-		more, err := n.pkg.Range(ctx, p.entry.Offset+have, rest)
-		if err != nil {
-			return err
-		}
-		defer more.Close()
-		stream = io.MultiReader(stream, io.TeeReader(more, kept))
-	}
-	return stage(ctx, staging, p, stream)
 }
 
 // expectRange says that a range is about to come, unless all came before.

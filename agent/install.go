@@ -56,10 +56,11 @@ func (p plan) bytesToFetch() (sum int64) {
 // bytesToKeep is how much of the source's own bytes is kept in staging while
 // they come, so that a transfer can go on where it stopped.
 func (p plan) bytesToKeep(version string) (sum int64) {
+	if version == "" {
+		return 0
+	}
 	for _, part := range p.fetch {
-		if part.keeps(version) {
-			sum += part.length()
-		}
+		sum += part.length()
 	}
 	return sum
 }

@@ -17,11 +17,11 @@ import (
 // partPrefix begins the names of the directories below .staging that hold parts.
 const partPrefix = "part-"
 
-// Part is the beginning of something large that is on its way: bytes of one
-// archive entry as the source sent them, kept so that a transfer that breaks
-// off, or a run that is killed, need not start over. They are unverified, not
-// even synced, and stay in .staging; nobody may believe them before a hash has
-// agreed. A Part is not safe for concurrent use.
+// Part is the beginning of something that is on its way: bytes of an archive as
+// the source sent them, kept so that a transfer that breaks off, or a run that
+// is killed, need not start over. They are unverified, not even synced, and stay
+// in .staging; nobody may believe them before a hash has agreed. A Part is not
+// safe for concurrent use.
 type Part struct {
 	dir  *Dir
 	path string // below .staging
@@ -29,8 +29,8 @@ type Part struct {
 	size int64
 }
 
-// Part opens what there is of a file of a package. version names the package's
-// bytes: another version has other parts. A part that is larger than limit
+// Part opens what there is of a stretch of a package, called name. version names
+// the package's bytes: another version has other parts. A part that is larger than limit
 // bytes can't be one and is begun anew. The caller closes it.
 func (d *Dir) Part(version, name string, limit int64) (*Part, error) {
 	if err := d.forWriting(); err != nil {
@@ -85,13 +85,6 @@ func (p *Part) Write(b []byte) (int, error) {
 func (p *Part) Reset() error {
 	p.size = 0
 	return p.dir.writing("a transfer can't be kept in the engine directory", p.file.Truncate(0))
-}
-
-// Done removes the part and its bytes. What can't be removed is left to
-// KeepParts.
-func (p *Part) Done() {
-	_ = p.dir.staging.Remove(p.path)
-	p.Close()
 }
 
 // Close leaves what there is for the next run.
