@@ -13,7 +13,7 @@ FUZZTIME    ?= 3s
 # For pipefail: a test that fails must not be hidden by the filter behind it.
 SHELL := /bin/bash
 
-.PHONY: build demo test deps lint unit unit-as-user fuzz bench clean
+.PHONY: build demo test deps lint unit unit-as-user fuzz bench-deps bench clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/agent ./cmd/agent
@@ -45,7 +45,12 @@ unit-as-user:
 fuzz:
 	./scripts/fuzz.sh $(FUZZTIME)
 
-# Against the script that an administrator writes today; see docs/benchmarks.md.
+# What only the benchmark needs: the peers it measures against, and gnuplot.
+bench-deps:
+	./scripts/bench-deps.sh
+
+# Against the script that an administrator writes today and the nearest peers, and
+# how cost grows; see docs/benchmarks.md.
 bench: build
 	./bench/run
 
