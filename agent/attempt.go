@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
@@ -17,10 +18,11 @@ import (
 type attempt struct {
 	*update
 	place   Place
-	key     string       // of what is remembered of the source
-	memory  state.Source // what is remembered of it
-	spooled bool         // its package came whole, before anything was planned
-	under   string       // which trust and configuration its packages are judged under
+	key     string         // of what is remembered of the source
+	memory  state.Source   // what is remembered of it
+	spooled bool           // its package came whole, before anything was planned
+	keep    *engine.Origin // of what is kept while it comes; nil: nothing is
+	under   string         // which trust and configuration its packages are judged under
 	asker   asker
 }
 
@@ -160,7 +162,7 @@ func (at *attempt) coolingDown() error {
 // the verdict is to install, the package is open.
 func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v verifier.Verdict, err error) {
 	known := at.known()
-	if n, err = at.asker.ask(ctx, sidecarFirst, known.validator); err != nil {
+	if n, err = at.asker.ask(ctx, sidecarFirst, known); err != nil {
 		return n, "", err
 	}
 	if n.unchanged {
@@ -189,8 +191,10 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 	if v == verifier.UpToDate || v == verifier.Behind {
 		return n, v, nil
 	}
-	if err = at.asker.locate(ctx, n, known.refusedOnly()); errors.Is(err, source.ErrNotModified) {
-		n.unchanged = true
+	again := known.refusedFor(n.signed.Digest.String())
+	err = at.asker.locate(ctx, n, again)
+	if errors.Is(err, source.ErrNotModified) || err == nil && again != (source.Validator{}) && again == n.validator {
+		n.unchanged = true // by its sidecar's word another package, and yet the same
 		err = known.refused
 	}
 	return n, v, err
@@ -249,5 +253,5 @@ func (at *attempt) nothingNew(v verifier.Verdict) error {
 	if at.opts.DryRun {
 		return nil
 	}
-	return at.session.dir.KeepParts("") // of a package that nobody wants any more
+	return at.session.dir.DropParts() // of a package that nobody wants any more
 }

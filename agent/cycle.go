@@ -73,6 +73,7 @@ func (u *update) cycle(ctx context.Context) error {
 		return err
 	}
 	var first error
+	var decided string
 	for _, place := range u.decision.Places {
 		err := u.updateFrom(ctx, place) // 3. to 8., from one source
 		if err == nil {
@@ -84,9 +85,10 @@ func (u *update) cycle(ctx context.Context) error {
 			return err // another source would not help
 		}
 		if first == nil || Explain(first).is(codeCoolingDown) { // to be left alone is no failure of its own
-			first, u.result.Source = err, place.Name
+			first, decided = err, place.Name
 		}
 	}
+	u.result.Source = decided
 	return first
 }
 

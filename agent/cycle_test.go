@@ -392,7 +392,12 @@ func TestNotModified(t *testing.T) {
 	w.wantChange(w.agent.Rollback, "", 2)
 	w.want(agent.Failed, "known_bad")
 	asks(0)
-	w.run([]step{{does: publish(pack{n: 4}), outcome: agent.Updated, active: 4}})
+	w.publish(pack{n: 4})
+	w.want(agent.Failed, "known_bad") // which is remembered with its tag
+	asks(1)
+	w.want(agent.Updated, "", agent.Options{RetryKnownBad: true})
+	w.has(4)
+	asks(0)
 	w.want(agent.UpToDate, "")
 	asks(1)
 	w.revoke(w.keys, w.signer)

@@ -83,7 +83,7 @@ func places(s managedconfig.Settings, arch string) (list []Place, notes []string
 	if s.Agent.CloudURL.Value == "" || err != nil {
 		return list, []string{"the cloud is not asked, since agent.cloudUrl is not set and what the vendor publishes carries no signed list"}
 	}
-	name := cloud.String()
+	name := shown(*cloud)
 	if q := cloudArch(arch); q != "" {
 		if cloud.RawQuery != "" {
 			q = cloud.RawQuery + "&" + q
@@ -91,6 +91,18 @@ func places(s managedconfig.Settings, arch string) (list []Place, notes []string
 		cloud.RawQuery = q
 	}
 	return append(list, Place{Name: name, Cloud: cloud}), nil
+}
+
+// shown is how reports name the cloud: without what may be a token, that is any
+// query but those of the vendor's own address.
+func shown(cloud url.URL) string {
+	for key := range cloud.Query() {
+		if key != "linkid" && key != "arch" {
+			cloud.RawQuery = ""
+		}
+	}
+	cloud.User = nil
+	return cloud.String()
 }
 
 // stoppedBy gives the first rule that stops a periodic update.

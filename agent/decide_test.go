@@ -136,3 +136,22 @@ func TestDecideLeavesSettingsAlone(t *testing.T) {
 		t.Errorf("settings went from %s to %s", first, now)
 	}
 }
+
+// What may be a token in the cloud's URL shows in no report.
+func TestCloudIsShownWithoutTokens(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"https://go.microsoft.com/fwlink/?linkid=2144709": "https://go.microsoft.com/fwlink/?linkid=2144709",
+		"https://store.example/c.zip?sig=SECRET&se=2027":  "https://store.example/c.zip",
+		"https://store.example/c.zip":                     "https://store.example/c.zip",
+	} {
+		doc, err := managedconfig.Parse(managedconfig.Source{Origin: managedconfig.OriginLocal, File: "f", Data: []byte(`{"agent":{"cloudUrl":"` + url + `"}}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		places := agent.Decide(managedconfig.Resolve(doc), agent.Known{Arch: "x86_64"}).Places
+		if len(places) != 1 || places[0].Name != want || places[0].Cloud.String() != url {
+			t.Errorf("%s is shown as %v", url, places)
+		}
+	}
+}

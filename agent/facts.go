@@ -96,7 +96,11 @@ func (a *Agent) viewCurrent(ctx context.Context, trust verifier.Trust, status st
 		return nil, err
 	}
 	defer dir.Close()
-	return openCurrent(ctx, dir, trust, status.Current)
+	current, err := openCurrent(ctx, dir, trust, status.Current)
+	if err != nil {
+		return nil, err
+	}
+	return current, nil
 }
 
 // committed is when current was last exchanged, zero where that can't be told.

@@ -194,7 +194,7 @@ func TestFullDiskDoesNotFallBack(t *testing.T) {
 	site, _ := w.both(9)
 	w.publish(pack{n: 1})
 	w.want(agent.Updated, "")
-	mountSmall(t, w)
+	mountSmall(t, w, 1)
 	w.publish(pack{n: 2, files: map[string]string{"big.vdm": strings.Repeat("x", 3<<20)}})
 	before := site.asked.Load()
 	r := w.agent.Update(context.Background(), agent.Options{})

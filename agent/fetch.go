@@ -23,14 +23,15 @@ const large = 4 << 20
 // length is how many bytes of the archive an entry takes.
 func (p part) length() int64 { return p.entry.End - p.entry.Offset }
 
-// version names the package's bytes for parts of it that are kept from one run
-// to the next; empty where the source can't promise anything.
-func (at *attempt) version(n *news) string {
-	v := n.pkg.Version()
-	if v == "" {
-		return ""
+// origin names the package's bytes for parts of it that are kept from one run to
+// the next; nil where the source can't promise that they will be the same, or
+// where the package lies on this disk as a whole already.
+func (at *attempt) origin(n *news) *engine.Origin {
+	version := n.pkg.Version()
+	if version == "" || at.spooled {
+		return nil
 	}
-	return at.key + " " + v
+	return &engine.Origin{Source: at.key, Version: version}
 }
 
 // fetch is step 6. Inflating and hashing are what costs, so each core takes
@@ -41,7 +42,7 @@ func (at *attempt) fetch(ctx context.Context, staging *engine.Staging, n *news, 
 	var reused atomic.Int64
 	for _, file := range p.atHand {
 		fetchers.Go(func() error {
-			ok, err := staging.Reuse(ctx, file, at.session.current.set)
+			ok, err := staging.Reuse(ctx, file, at.session.atHand().set)
 			if ok {
 				reused.Add(file.Size)
 			}
@@ -55,7 +56,7 @@ func (at *attempt) fetch(ctx context.Context, staging *engine.Staging, n *news, 
 		fetchers.Go(func() error { return at.fetchRun(ctx, staging, n, run) })
 	}
 	err := fetchers.Wait()
-	at.result.BytesReused += reused.Load()
+	at.result.BytesReused = reused.Load() // of the last try, where there were more
 	at.result.Resumed = at.result.Resumed || at.tally.Resumed.Load()
 	return err
 }
@@ -97,12 +98,11 @@ func joins(run []part, next part) bool {
 // them. Nothing that was kept is believed before each file's hash agrees: where
 // one does not, the rest of the run comes anew.
 func (at *attempt) fetchRun(ctx context.Context, staging *engine.Staging, n *news, run []part) error {
-	version := at.version(n)
-	if version == "" {
+	if at.keep == nil {
 		_, err := at.stageRun(ctx, staging, n, run, nil)
 		return err
 	}
-	kept, err := at.session.dir.Part(version, fmt.Sprintf("from-%d", run[0].entry.Offset), runLength(run))
+	kept, err := at.session.dir.Part(*at.keep, fmt.Sprintf("from-%d", run[0].entry.Offset), runLength(run))
 	if err != nil {
 		return err
 	}

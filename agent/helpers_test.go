@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -63,8 +64,8 @@ func (w *world) wantCode(err error, code string) {
 	}
 }
 
-// mountSmall moves the engine directory to a file system of one megabyte.
-func mountSmall(t testing.TB, w *world) {
+// mountSmall moves the engine directory to a file system of that many megabytes.
+func mountSmall(t testing.TB, w *world, megabytes int) {
 	t.Helper()
 	dir := w.agent.Paths.Engine
 	if os.Geteuid() != 0 {
@@ -73,7 +74,7 @@ func mountSmall(t testing.TB, w *world) {
 	aside := dir + ".aside"
 	must(t, os.Rename(dir, aside))
 	must(t, os.Mkdir(dir, 0o755))
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m,mode=755"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=755", megabytes)); err != nil {
 		must(t, os.Remove(dir))
 		must(t, os.Rename(aside, dir))
 		t.Skipf("SKIPPED: this machine does not let root mount a tmpfs (%v); run it where CAP_SYS_ADMIN is given", err)

@@ -53,12 +53,8 @@ func (p plan) bytesToFetch() (sum int64) {
 	return sum
 }
 
-// bytesToKeep is how much of the source's own bytes is kept in staging while
-// they come, so that a transfer can go on where it stopped.
-func (p plan) bytesToKeep(version string) (sum int64) {
-	if version == "" {
-		return 0
-	}
+// compressed is how many bytes of the archive the files that must come take.
+func (p plan) compressed() (sum int64) {
 	for _, part := range p.fetch {
 		sum += part.length()
 	}
@@ -67,7 +63,7 @@ func (p plan) bytesToKeep(version string) (sum int64) {
 
 // wouldInstall tells what install would do.
 func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
-	p, err := planFor(n, at.session.current)
+	p, err := planFor(n, at.session.atHand())
 	if err != nil {
 		return err
 	}
@@ -98,15 +94,11 @@ func (at *attempt) because(v verifier.Verdict, list *verifier.List) string {
 // force.
 func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) error {
 	list, dir := n.signed.List, at.session.dir
-	p, err := planFor(n, at.session.current) // 5. plan
+	p, err := planFor(n, at.session.atHand()) // 5. plan
 	if err != nil {
 		return err
 	}
-	version := at.version(n)
-	if err := dir.KeepParts(version); err != nil {
-		return err
-	}
-	if err := dir.Room(p.bytesToFetch()+p.bytesToKeep(version), 2*len(list.Files)+1); err != nil {
+	if err := at.makeRoom(n, p); err != nil {
 		return err
 	}
 	staging, err := dir.Stage(engine.SetName(list.Definition, n.signed.Digest))
@@ -124,7 +116,29 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err := at.commit(ctx, set, n, v); err != nil { // 8. commit
 		return err
 	}
-	return dir.KeepParts("")
+	return dir.DropParts()
+}
+
+// makeRoom sees to it that there is room for the set, and, where the source's
+// bytes can be kept while they come, for these as well. On a disk that is too
+// full for both, a transfer can't be resumed, but it can be made.
+func (at *attempt) makeRoom(n *news, p plan) error {
+	dir, inodes := at.session.dir, len(n.signed.List.Files)+1
+	at.keep = at.origin(n)
+	if at.keep != nil {
+		held, err := dir.KeepParts(*at.keep)
+		if err != nil {
+			return err
+		}
+		if dir.Room(p.bytesToFetch()+p.compressed()-held, 2*inodes) == nil {
+			return nil
+		}
+		at.keep = nil
+		if err := dir.DropParts(); err != nil {
+			return err
+		}
+	}
+	return dir.Room(p.bytesToFetch(), inodes)
 }
 
 // commit is step 8: the sealed set becomes the active one. Where it came from

@@ -61,8 +61,8 @@ func openSet(set engine.Set, trust verifier.Trust) (*installed, error) {
 	return &installed{set: set, raw: raw, signed: signed}, nil
 }
 
-// openCurrent gives the active set, nil where there is none or where it is
-// damaged; why says which. Files that were not touched since they were last
+// openCurrent gives the active set, nil where there is none or where its list
+// can't be used, and why it is not whole, if it isn't. Files that were not touched since they were last
 // hashed, as far as size, time and inode tell, are not hashed again.
 func openCurrent(ctx context.Context, dir *engine.Dir, trust verifier.Trust, seen *state.Current) (current *installed, why error) {
 	set, ok, err := dir.Current()
@@ -81,10 +81,7 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust verifier.Trust, see
 	if untouched(set, current.files, seen) {
 		return current, nil
 	}
-	if err := set.Check(ctx, current.signed.List.Files); err != nil {
-		return nil, err
-	}
-	return current, nil
+	return current, set.Check(ctx, current.signed.List.Files)
 }
 
 // untouched tells whether a set looks as it did when it was found whole.

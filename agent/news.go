@@ -14,10 +14,11 @@ import (
 type news struct {
 	raw       []byte // the signed list as it came
 	signed    verifier.Signed
-	unchanged bool // the source still has what we know; nothing else is set then
-	sidecar   bool // the list lay beside the package
-	opened    bool // updates.zip itself was looked at
-	validator source.Validator
+	unchanged bool             // the source still has what we know; nothing else is set then
+	sidecar   bool             // the list lay beside the package
+	opened    bool             // updates.zip itself was looked at
+	validator source.Validator // of the package
+	beside    source.Validator // of the sidecar
 
 	pkg     source.Package    // nil: not opened yet
 	archive *verifier.Archive // of pkg
@@ -55,17 +56,17 @@ type asker struct {
 // opened to see whether there is news. known, where it isn't zero, stands for
 // what was seen before. The news may come along with an error, and must be
 // closed.
-func (a asker) ask(ctx context.Context, sidecarFirst bool, known source.Validator) (*news, error) {
+func (a asker) ask(ctx context.Context, sidecarFirst bool, known known) (*news, error) {
 	if sidecarFirst {
-		n, err := a.askSidecar(ctx)
+		n, err := a.askSidecar(ctx, known.beside)
 		if !source.NotThere(err) {
 			return n, err
 		}
 	}
 	n := &news{}
-	err := a.open(ctx, n, source.PackageName, known)
+	err := a.open(ctx, n, source.PackageName, known.forPackage())
 	if errors.Is(err, source.ErrNotModified) {
-		n.unchanged, n.validator = true, known
+		n.unchanged, n.validator = true, known.forPackage()
 		return n, nil
 	}
 	n.opened = true
@@ -89,14 +90,15 @@ func (a asker) readList(ctx context.Context, n *news) (err error) {
 		n.signed, err = a.verify(n.raw)
 		return err
 	}
-	beside, err := a.askSidecar(ctx)
+	beside, err := a.askSidecar(ctx, source.Validator{})
 	if source.NotThere(err) {
 		return missing
 	}
+	n.sidecar = true
 	if err != nil {
 		return err
 	}
-	n.raw, n.signed, n.sidecar = beside.raw, beside.signed, true
+	n.raw, n.signed, n.beside = beside.raw, beside.signed, beside.beside
 	if n.zip() != source.PackageName {
 		n.Close()
 		n.pkg, n.archive = nil, nil
@@ -104,21 +106,24 @@ func (a asker) readList(ctx context.Context, n *news) (err error) {
 	return nil
 }
 
-// askSidecar reads the list beside the package.
-func (a asker) askSidecar(ctx context.Context) (*news, error) {
-	pkg, err := a.from.Open(ctx, source.Request{Name: source.SidecarName, MaxBytes: verifier.MaxListSize})
+// askSidecar reads the list beside the package, unless it is still the known one.
+func (a asker) askSidecar(ctx context.Context, known source.Validator) (*news, error) {
+	n := &news{sidecar: true}
+	pkg, err := a.from.Open(ctx, source.Request{Name: source.SidecarName, MaxBytes: verifier.MaxListSize, Known: known})
+	if errors.Is(err, source.ErrNotModified) {
+		n.unchanged, n.beside = true, known
+		return n, nil
+	}
 	if err != nil {
-		return nil, err
+		return n, err
 	}
 	defer pkg.Close()
-	n := &news{sidecar: true}
+	n.beside = pkg.Validator()
 	if n.raw, err = readRange(ctx, pkg, 0, pkg.Size()); err != nil {
-		return nil, err
+		return n, err
 	}
-	if n.signed, err = a.verify(n.raw); err != nil {
-		return nil, err
-	}
-	return n, nil
+	n.signed, err = a.verify(n.raw)
+	return n, err
 }
 
 // errOwnList says that a package found by its sidecar has a list of its own,

@@ -11,6 +11,7 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/verifier"
 )
 
 // unconditional is how long a source's word that nothing changed is taken
@@ -20,13 +21,16 @@ const unconditional = 24 * time.Hour
 
 // known is what was seen of a source before, and can still be built on.
 type known struct {
-	validator source.Validator
-	refused   *Failure // what it stands for was refused; nil: it is the active set's list
+	validator source.Validator // of the package
+	beside    source.Validator // of the sidecar of the active set's list
+	refused   *Failure         // the package was refused; nil: it is the active set's
+	list      string           // refused, and approved by the sidecar with this list
 }
 
-// refusedOnly is the validator of a refused package, and none of another.
-func (k known) refusedOnly() source.Validator {
-	if k.refused == nil {
+// refusedFor is the validator of a package that was refused although the sidecar
+// with that list approves it.
+func (k known) refusedFor(list string) source.Validator {
+	if k.refused == nil || k.list != list {
 		return source.Validator{}
 	}
 	return k.validator
@@ -37,18 +41,26 @@ func (k known) refusedOnly() source.Validator {
 // active list, while that is whole; and neither for longer than a day.
 func (at *attempt) known() known {
 	m := at.memory
-	validator := source.Validator(m.Validator)
 	if at.opts.RetryKnownBad || !at.lately() {
 		return known{}
 	}
 	if m.Refused != nil && m.Under == at.under {
-		return known{validator, (*Failure)(m.Refused)}
+		return known{validator: source.Validator(m.Validator), refused: (*Failure)(m.Refused), list: m.List}
 	}
 	current := at.session.current
 	if m.Refused == nil && current != nil && m.List == current.signed.Digest.String() {
-		return known{validator: validator}
+		return known{validator: source.Validator(m.Validator), beside: source.Validator(m.Beside)}
 	}
 	return known{}
+}
+
+// forPackage is the validator to ask for the package with, before any sidecar.
+// That of one which a sidecar approves says nothing before the sidecar is seen.
+func (k known) forPackage() source.Validator {
+	if k.list != "" {
+		return source.Validator{}
+	}
+	return k.validator
 }
 
 // lately tells whether the source showed its package, unasked conditions apart,
@@ -58,22 +70,25 @@ func (at *attempt) lately() bool {
 	return age >= 0 && age <= unconditional
 }
 
-// under tells one trust and configuration from another.
+// under tells one trust and configuration from another, and what is known bad.
 func (u *update) under() string {
 	h := sha256.New()
 	trust := u.session.trust.Digest()
 	h.Write(trust[:])
+	for _, bad := range u.session.memory.KnownBad {
+		h.Write(bad.Content[:])
+	}
 	// Values of our own always encode.
 	_ = json.NewEncoder(h).Encode(u.config.settings.Rows())
 	return hex.EncodeToString(h.Sum(nil))
 }
 
 // lasting tells a refusal that will be the same tomorrow, with the same package,
-// trust and configuration. One that depends on the time, on what is installed,
+// trust, configuration and known bad content. One that depends on the time, on what is installed,
 // or on a sidecar that may still come, will not.
 func lasting(code string) bool {
 	return slices.Contains([]string{"not_a_package", "package_too_large", "package_malformed", "signature_invalid", "signer_untrusted",
-		codeRevoked, "list_malformed", "wrong_product", "wrong_platform", "content_mismatch"}, code)
+		codeRevoked, "list_malformed", "wrong_product", "wrong_platform", "content_mismatch", codeKnownBad}, code)
 }
 
 // remember keeps what was learned of the source, whatever came of it.
@@ -85,10 +100,7 @@ func (at *attempt) remember(n *news, err error) {
 	case err == nil:
 		at.rememberGood(n)
 	case n != nil && !n.unchanged && lasting(Explain(err).Code):
-		m.Validator, m.List, m.Refused, m.Under, m.Checked = state.Validator{}, "", nil, "", at.started
-		if n.validator != (source.Validator{}) {
-			m.Validator, m.Refused, m.Under = state.Validator(n.validator), (*state.Failure)(Explain(err)), at.under
-		}
+		at.rememberRefused(n, Explain(err))
 	}
 	var failed *source.Error
 	if errors.As(err, &failed) && (failed.Code == source.CodeRateLimited || failed.Code == source.CodeForbidden) {
@@ -96,6 +108,25 @@ func (at *attempt) remember(n *news, err error) {
 		m.CoolDown = at.started.Add(cmp.Or(min(failed.RetryAfter, longestCoolDown), coolDown))
 	}
 	at.session.memory.SetSource(at.key, *m)
+}
+
+// rememberRefused keeps why a package was refused, so that it need not be fetched
+// again. What a sidecar says by itself costs little to ask again, and may be
+// corrected without the package; so only that a package is not what its sidecar
+// approves is kept, together with that sidecar's list.
+func (at *attempt) rememberRefused(n *news, why *Failure) {
+	m := &at.memory
+	m.Validator, m.Beside, m.List, m.Refused, m.Under = state.Validator{}, state.Validator{}, "", nil, ""
+	if n.opened {
+		m.Checked = at.started
+	}
+	if n.validator == (source.Validator{}) || n.sidecar && (n.archive == nil || !why.is(string(verifier.ContentMismatch))) {
+		return
+	}
+	m.Validator, m.Refused, m.Under = state.Validator(n.validator), (*state.Failure)(why), at.under
+	if n.sidecar {
+		m.List = n.signed.Digest.String()
+	}
 }
 
 func (at *attempt) rememberGood(n *news) {
@@ -107,7 +138,7 @@ func (at *attempt) rememberGood(n *news) {
 		m.Whole = at.started.Add(unconditional)
 	}
 	m.Sidecar, m.Refused, m.Under = n.sidecar, nil, ""
-	m.Validator, m.List = state.Validator(n.validator), n.signed.Digest.String()
+	m.Validator, m.Beside, m.List = state.Validator(n.validator), state.Validator(n.beside), n.signed.Digest.String()
 	if n.sidecar {
 		m.Validator = state.Validator{} // it stands for the archive, and not for the list beside it
 	}

@@ -26,6 +26,7 @@ type session struct {
 	seen    state.Status // the record of the run before
 	current *installed   // the active set; nil: none that is whole
 	damaged bool         // there is one, but it can't be used
+	salvage *installed   // the damaged set, where its list is good: some files may be
 	notes   []string
 }
 
@@ -87,10 +88,20 @@ func (s *session) findCurrent(ctx context.Context) error {
 			return why
 		}
 		s.Log.WithError(why).Warn("the active set can not be used and will be replaced")
-		s.damaged = true
+		s.damaged, s.salvage = true, current
+		return nil
 	}
 	s.current = current
 	return nil
+}
+
+// atHand is the set whose files need not come again, if they hash right: the
+// active one, whole or not; nil where there is none.
+func (s *session) atHand() *installed {
+	if s.current != nil {
+		return s.current
+	}
+	return s.salvage
 }
 
 // noteURL remembers the configured mirror. Changing it renews the consent to one

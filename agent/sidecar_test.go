@@ -267,3 +267,43 @@ func TestSidecarNamesListedPackage(t *testing.T) {
 	w.approve(pack{n: 1, zip: "updates-x.zip"})
 	w.want(agent.Failed, "package_malformed")
 }
+
+// A sidecar that was refused and then corrected is seen at once, though the
+// package did not change.
+func TestCorrectedSidecar(t *testing.T) {
+	t.Parallel()
+	_, foreign := newSigner(t)
+	for name, wrong := range map[string]pack{"signer_untrusted": {n: 1, signer: &foreign}, "wrong_platform": {n: 1, rings: []string{"preview"}},
+		"content_mismatch": {n: 1, files: map[string]string{"base.vdm": "other", "delta.vdm": "content"}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.offline(w.web().ringURL(), false, "")
+			w.publish(pack{n: 1, bare: true})
+			w.approve(wrong)
+			w.want(agent.Failed, name)
+			w.want(agent.Failed, name)
+			w.approve(pack{n: 1})
+			w.want(agent.Updated, "")
+			w.want(agent.UpToDate, "")
+		})
+	}
+}
+
+// Where nothing changed, a sidecar costs no more than a package: one request, and
+// no body.
+func TestSidecarNotModified(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.publish(pack{n: 1, bare: true})
+	w.approve(pack{n: 1})
+	w.want(agent.Updated, "")
+	if r := w.want(agent.UpToDate, ""); r.Requests != 1 || r.BytesDownloaded != 0 {
+		t.Errorf("%d requests and %d bytes for nothing new", r.Requests, r.BytesDownloaded)
+	}
+	w.publish(pack{n: 2, bare: true})
+	w.approve(pack{n: 2})
+	w.want(agent.Updated, "")
+	w.has(2)
+}

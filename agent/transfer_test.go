@@ -285,3 +285,86 @@ func TestProgress(t *testing.T) {
 		}
 	}
 }
+
+// Both a mirror and the cloud may break off; what came from each is kept.
+func TestEachSourceKeepsItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	site, cloud := w.web(), w.web()
+	w.offline(site.ringURL(), true, `"cloudUrl":"`+cloud.URL+`/linux/production/arch_x86_64/updates.zip"`)
+	w.publish(heavy(1))
+	site.cutAfter(w, 8<<20)
+	cloud.cutAfter(w, 8<<20)
+	w.want(agent.Failed, "source_unreachable")
+	parts, err := filepath.Glob(w.engine(".staging/part-*"))
+	if err != nil || len(parts) != 2 {
+		t.Errorf("parts of %d sources, %v; want 2", len(parts), err)
+	}
+	site.fail(nil)
+	if r := w.want(agent.Updated, ""); !r.Resumed {
+		t.Error("the mirror's transfer was not resumed")
+	}
+}
+
+// What was kept of a transfer counts as room that is taken already, and on a disk
+// that has room for the set alone nothing is kept, and the update is made all the
+// same. (A set of 10 MB, as much again to keep, and a reserve of 16.)
+func TestKeepingNeedsRoom(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		megabytes int
+		resumed   bool
+	}{{40, true}, {32, false}} {
+		w := newWorld(t)
+		must(t, os.MkdirAll(w.engine(""), 0o755))
+		mountSmall(t, w, c.megabytes)
+		site := w.web()
+		w.offline(site.ringURL(), false, "")
+		p := heavy(1)
+		delete(p.files, "engine.so")
+		w.publish(p)
+		site.cutAfter(w, 8<<20)
+		w.want(agent.Failed, "source_unreachable")
+		site.fail(nil)
+		if r := w.want(agent.Updated, ""); r.Resumed != c.resumed {
+			t.Errorf("%d MB: resumed %v, want %v", c.megabytes, r.Resumed, c.resumed)
+		}
+	}
+}
+
+// Files of a damaged set that are still right need not come again.
+func TestDamagedSetIsReused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.publish(heavy(1))
+	w.want(agent.Updated, "")
+	w.spoil(w.engine("current/note.txt"), false)
+	if r := w.want(agent.Updated, ""); r.BytesDownloaded > 1<<20 || r.BytesReused < 13<<20 {
+		t.Errorf("%d bytes came and %d were reused for one small damaged file", r.BytesDownloaded, r.BytesReused)
+	}
+	w.has(1)
+}
+
+// What is reused is counted once, however often a package is begun.
+func TestReuseIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	site := w.web()
+	w.offline(site.ringURL(), false, "")
+	w.publish(heavy(1))
+	w.want(agent.Updated, "")
+	files := mirror.Handler(w.srv, nil)
+	var asked atomic.Int64
+	w.publish(heavy(2))
+	site.fail(func(rw http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 2 {
+			w.publish(heavy(3))
+		}
+		files.ServeHTTP(rw, r)
+	})
+	if r := w.want(agent.Updated, ""); r.BytesReused != 13<<20 {
+		t.Errorf("%d bytes reused", r.BytesReused)
+	}
+	w.has(3)
+}

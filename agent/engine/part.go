@@ -29,17 +29,31 @@ type Part struct {
 	size int64
 }
 
-// Part opens what there is of a stretch of a package, called name. version names
-// the package's bytes: another version has other parts. A part that is larger than limit
-// bytes can't be one and is begun anew. The caller closes it.
-func (d *Dir) Part(version, name string, limit int64) (*Part, error) {
+// Origin names where parts are from: a source, and the version that its package
+// has. Another version has other parts.
+type Origin struct{ Source, Version string }
+
+// dir is the name of the directory of the origin's parts.
+func (o Origin) dir() string { return o.prefix() + short(o.Version) }
+
+// prefix begins the names of all directories of the origin's source.
+func (o Origin) prefix() string { return partPrefix + short(o.Source) + "-" }
+
+func short(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Part opens what there is of a stretch of a package, called name. A part that is
+// larger than limit bytes can't be one and is begun anew. The caller closes it.
+func (d *Dir) Part(from Origin, name string, limit int64) (*Part, error) {
 	if err := d.forWriting(); err != nil {
 		return nil, err
 	}
 	if !verifier.ValidName(name) {
 		return nil, &Error{Code: InstallFailed, Sentence: "a file can't have this name", Hint: faultHint}
 	}
-	dir := partDir(version)
+	dir := from.dir()
 	if err := d.staging.Mkdir(dir, privateDir); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, d.writing("a transfer can't be kept in the engine directory", err)
 	}
@@ -60,12 +74,6 @@ func (d *Dir) Part(version, name string, limit int64) (*Part, error) {
 		return nil, d.writing("a transfer can't be kept in the engine directory", err)
 	}
 	return p, nil
-}
-
-// partDir is the name of the directory of a version's parts.
-func partDir(version string) string {
-	sum := sha256.Sum256([]byte(version))
-	return partPrefix + hex.EncodeToString(sum[:16])
 }
 
 // Size is how many bytes there are.
@@ -90,17 +98,34 @@ func (p *Part) Reset() error {
 // Close leaves what there is for the next run.
 func (p *Part) Close() { p.file.Close() }
 
-// KeepParts removes the parts of all versions but one; of all, where version is
-// empty. The error is an *Error.
-func (d *Dir) KeepParts(version string) error {
+// KeepParts removes the parts of all other versions of the origin's source, and
+// gives how many bytes are left of its own. The error is an *Error.
+func (d *Dir) KeepParts(from Origin) (held int64, err error) {
+	if err := d.forWriting(); err != nil {
+		return 0, err
+	}
+	err = d.sweep(func(name string) bool { return name != from.dir() && strings.HasPrefix(name, from.prefix()) })
+	if err != nil {
+		return 0, err
+	}
+	names, _, err := readNames(d.staging, from.dir(), maxEntries)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	for _, name := range names {
+		if info, err := d.staging.Lstat(path.Join(from.dir(), name)); err == nil {
+			held += info.Size()
+		}
+	}
+	return held, d.writing("a transfer can't be kept in the engine directory", err)
+}
+
+// DropParts removes the parts of all sources. The error is an *Error.
+func (d *Dir) DropParts() error {
 	if err := d.forWriting(); err != nil {
 		return err
 	}
-	keep := ""
-	if version != "" {
-		keep = partDir(version)
-	}
-	return d.sweep(func(name string) bool { return name != keep && strings.HasPrefix(name, partPrefix) })
+	return d.sweep(func(name string) bool { return strings.HasPrefix(name, partPrefix) })
 }
 
 // sweep removes what is in .staging and of no use.

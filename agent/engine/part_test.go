@@ -8,9 +8,11 @@ import (
 	"testing"
 )
 
+func mirrorAt(version string) Origin { return Origin{"mirror", version} }
+
 func openPart(t *testing.T, d *Dir, version, name string, limit int64) *Part {
 	t.Helper()
-	p, err := d.Part(version, name, limit)
+	p, err := d.Part(mirrorAt(version), name, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,36 +81,38 @@ func TestPartTooLarge(t *testing.T) {
 	wantPart(t, openPart(t, d, "v1", "a.vdm", 9), "")
 }
 
-// Parts go when another package is fetched, and when none is.
+// Parts go when another version of the same source's package is fetched; another
+// source's stay until all are dropped.
 func TestKeepParts(t *testing.T) {
 	d, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	count := func() int {
-		names, err := filepath.Glob(filepath.Join(d.Path(), stagingDir, partPrefix+"*", "*"))
-		if err != nil {
+	for _, name := range []string{"a.vdm", "b.vdm"} {
+		if _, err := openPart(t, d, "v1", name, 10).Write([]byte("four")); err != nil {
 			t.Fatal(err)
 		}
-		return len(names)
 	}
-	openPart(t, d, "v1", "a.vdm", 10)
-	openPart(t, d, "v1", "b.vdm", 10)
 	openPart(t, d, "v2", "a.vdm", 10)
-	if n := count(); n != 3 {
-		t.Errorf("%d parts, want 3", n)
+	if _, err := d.Part(Origin{"cloud", "v1"}, "a.vdm", 10); err != nil {
+		t.Fatal(err)
 	}
 	for _, step := range []struct {
-		keep string
-		left int
-	}{{"v1", 2}, {"v1", 2}, {"v2", 0}, {"", 0}} {
-		if err := d.KeepParts(step.keep); err != nil {
-			t.Fatal(err)
+		keep       string
+		held, left int
+	}{{"v1", 8, 3}, {"v1", 8, 3}, {"v2", 0, 1}} {
+		held, err := d.KeepParts(mirrorAt(step.keep))
+		names, _ := filepath.Glob(filepath.Join(d.Path(), stagingDir, partPrefix+"*", "*"))
+		if err != nil || held != int64(step.held) || len(names) != step.left {
+			t.Errorf("KeepParts(%s) held %d bytes in %d parts, %v; want %d in %d", step.keep, held, len(names), err, step.held, step.left)
 		}
-		if n := count(); n != step.left {
-			t.Errorf("KeepParts(%q) left %d parts, want %d", step.keep, n, step.left)
-		}
+	}
+	if err := d.DropParts(); err != nil {
+		t.Fatal(err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(d.Path(), stagingDir, "*")); len(names) != 0 {
+		t.Errorf("%q is left", names)
 	}
 }
 
@@ -120,18 +124,18 @@ func TestPartRefuses(t *testing.T) {
 	}
 	defer d.Close()
 	for _, name := range []string{"", "..", "a/b", "../current"} {
-		if _, err := d.Part("v1", name, 10); err == nil {
+		if _, err := d.Part(mirrorAt("v1"), name, 10); err == nil {
 			t.Errorf("a part named %q", name)
 		}
 	}
-	dir := filepath.Join(d.Path(), stagingDir, partDir("v1"))
+	dir := filepath.Join(d.Path(), stagingDir, mirrorAt("v1").dir())
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(filepath.Join(t.TempDir(), "elsewhere"), filepath.Join(dir, "a.vdm")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Part("v1", "a.vdm", 10); err == nil {
+	if _, err := d.Part(mirrorAt("v1"), "a.vdm", 10); err == nil {
 		t.Error("a part behind a symlink")
 	}
 }
