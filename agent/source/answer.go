@@ -108,6 +108,9 @@ func (a *answer) statusError(name string) error {
 		e.Hint = "it was asked for at " + a.asked + "; check the configured URL and that the mirror has been filled"
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
 		e.Code, e.Missing = CodeForbidden, code == http.StatusForbidden
+		if code == http.StatusForbidden {
+			e.RetryAfter = retryAfter(a.Header) // some servers limit requests by a 403
+		}
 		e.Sentence = fmt.Sprintf("%s does not permit reading %s (status %d)", a.where, label(name), code)
 		e.Hint = "it was asked for at " + a.asked + "; check access rules on the server and file permissions there"
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:

@@ -104,7 +104,7 @@ func NewHTTP(cfg HTTPConfig) *HTTP {
 		cfg.Time = time.Now
 	}
 	h := &HTTP{cfg: cfg, host: plain(hostPort(&base)), transports: newTransports(cfg), limiter: newLimiter(cfg.Rate)}
-	h.waiting.left.Store(int64(cfg.Retry.MaxWait))
+	h.waiting.refill(cfg.Retry.MaxWait)
 	return h
 }
 

@@ -174,7 +174,7 @@ func TestHTTPStatus(t *testing.T) {
 			if !strings.Contains(e.Sentence, fmt.Sprint(tt.status)) || !strings.Contains(e.Sentence, strings.TrimPrefix(base, "http://")) {
 				t.Errorf("sentence %q lacks status or server", e.Sentence)
 			}
-			if waits := e.RetryAfter == 2*time.Minute; waits != (tt.code == source.CodeRateLimited) {
+			if waits := e.RetryAfter == 2*time.Minute; waits != (tt.code == source.CodeRateLimited || tt.status == 403) {
 				t.Errorf("RetryAfter is %s", e.RetryAfter)
 			}
 		})

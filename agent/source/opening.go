@@ -31,12 +31,13 @@ type opening struct {
 	target *url.URL
 	r      Request
 	tail   int64 // how many last bytes to ask for; 0 asks for the whole object
+	size   int64 // of the object, as a server said that refused to count from its end; else 0
 	tries  *tries
 	kept   *download // what came of the whole object and can be gone on with, or nil
 }
 
 // try makes one attempt. Where the server's ranges can't be used, that is one
-// request more; a body that is the whole object is never asked for twice.
+// request more, or two where it seems to lack only those from the end; a body that is the whole object is never asked for twice.
 func (o *opening) try(ctx context.Context) (Package, error) {
 	if err := o.compare(ctx); err != nil {
 		return nil, err
@@ -58,8 +59,12 @@ func (o *opening) try(ctx context.Context) (Package, error) {
 		return o.ranged(ctx, a, p)
 	}
 	a.Close()
-	o.drop()
-	o.tail = 0
+	if size, ok := a.unsatisfied(); ok && o.kept == nil && o.size == 0 {
+		o.size = size
+	} else {
+		o.drop()
+		o.tail = 0
+	}
 	return o.try(ctx)
 }
 
@@ -98,7 +103,10 @@ func (o *opening) query() query {
 		return q
 	}
 	q := newQuery(http.MethodGet, o.r.Known)
-	if o.tail > 0 {
+	switch {
+	case o.tail > 0 && o.size > 0:
+		q.header.Set("Range", fmt.Sprintf("bytes=%d-%d", max(o.size-o.tail, 0), o.size-1))
+	case o.tail > 0:
 		q.header.Set("Range", fmt.Sprintf("bytes=-%d", o.tail))
 	}
 	return q

@@ -27,6 +27,18 @@ func (a *answer) part() (part, bool) {
 	return p, ok && (a.ContentLength < 0 || a.ContentLength == p.n)
 }
 
+// unsatisfied reads how many bytes the object has from a 416, or gives false where
+// it does not say. That is a hint for the next request and nothing to rely on.
+func (a *answer) unsatisfied() (int64, bool) {
+	values := a.Header.Values("Content-Range")
+	if a.StatusCode != http.StatusRequestedRangeNotSatisfiable || len(values) != 1 {
+		return 0, false
+	}
+	unit, total, _ := strings.Cut(values[0], " */")
+	n, err := strconv.ParseUint(total, 10, 63)
+	return int64(n), err == nil && n > 0 && strings.EqualFold(unit, "bytes")
+}
+
 // parseContentRange reads "bytes FIRST-LAST/TOTAL". A total that is not known
 // does not do: nothing would bound the object.
 func parseContentRange(s string) (part, bool) {

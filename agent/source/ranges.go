@@ -94,17 +94,19 @@ type line struct {
 	ctx       context.Context
 	next, end int64 // what is still to come
 	tries     *tries
-	resumed   bool // bytes came before, over another request
+	resumed   bool // bytes came over a request that did not bring all it promised
 	answer    *answer
+	stop      int64     // where the part that answer promised ends, at end or before
 	body      io.Reader // of answer
 	err       error     // what it has given up with
 }
 
 // Read gives the next bytes. It ends only where the range does: a body that
-// breaks off is gone on with by another request.
+// breaks off is gone on with by another request, and so is, without a wait, a
+// part that is properly shorter than what was asked for, which servers may send.
 func (l *line) Read(buf []byte) (int, error) {
 	for l.err == nil && l.next < l.end {
-		n, err := l.read(buf[:min(int64(len(buf)), l.end-l.next)])
+		n, err := l.read(buf)
 		if err != nil {
 			l.hangUp()
 			l.err = l.tries.again(l.ctx, err)
@@ -127,11 +129,13 @@ func (l *line) read(buf []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n, err := l.body.Read(buf)
+	n, err := l.body.Read(buf[:min(int64(len(buf)), l.stop-l.next)])
 	l.next += int64(n)
 	l.tries.progress(int64(n))
 	l.resumed = l.resumed || n > 0
-	if l.next == l.end {
+	if l.next == l.stop {
+		l.hangUp()
+		l.resumed = false
 		return n, nil
 	}
 	if err == io.EOF {
@@ -152,10 +156,12 @@ func (l *line) dial() error {
 	if err != nil {
 		return err
 	}
-	if err := l.p.judge(a, l.next, l.end); err != nil {
+	n, err := l.p.judge(a, l.next, l.end)
+	if err != nil {
 		a.Close()
 		return err
 	}
+	l.stop = l.next + n
 	if l.resumed {
 		l.p.tally.setResumed()
 	}
@@ -171,25 +177,25 @@ func (l *line) hangUp() {
 	}
 }
 
-// judge decides whether the body of a has the bytes from off to end of the very
-// object that was opened, before it is read. An object that has vanished has
-// changed as well.
-func (p *ranged) judge(a *answer, off, end int64) error {
+// judge decides how many of the bytes from off to end of the very object that was
+// opened the body of a has, from off on, before it is read. A part may be shorter
+// than what was asked for, but not so short that a hostile server could make each
+// request bring next to nothing. An object that has vanished has changed as well.
+func (p *ranged) judge(a *answer, off, end int64) (int64, error) {
 	switch a.StatusCode {
 	case http.StatusPartialContent:
 		if a.coding() != codingNone {
-			return a.codingError(nil)
+			return 0, a.codingError(nil)
 		}
 		got, ok := a.part()
-		want := part{off: off, n: end - off, total: p.id.size}
-		if ok && got == want && p.id.same(identify(a.Header, got.total)) {
-			return nil
+		if ok && got.off == off && got.n <= end-off && got.n >= min(end-off, stallBytes) && p.id.same(identify(a.Header, got.total)) {
+			return got.n, nil
 		}
-		return p.changed(a)
+		return 0, p.changed(a)
 	case http.StatusOK, http.StatusRequestedRangeNotSatisfiable, http.StatusNotFound, http.StatusGone:
-		return p.changed(a)
+		return 0, p.changed(a)
 	default:
-		return a.statusError(p.name)
+		return 0, a.statusError(p.name)
 	}
 }
 

@@ -93,6 +93,23 @@ func TestResumed(t *testing.T) {
 	}
 }
 
+// TestResumedOften has a line that breaks more than forty times, each time after
+// enough has come, and waits for longer in all than it may for nothing.
+func TestResumedOften(t *testing.T) {
+	t.Parallel()
+	const size = 45 * 33 << 10
+	body, h := content(size, `"v"`)
+	h = cutting(33<<10, h)
+	for _, whole := range []bool{false, true} {
+		var tally source.Tally
+		r := source.Request{Name: source.PackageName, MaxBytes: size, Whole: whole}
+		got, err := fetch(t, source.Count(client(t, quiet(t, h), quick(4)), &tally), r)
+		if got != string(body) || err != nil || tally.Bytes.Load() != size || tally.Requests.Load() <= 40 {
+			t.Errorf("whole %v: %d bytes after %d requests and %d bytes: %v", whole, len(got), tally.Requests.Load(), tally.Bytes.Load(), err)
+		}
+	}
+}
+
 // TestResumedAnywhere cuts one connection at every k-th kilobyte, first of a range
 // and then of a plain download.
 func TestResumedAnywhere(t *testing.T) {
@@ -246,6 +263,36 @@ func TestReplacedInTheMiddle(t *testing.T) {
 	}
 	_, err = readAll(t.Context(), p)
 	sourcetest.WantReason(t, err, source.CodeChanged)
+}
+
+// TestRangesCapped has a server that sends at most 64 KiB of a range, properly: each
+// part is gone on with at once, which no client that tries only once would do after a
+// failure, and no byte comes twice.
+func TestRangesCapped(t *testing.T) {
+	t.Parallel()
+	const size, limit = 300_000, 64 << 10
+	capped := ask(func(r *http.Request) {
+		var first, last int
+		if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last); n == 2 && first >= 0 {
+			r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", first, min(last, first+limit-1)))
+		}
+	})
+	for name, change := range map[string]func(http.Handler) http.Handler{
+		"as it is": capped,
+		"chunked":  func(h http.Handler) http.Handler { return capped(chunked(h)) },
+	} {
+		body, h := content(size, `"v"`)
+		w := watch(change(h))
+		var tally source.Tally
+		got, err := fetch(t, source.Count(client(t, serve(t, w)), &tally), large())
+		if got != string(body) || err != nil || tally.Bytes.Load() != size || tally.Resumed.Load() {
+			t.Errorf("%s: %d bytes, %d came, resumed %v: %v", name, len(got), tally.Bytes.Load(), tally.Resumed.Load(), err)
+		}
+		const want = "GET bytes=-32768, GET bytes=0-267231, GET bytes=65536-267231, GET bytes=131072-267231, GET bytes=196608-267231, GET bytes=262144-267231"
+		if all := w.all(); all != want {
+			t.Errorf("%s: asked for %s\nwant %s", name, all, want)
+		}
+	}
 }
 
 // TestRangeEndsEarly has a range whose chunks end, properly, before its end.

@@ -27,28 +27,37 @@ type Retry struct {
 	// Tries is how often one thing is tried in a row, the first time included.
 	// The count begins anew with every 30 KiB that came.
 	Tries int
-	// MaxWait bounds the sum of all waiting between tries over the life of the
-	// source. The first wait is at most a fifteenth of it.
+	// MaxWait bounds the sum of all waiting between tries, of all that is read
+	// from the source, since 30 KiB last came that will not be asked for again.
+	// The first wait is at most a fifteenth of it.
 	MaxWait time.Duration
 }
 
-// budget is the waiting that a source has left.
+// budget is the waiting that a source has left until something comes again.
 type budget struct{ left atomic.Int64 } // nanoseconds
 
 // take takes d from the budget, or nothing and gives false where that is too much.
 func (b *budget) take(d time.Duration) bool {
-	if b.left.Add(-int64(d)) >= 0 {
-		return true
+	for {
+		left := b.left.Load()
+		if left < int64(d) {
+			return false
+		}
+		if b.left.CompareAndSwap(left, left-int64(d)) {
+			return true
+		}
 	}
-	b.left.Add(int64(d))
-	return false
 }
+
+// refill makes it most again, whatever was taken.
+func (b *budget) refill(most time.Duration) { b.left.Store(int64(most)) }
 
 // tries counts the attempts at one thing.
 type tries struct {
 	most    int
-	failed  int   // attempts in a row
-	came    int64 // bytes since the last failures were forgiven
+	maxWait time.Duration // what waiting is refilled to
+	failed  int           // attempts in a row
+	came    int64         // bytes since the last failures were forgiven
 	pause   *backoff.ExponentialBackOff
 	waiting *budget
 }
@@ -58,6 +67,7 @@ func (h *HTTP) newTries() *tries {
 	first := h.cfg.Retry.MaxWait / firstWait
 	return &tries{
 		most:    h.cfg.Retry.Tries,
+		maxWait: h.cfg.Retry.MaxWait,
 		waiting: &h.waiting,
 		// A factor of 1 spreads each wait over nothing to twice the interval.
 		pause: &backoff.ExponentialBackOff{
@@ -97,5 +107,6 @@ func (t *tries) progress(n int64) {
 	if t.came += n; t.came >= stallBytes {
 		t.failed, t.came = 0, 0
 		t.pause.Reset()
+		t.waiting.refill(t.maxWait)
 	}
 }

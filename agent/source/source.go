@@ -13,8 +13,8 @@
 //     what a server announces and for what it really sends.
 //   - A range gives exactly the bytes that were asked for, or an error. There
 //     is no silent short read.
-//   - Over HTTP a 200 is the package, a 206 counts only where it is exactly the
-//     part that was asked for of the object that was opened, a 304 only where it
+//   - Over HTTP a 200 is the package, a 206 counts only where it is the part that
+//     was asked for, or its beginning, of the object that was opened, a 304 only where it
 //     was asked for, and redirects, headers, waiting times, retries and content
 //     codings are bounded by rule.
 //   - An error a user can meet is an [*Error] with a reason code, a sentence that

@@ -78,8 +78,8 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
-// TestBackOffInAll makes sure that waiting is bounded over the life of a source,
-// and that what is asked for afterwards is still tried once.
+// TestBackOffInAll makes sure that waiting is bounded over the life of a source
+// from which nothing comes, and that what is asked for afterwards is still tried once.
 func TestBackOffInAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -141,6 +141,33 @@ func TestProgress(t *testing.T) {
 		}
 		if other := errors.New("other"); n.again(t.Context(), other) != other {
 			t.Error("another error was tried again")
+		}
+	})
+}
+
+// TestProgressRefills has a line that breaks again and again, and brings enough in
+// between: it waits for longer than the bound in all. Then nothing comes any more.
+func TestProgressRefills(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := over(&refusing{}, Retry{Tries: 1000})
+		failed := &Error{again: true}
+		n, started := h.newTries(), time.Now()
+		for i := range 500 {
+			if err := n.again(t.Context(), failed); err != nil {
+				t.Fatalf("gave up at break %d after %s", i, time.Since(started))
+			}
+			n.progress(stallBytes)
+		}
+		if waited := time.Since(started); waited <= DefaultMaxWait {
+			t.Fatalf("%s of waiting prove nothing", waited)
+		}
+		started = time.Now()
+		for n.again(t.Context(), failed) == nil {
+			n.progress(1)
+		}
+		if waited := time.Since(started); waited > DefaultMaxWait {
+			t.Errorf("%s were spent waiting for nothing", waited)
 		}
 	})
 }
