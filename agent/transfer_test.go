@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -367,4 +368,34 @@ func TestReuseIsCountedOnce(t *testing.T) {
 		t.Errorf("%d bytes reused", r.BytesReused)
 	}
 	w.has(3)
+}
+
+// The vendor's downloader replaces the package and the manifest beside it one
+// after the other. Nobody here asks for the manifest, so neither half of a torn
+// pair disturbs anybody.
+func TestTornPair(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	site := w.web()
+	w.offline(site.ringURL(), false, "")
+	files := mirror.Handler(w.srv, nil)
+	var others atomic.Int64
+	site.fail(func(rw http.ResponseWriter, r *http.Request) {
+		if path.Base(r.URL.Path) != "updates.zip" {
+			others.Add(1)
+		}
+		files.ServeHTTP(rw, r)
+	})
+	manifest := func(n uint32) {
+		w.serve(filepath.Join(w.ring, "arch_x86_64", "manifest.json"), fmt.Appendf(nil, `{"EngineVersion":"1.1.1.1","DefinitionVersion":%q}`, name(n)))
+	}
+	manifest(9) // newer than the package
+	w.run([]step{installed(1)})
+	manifest(1) // older
+	w.run([]step{installed(2)})
+	w.serve(filepath.Join(w.ring, "arch_x86_64", "manifest.json"), nil)
+	w.run([]step{installed(3)})
+	if n := others.Load(); n != 0 {
+		t.Errorf("%d requests for something else than the package", n)
+	}
 }
