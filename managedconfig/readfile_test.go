@@ -78,7 +78,7 @@ func TestReadFileRefused(t *testing.T) {
 func TestReadFileWithoutPermission(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {
-		t.Skip("NOT TESTED: root may read every file; run the suite as an unprivileged user, too")
+		t.Skip("SKIPPED: root may read every file; run the suite as an unprivileged user, too")
 	}
 	path := write(t, []byte("{}"))
 	if err := os.Chmod(path, 0); err != nil {
