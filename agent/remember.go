@@ -63,8 +63,9 @@ func (k known) forPackage() source.Validator {
 	return k.validator
 }
 
-// lately tells whether the source showed its package, unasked conditions apart,
-// within the last day. A time in the future was written with a wrong clock.
+// lately tells whether the source's package itself was last looked at within a
+// day, and not only said to be unchanged. A time in the future was written with a
+// wrong clock.
 func (at *attempt) lately() bool {
 	age := at.started.Sub(at.memory.Checked)
 	return age >= 0 && age <= unconditional

@@ -217,6 +217,19 @@ func (r *retagged) WriteHeader(code int) {
 	r.ResponseWriter.WriteHeader(code)
 }
 
+// replaceInTheMiddle publishes another package behind the first one's tail and
+// before the rest of it.
+func (s *web) replaceInTheMiddle(w *world, by pack) {
+	files := mirror.Handler(w.srv, nil)
+	var asked atomic.Int64
+	s.fail(func(rw http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 2 {
+			w.publish(by)
+		}
+		files.ServeHTTP(rw, r)
+	})
+}
+
 // A package that is replaced while it is fetched is fetched once more; one that
 // never stays the same is an error of its own.
 func TestReplacedInTheMiddle(t *testing.T) {
@@ -225,14 +238,7 @@ func TestReplacedInTheMiddle(t *testing.T) {
 	site := w.web()
 	w.offline(site.ringURL(), false, "")
 	w.publish(heavy(1))
-	files := mirror.Handler(w.srv, nil)
-	var asked atomic.Int64
-	site.fail(func(rw http.ResponseWriter, r *http.Request) {
-		if asked.Add(1) == 2 { // behind the tail, before the rest
-			w.publish(heavy(2))
-		}
-		files.ServeHTTP(rw, r)
-	})
+	site.replaceInTheMiddle(w, heavy(2))
 	w.want(agent.Updated, "")
 	w.has(2)
 }
@@ -355,15 +361,8 @@ func TestReuseIsCountedOnce(t *testing.T) {
 	w.offline(site.ringURL(), false, "")
 	w.publish(heavy(1))
 	w.want(agent.Updated, "")
-	files := mirror.Handler(w.srv, nil)
-	var asked atomic.Int64
 	w.publish(heavy(2))
-	site.fail(func(rw http.ResponseWriter, r *http.Request) {
-		if asked.Add(1) == 2 {
-			w.publish(heavy(3))
-		}
-		files.ServeHTTP(rw, r)
-	})
+	site.replaceInTheMiddle(w, heavy(3))
 	if r := w.want(agent.Updated, ""); r.BytesReused != 13<<20 {
 		t.Errorf("%d bytes reused", r.BytesReused)
 	}
