@@ -30,9 +30,10 @@ type session struct {
 	notes   []string
 }
 
-// begin starts a session: permissions, lock, memory, trust, in this order. wait
-// is how long to wait for the lock, zero meaning the usual. The session must be
-// closed also when there is an error, since a failure is recorded, too.
+// begin starts a session: state directory, lock, memory, engine directory, trust,
+// in this order. wait is how long to wait for the lock, two seconds at the least.
+// The session must be closed also when there is an error, since a failure behind
+// the lock is recorded.
 func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Duration) (s *session, err error) {
 	s = &session{Agent: a}
 	if s.store, err = state.Open(a.Paths.State); err != nil {
