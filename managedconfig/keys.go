@@ -20,6 +20,7 @@ type key struct {
 	place
 	steers bool // see Settings.Configured
 	path   bool // names a file that is read with the agent's rights
+	output bool // names a file that is written with them
 
 	load  func(to *Settings, l literal, origin Origin, file string) (remark, *Error)
 	copy  func(to, from *Settings)
@@ -29,18 +30,26 @@ type key struct {
 
 // neverLastGood tells whether the key may come from the file itself only, since
 // a last good copy lies where the agent's own user can write, and must neither
-// say whom to trust nor which files to read.
-func (k key) neverLastGood() bool { return k.path || closed(k.section) }
+// say whom to trust nor what to run nor which files to read and write.
+func (k key) neverLastGood() bool { return k.path || k.output || closed(k.section) }
 
 // sections are the objects of a file that are looked into. The others belong to
 // the rest of the product.
 var sections = []place{
 	{"", "cloudService"}, {"", "antivirusEngine"}, {"", "features"}, {"", "scheduledScan"}, {"", "agent"},
-	{"agent", "trust"}, {"agent", "hooks"},
+	{"agent", "trust"}, {"agent", "hooks"}, preload, postload,
 }
 
+// The sections of the two hooks.
+var (
+	preload  = place{"agent.hooks", "preload"}
+	postload = place{"agent.hooks", "postload"}
+)
+
 // closed tells whether a section tolerates no unknown key.
-func closed(section string) bool { return section == "agent.trust" || section == "agent.hooks" }
+func closed(section string) bool {
+	return section == "agent.trust" || section == "agent.hooks" || section == preload.String() || section == postload.String()
+}
 
 // aliases are the wrong names that are in use in the field, and their keys. The
 // product's own documents had the first and the last for years, its local file
@@ -94,6 +103,10 @@ var keys = []key{
 		func(s *Settings) *Value[int] { return &s.Agent.Keep }),
 	define("agent", "jitter", JitterUnset, readInt(0, 86400, "seconds"), unlessNegative,
 		func(s *Settings) *Value[int] { return &s.Agent.Jitter }),
+	define("agent", "updateWindow", Window{}, readWindow, asWindow,
+		func(s *Settings) *Value[Window] { return &s.Agent.UpdateWindow }),
+	writing(define("agent", "metricsFile", "", readMetricsFile, unlessEmpty,
+		func(s *Settings) *Value[string] { return &s.Agent.MetricsFile })),
 	define("agent", "connectTimeout", 10, readInt(1, 600, "seconds"), asIs,
 		func(s *Settings) *Value[int] { return &s.Agent.ConnectTimeout }),
 	define("agent", "tlsTimeout", 10, readInt(1, 600, "seconds"), asIs,
@@ -116,6 +129,12 @@ var keys = []key{
 		func(s *Settings) *Value[string] { return &s.Agent.ClientKeyFile })),
 	naming(define("agent", "credentialsFile", "", readPath, unlessEmpty,
 		func(s *Settings) *Value[string] { return &s.Agent.CredentialsFile })),
+	hookCommand(preload, func(s *Settings) *Hook { return &s.Agent.Hooks.Preload }),
+	hookTimeout(preload, func(s *Settings) *Hook { return &s.Agent.Hooks.Preload }),
+	hookMemory(preload, func(s *Settings) *Hook { return &s.Agent.Hooks.Preload }),
+	hookCommand(postload, func(s *Settings) *Hook { return &s.Agent.Hooks.Postload }),
+	hookTimeout(postload, func(s *Settings) *Hook { return &s.Agent.Hooks.Postload }),
+	hookMemory(postload, func(s *Settings) *Hook { return &s.Agent.Hooks.Postload }),
 	define("agent.trust", "signers", nil, readSigners, unlessNone,
 		func(s *Settings) *Value[[]string] { return &s.Agent.Trust.Signers }),
 }
@@ -155,6 +174,26 @@ func naming(k key) key {
 	return k
 }
 
+// writing marks a key that names a file to write.
+func writing(k key) key {
+	k.output = true
+	return k
+}
+
+// The keys of one hook.
+
+func hookCommand(of place, hook func(*Settings) *Hook) key {
+	return define(of.String(), "command", nil, readCommand, unlessNone, func(s *Settings) *Value[[]string] { return &hook(s).Command })
+}
+
+func hookTimeout(of place, hook func(*Settings) *Hook) key {
+	return define(of.String(), "timeoutSeconds", 60, readInt(1, 3600, "seconds"), asIs, func(s *Settings) *Value[int] { return &hook(s).TimeoutSeconds })
+}
+
+func hookMemory(of place, hook func(*Settings) *Hook) key {
+	return define(of.String(), "memoryMiB", 4096, readInt(16, 1<<20, "MiB"), asIs, func(s *Settings) *Value[int] { return &hook(s).MemoryMiB })
+}
+
 // keyAt finds the key that stands at p, under its own name or a known wrong one.
 func keyAt(p place) (key, bool) {
 	if right, ok := aliases[p]; ok {
@@ -188,6 +227,8 @@ func unlessEmpty(s string) any {
 	}
 	return s
 }
+
+func asWindow(w Window) any { return unlessEmpty(w.String()) }
 
 func unlessNegative(n int) any {
 	if n < 0 {

@@ -40,6 +40,9 @@ func Parse(src Source) (Document, error) {
 	if err := doc.load(&w); err != nil {
 		return Document{}, err
 	}
+	if err := doc.hooksHaveCommands(&w); err != nil {
+		return Document{}, err
+	}
 	doc.warnings = w.warnings
 	return doc, nil
 }
@@ -68,6 +71,18 @@ func (d *Document) load(w *walk) *Error {
 		}
 		if !note.unset {
 			d.given[right] = true
+		}
+	}
+	return nil
+}
+
+// hooksHaveCommands refuses a hook without a command: nobody should believe that
+// something is run. Each file has to name its own.
+func (d *Document) hooksHaveCommands(w *walk) error {
+	for _, hook := range []place{preload, postload} {
+		line, there := w.seen[hook]
+		if there && !d.given[place{hook.String(), "command"}] {
+			return &Error{File: d.file, Line: line, Key: hook.String(), Problem: "it names no command", Hint: "give it a command, or remove it"}
 		}
 	}
 	return nil

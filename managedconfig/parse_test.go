@@ -86,6 +86,11 @@ func TestValues(t *testing.T) {
 		{"agent.minDefinitionVersion", `"0.4294967295.10.1"`, "0.4294967295.10.1", ""},
 		{"agent.keep", `10`, 10, ""},
 		{"agent.jitter", `0`, 0, ""},
+		{"agent.updateWindow", `"22:30-05:00"`, "22:30-05:00", ""},
+		{"agent.updateWindow", `"00:00-23:59"`, "00:00-23:59", ""},
+		{"agent.metricsFile", `"/var/lib//node/mdatp.prom"`, "/var/lib/node/mdatp.prom", ""},
+		{"agent.hooks.preload.command", `["/usr/bin/check", "-q", ""]`, []string{"/usr/bin/check", "-q", ""}, ""},
+		{"agent.hooks.postload.command", `["/usr/bin/reload"]`, []string{"/usr/bin/reload"}, ""},
 		{"agent.connectTimeout", `600`, 600, ""},
 		{"agent.tlsTimeout", `1`, 1, ""},
 		{"agent.headerTimeout", `2`, 2, ""},
@@ -101,7 +106,10 @@ func TestValues(t *testing.T) {
 		{"agent.credentialsFile", `"/c.json"`, "/c.json", ""},
 		{"agent.trust.signers", `["` + pin + `"]`, []string{pin}, ""},
 	}
-	covered := map[string]bool{"antivirusEngine.offlineDefinitionUpdate": true} // in TestSamples and TestLayers
+	covered := map[string]bool{"antivirusEngine.offlineDefinitionUpdate": true}      // in TestSamples and TestLayers
+	for _, hook := range []string{"agent.hooks.preload.", "agent.hooks.postload."} { // in TestHooks
+		covered[hook+"timeoutSeconds"], covered[hook+"memoryMiB"] = true, true
+	}
 	for _, tt := range tests {
 		covered[tt.key] = true
 		t.Run(tt.key+"="+tt.value, func(t *testing.T) {
@@ -202,7 +210,28 @@ func TestValuesRefused(t *testing.T) {
 		{"agent.trust", `null`, "m.json line 1, agent.trust is null, allowed is an object", ""},
 		{"agent", `[]`, "agent is a list, allowed is an object", ""},
 		{"features", `"enabled"`, "features is enabled, allowed is an object", ""},
-		{"agent.hooks.preload", `{"command": ["/bin/true"]}`, "agent.hooks.preload, this version runs no hooks", "remove"},
+		{"agent.updateWindow", `"24:00-05:00"`, "is 24:00-05:00, allowed is a part of the day", "24 hours"},
+		{"agent.updateWindow", `"22:00-22:00"`, "whose ends differ", ""},
+		{"agent.updateWindow", `"9:00-17:00"`, "is 9:00-17:00", ""},
+		{"agent.updateWindow", `""`, "an empty text", ""},
+		{"agent.updateWindow", `2200`, "is 2200", ""},
+		{"agent.metricsFile", `"metrics.prom"`, "allowed is an absolute path", ""},
+		{"agent.metricsFile", `"/x"`, "ends in .prom", "node_exporter"},
+		{"agent.hooks", `[]`, "agent.hooks is a list, allowed is an object", ""},
+		{"agent.hooks.preload", `{}`, "agent.hooks.preload, it names no command", "give it a command"},
+		{"agent.hooks.postload", `{"timeoutSeconds": 5}`, "agent.hooks.postload, it names no command", ""},
+		{"agent.hooks.preload", `"/bin/true"`, "agent.hooks.preload is /bin/true, allowed is an object", ""},
+		{"agent.hooks.preload", `{"command": "/bin/true"}`, "agent.hooks.preload.command is /bin/true, allowed is a list", "no shell"},
+		{"agent.hooks.preload", `{"command": []}`, "is a list, allowed is a list of 1 to 64 texts", ""},
+		{"agent.hooks.preload", `{"command": ["true"]}`, "is true, allowed is a list of 1 to 64 texts, the first of them the absolute path", ""},
+		{"agent.hooks.preload", `{"command": ["/bin/true", 1]}`, "is 1", ""},
+		{"agent.hooks.preload", `{"command": [` + strings.Repeat(`"/x",`, 64) + `"/x"]}`, "1 to 64", ""},
+		{"agent.hooks.preload", `{"command": ["/x"], "timeoutSeconds": 0}`, "an integer from 1 to 3600 (seconds)", ""},
+		{"agent.hooks.preload", `{"command": ["/x"], "memoryMiB": 15}`, "an integer from 16 to 1048576 (MiB)", ""},
+		{"agent.hooks.preload", `{"command": ["/x"], "timeout": 5}`, "agent.hooks.preload.timeout, there is no such key", "remove it"},
+		{"agent.hooks.preload", `{"comand": ["/x"]}`, "agent.hooks.preload.comand, there is no such key", "did you mean agent.hooks.preload.command"},
+		{"agent.hooks.preLoad", `{"command": ["/x"]}`, "agent.hooks.preLoad, there is no such key", "did you mean agent.hooks.preload"},
+		{"agent.hooks.onError", `{"command": ["/x"]}`, "agent.hooks.onError, there is no such key", ""},
 		{"agent.trust.signer", `["` + pin + `"]`, "agent.trust.signer, there is no such key", "did you mean agent.trust.signers"},
 		{"agent.trust.profile", `"vendor"`, "agent.trust.profile, there is no such key", "remove it"},
 		{"agent.signers", `["` + pin + `"]`, "agent.signers, there is no such key", "did you mean agent.trust.signers"},
@@ -278,7 +307,7 @@ func TestFileTolerated(t *testing.T) {
 		"our names deeper down":            `{"edr": {"agent": {"trust": {"x": 1}}, "proxy": 1, "proxy": 2}}`,
 		"the product's other level":        `{"networkProtection": {"enforcementLevel": "block"}}`,
 		"the product's other switch":       `{"antivirusEngine": {"scheduledScan": "enabled"}}`,
-		"a foreign key of agent":           `{"agent": {"metricsFile": "/x"}}`,
+		"a foreign key of agent":           `{"agent": {"telemetry": "/x"}}`,
 		"empty trust and hooks":            `{"agent": {"trust": {}, "hooks": {}}}`,
 		"empty texts that count as no URL": `{"agent": {"cloudUrl": ""}, "cloudService": {"proxy": ""}, "antivirusEngine": {"offlineDefinitionUpdateUrl": ""}}`,
 	} {
@@ -387,6 +416,46 @@ func TestDistance(t *testing.T) {
 	for _, tt := range tests {
 		if got := distance(tt.a, tt.b); got != tt.want {
 			t.Errorf("distance(%q, %q) is %d, want %d", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
+// TestHooks: a hook may say how long and how large, and each file that has one
+// names its command.
+func TestHooks(t *testing.T) {
+	t.Parallel()
+	s := Resolve(mustParse(t, OriginManaged, `{"agent": {"hooks": {"preload": {"timeoutSeconds": 5, "command": ["/x"], "memoryMiB": 64}, "postload": {"command": ["/y"]}}}}`))
+	pre, post := s.Agent.Hooks.Preload, s.Agent.Hooks.Postload
+	if pre.TimeoutSeconds.Value != 5 || pre.MemoryMiB.Value != 64 || pre.Command.Value[0] != "/x" {
+		t.Errorf("preload is %+v", pre)
+	}
+	if post.TimeoutSeconds.Value != 60 || post.MemoryMiB.Value != 4096 || post.Command.Value[0] != "/y" {
+		t.Errorf("postload is %+v", post)
+	}
+	if s.Configured() {
+		t.Error("a hook alone counts as configured")
+	}
+}
+
+func TestWindow(t *testing.T) {
+	t.Parallel()
+	for text, in := range map[string]map[int]bool{
+		"22:00-05:30": {22 * 60: true, 23*60 + 59: true, 0: true, 5*60 + 29: true, 5*60 + 30: false, 12 * 60: false, 22*60 - 1: false},
+		"09:00-17:00": {9 * 60: true, 17*60 - 1: true, 17 * 60: false, 0: false, 8*60 + 59: false},
+		"12:00-00:00": {12 * 60: true, 23*60 + 59: true, 0: false},
+		"":            {0: true, 12 * 60: true},
+	} {
+		var w Window
+		if text != "" {
+			w = Resolve(mustParse(t, OriginLocal, `{"agent": {"updateWindow": "`+text+`"}}`)).Agent.UpdateWindow.Value
+		}
+		if w.String() != text {
+			t.Errorf("%q is shown as %q", text, w)
+		}
+		for minute, want := range in {
+			if w.Contains(minute) != want {
+				t.Errorf("%q contains minute %d: %t", text, minute, !want)
+			}
 		}
 	}
 }

@@ -260,6 +260,16 @@ func readOptionalText(l literal) (string, remark, *Error) {
 	return text, remark{unset: text == ""}, err
 }
 
+// readMetricsFile takes a path that node_exporter will read: it passes over names
+// with another ending.
+func readMetricsFile(l literal) (string, remark, *Error) {
+	file, note, err := readPath(l)
+	if err == nil && !strings.HasSuffix(file, ".prom") {
+		err = refuse(l, "an absolute path that ends in .prom", "name a file in the directory that the textfile collector of node_exporter reads, or remove the key")
+	}
+	return file, note, err
+}
+
 // readPath takes the absolute path of a file. An empty one is refused: who writes
 // the key means some file.
 func readPath(l literal) (string, remark, *Error) {
@@ -303,4 +313,27 @@ func readSigners(l literal) ([]string, remark, *Error) {
 		signers = append(signers, text)
 	}
 	return signers, remark{}, nil
+}
+
+// maxWords bounds the command of a hook.
+const maxWords = 64
+
+// readCommand takes a program and its arguments. No shell is there to split or
+// to find them. An empty list is refused rather than taken as none: who writes
+// the key wants a hook.
+func readCommand(l literal) ([]string, remark, *Error) {
+	const allowed = "a list of 1 to 64 texts, the first of them the absolute path of a program"
+	const hint = "write the program and each argument as a text of its own; no shell takes them apart"
+	if l.value != json.Delim('[') || len(l.items) == 0 || len(l.items) > maxWords {
+		return nil, remark{}, refuse(l, allowed, hint)
+	}
+	words := make([]string, 0, len(l.items))
+	for _, item := range l.items {
+		word, err := readText(item)
+		if err != nil || len(words) == 0 && !path.IsAbs(word) {
+			return nil, remark{}, refuse(item, allowed, hint)
+		}
+		words = append(words, word)
+	}
+	return words, remark{}, nil
 }

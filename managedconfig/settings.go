@@ -38,8 +38,9 @@ type Settings struct {
 
 	// Withheld names the keys (section.key) that a last good copy gives but that
 	// are never taken from one. That they are missing is not harmless: without
-	// its pins, agent.trust accepts more signers, so who finds a key here must
-	// not trust anything new until the file itself is readable again.
+	// its pins, agent.trust accepts more signers, and without its hook a set is
+	// loaded untested, so who finds a key here must not install anything until the
+	// file itself is readable again.
 	Withheld []string
 }
 
@@ -80,6 +81,8 @@ type Agent struct {
 	MinDefinitionVersion Value[string] // four numbers joined by dots, or empty
 	Keep                 Value[int]    // sets kept on disk, current and previous among them
 	Jitter               Value[int]    // seconds, or JitterUnset
+	UpdateWindow         Value[Window] // when periodic updates may begin; zero: always
+	MetricsFile          Value[string] // absolute path of a file to write, ending in .prom, or empty
 	ConnectTimeout       Value[int]    // seconds
 	TLSTimeout           Value[int]    // seconds
 	HeaderTimeout        Value[int]    // seconds
@@ -91,7 +94,22 @@ type Agent struct {
 	ClientCertFile       Value[string] // absolute path, or empty
 	ClientKeyFile        Value[string] // absolute path, or empty
 	CredentialsFile      Value[string] // absolute path, or empty
+	Hooks                Hooks
 	Trust                Trust
+}
+
+// Hooks is the section agent.hooks: programs of the administrator's that have a
+// say in what becomes active.
+type Hooks struct {
+	Preload  Hook // sees a set before it becomes active
+	Postload Hook // is told of a set that has become active
+}
+
+// Hook is one program. Without a command there is none.
+type Hook struct {
+	Command        Value[[]string] // the program's absolute path, and its arguments
+	TimeoutSeconds Value[int]
+	MemoryMiB      Value[int] // of private memory for each of its processes
 }
 
 // Trust is the section agent.trust.
@@ -116,7 +134,9 @@ func Resolve(docs ...Document) Settings {
 				continue
 			}
 			if docs[i].origin == OriginLastGood && k.neverLastGood() {
-				s.Withheld = append(s.Withheld, k.String())
+				if !k.output { // where nothing is written, nothing fails open
+					s.Withheld = append(s.Withheld, k.String())
+				}
 				continue
 			}
 			k.copy(&s, &docs[i].values)

@@ -27,6 +27,8 @@ agent.ring production
 agent.minDefinitionVersion (not set)
 agent.keep 2
 agent.jitter (not set)
+agent.updateWindow (not set)
+agent.metricsFile (not set)
 agent.connectTimeout 10
 agent.tlsTimeout 10
 agent.headerTimeout 10
@@ -38,6 +40,12 @@ agent.caFile (not set)
 agent.clientCertFile (not set)
 agent.clientKeyFile (not set)
 agent.credentialsFile (not set)
+agent.hooks.preload.command (not set)
+agent.hooks.preload.timeoutSeconds 60
+agent.hooks.preload.memoryMiB 4096
+agent.hooks.postload.command (not set)
+agent.hooks.postload.timeoutSeconds 60
+agent.hooks.postload.memoryMiB 4096
 agent.trust.signers (not set)
 `
 	var got strings.Builder
@@ -212,5 +220,20 @@ func TestClean(t *testing.T) {
 		if got != tt.want || len(got) > 64 {
 			t.Errorf("clean(%q) is %q, want %q", tt.text, got, tt.want)
 		}
+	}
+}
+
+// TestLastGoodRunsNothing: neither what is run nor what is written comes from a
+// copy. Without its hook a set would be loaded untested, so that is said; without
+// its metrics nothing fails open.
+func TestLastGoodRunsNothing(t *testing.T) {
+	t.Parallel()
+	kept := mustParse(t, OriginLastGood, `{"agent": {"metricsFile": "/m.prom", "hooks": {"preload": {"command": ["/bin/true"]}}}}`)
+	s := Resolve(kept)
+	if s.Agent.MetricsFile.Value != "" || s.Agent.Hooks.Preload.Command.Value != nil {
+		t.Errorf("taken from a copy: %+v", s.Agent)
+	}
+	if want := []string{"agent.hooks.preload.command"}; !reflect.DeepEqual(s.Withheld, want) {
+		t.Errorf("withheld is %v, want %v", s.Withheld, want)
 	}
 }

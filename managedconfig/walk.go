@@ -144,10 +144,6 @@ func (w *walk) once(at place) *Error {
 // stranger decides about a key that is not ours: nothing, a warning, or an
 // error where ignoring it would fail open.
 func (w *walk) stranger(at place) *Error {
-	if at.section == "agent.hooks" {
-		return &Error{File: w.file, Line: w.line, Key: at.String(), Problem: "this version runs no hooks",
-			Hint: "remove everything from agent.hooks, so that nobody relies on it"}
-	}
 	meant, near := suggest(at)
 	hint := "remove it, or use a version of the agent that knows it"
 	if near {

@@ -1,0 +1,48 @@
+package managedconfig
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// Window is a part of every day by the clock on the wall, from From to before To,
+// both in minutes since midnight. Where To comes first, it goes on past midnight.
+// The zero Window is the whole day.
+type Window struct{ From, To int }
+
+// IsZero tells that there is no limit.
+func (w Window) IsZero() bool { return w == Window{} }
+
+// Contains tells whether a minute of the day lies in the window.
+func (w Window) Contains(minute int) bool {
+	if w.From < w.To {
+		return w.From <= minute && minute < w.To
+	}
+	return w.IsZero() || minute >= w.From || minute < w.To
+}
+
+// String gives the form that the configuration has, empty for the zero Window.
+func (w Window) String() string {
+	if w.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)
+}
+
+var windowForm = regexp.MustCompile(`^([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])$`)
+
+func readWindow(l literal) (Window, remark, *Error) {
+	text, _ := l.value.(string)
+	m := windowForm.FindStringSubmatch(text)
+	if m == nil || text[:5] == text[6:] {
+		return Window{}, remark{}, refuse(l, "a part of the day like 22:00-05:30, in local time, whose ends differ",
+			"write two times of 24 hours with a hyphen between them, or remove the key to allow updates at all times")
+	}
+	minute := func(i int) int {
+		hours, _ := strconv.Atoi(m[i]) // digits, by the form
+		minutes, _ := strconv.Atoi(m[i+1])
+		return 60*hours + minutes
+	}
+	return Window{From: minute(1), To: minute(3)}, remark{}, nil
+}
