@@ -84,6 +84,8 @@ func attempts(f Facts) []finding {
 	switch {
 	case f.UpdateFailed && f.Failure != nil && slices.Contains([]string{"signer_revoked", "set_damaged"}, f.Failure.Code):
 		return []finding{{CheckCritical, f.Failure.String()}}
+	case f.Installed == nil && f.Failure != nil: // why nothing is valid, which need not be the last update's fault
+		return []finding{{CheckWarning, f.Failure.String()}}
 	case f.UpdateFailed:
 		return []finding{{CheckWarning, because("the last update failed", f.Failure)}}
 	case f.Fallback:
