@@ -35,6 +35,24 @@ type Facts struct {
 
 	SourceURI string   // where the installed set really came from; "" where unknown
 	Notes     []string // remarks that are no failure: NoteClockWrong, or the rule that keeps updates off
+
+	NextCheck    time.Time     // when the next periodic update is due; zero where a rule keeps them off, or where nobody knows
+	Rule         string        // the rule that keeps periodic updates off, "" where they are on
+	LastAttempt  time.Time     // when an update was last tried, for those that leave a record
+	LastSuccess  time.Time     // when one last worked, whether or not it brought something new
+	TrustExpires time.Time     // the earliest end of a certificate in the chain of the active set's signer
+	Fallback     bool          // the last update was made from the fallback, since the source before it failed
+	LastDuration time.Duration // how long the last recorded attempt took
+	Totals       Totals
+}
+
+// Totals count since the state was made. They start anew with a new state, as
+// counters may.
+type Totals struct {
+	Downloaded int64            // bytes that came from sources
+	Reused     int64            // bytes of installed files that were at hand already
+	Requests   int64            // requests made to sources
+	Runs       map[string]int64 // recorded runs by reason code, "ok" for those that worked
 }
 
 // NoteClockWrong among the notes of Facts says that the clock is behind what is

@@ -33,6 +33,12 @@ func facts() health.Facts {
 		},
 		Due:       7 * day,
 		SourceURI: "http://mirror.example:8000/linux/production/",
+
+		LastAttempt:  now.Add(-2*time.Minute - 13*time.Second),
+		LastSuccess:  now.Add(-2*time.Minute - 13*time.Second),
+		LastDuration: 1500 * time.Millisecond,
+		NextCheck:    now.Add(8*time.Hour - 2*time.Minute - 13*time.Second),
+		TrustExpires: now.Add(300 * day),
 	}
 }
 

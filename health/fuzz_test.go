@@ -32,6 +32,7 @@ func FuzzReportRows(f *testing.F) {
 		fs.Installed.DefinitionVersion, fs.Installed.EngineVersion = s, other
 		fs.Failure = &health.Failure{Code: s, Sentence: other, Hint: s}
 		fs.Notes = []string{other, s}
+		fs.Rule = s
 
 		definitions := health.Definitions(fs)
 		checkRows(t, definitions, 12)
@@ -41,10 +42,13 @@ func FuzzReportRows(f *testing.F) {
 		checkString(t, definitions, "definitions_update_fail_reason", s+": "+other)
 
 		summary := health.Summary(fs, health.SummaryFacts{AppVersion: s, ReleaseRing: other})
-		checkRows(t, summary, 13)
+		checkRows(t, summary, 15)
 		checkString(t, summary, "engine_version", other)
 		checkString(t, summary, "app_version", s)
 		checkString(t, summary, "release_ring", other)
+		if s != "" { // "" is that there is none, which shows as such
+			checkString(t, summary, "definitions_update_rule", s)
+		}
 	})
 }
 

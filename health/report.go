@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +16,7 @@ const keyWidth = 44
 type Report struct {
 	kind string // what JSON calls $type
 	rows []row  // what the table shows, in its order
-	more []row  // what only JSON has
+	more []row  // what only JSON has, and whoever asks by name
 }
 
 // row is one named value of a report.
@@ -48,11 +49,12 @@ func (r Report) Text() string {
 	return b.String()
 }
 
-// Field gives the value of one row of the table as the table shows it, but
-// without the managed marker, since scripts compare it whole; strings keep
-// their quotes. It is false where the report has no row of that name.
+// Field gives the value of one row as the table shows it, but without the
+// managed marker, since scripts compare it whole; strings keep their quotes.
+// What the table leaves out and JSON has is found, too. It is false where the
+// report has no row of that name.
 func (r Report) Field(name string) (string, bool) {
-	for _, row := range r.rows {
+	for _, row := range slices.Concat(r.rows, r.more) {
 		if row.name == name {
 			return row.value.text, true
 		}

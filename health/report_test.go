@@ -44,7 +44,10 @@ func TestGoldens(t *testing.T) {
 			f.SourceURI = "https://go.microsoft.com/fwlink/?linkid=2144709"
 		},
 		"notes": func(f *health.Facts) {
-			f.Notes = []string{health.NoteClockWrong, "periodic updates are off because enforcementLevel is passive"}
+			f.Notes = []string{health.NoteClockWrong, "the revocation list a.crl in the trust directory is overdue, and still counts"}
+		},
+		"off": func(f *health.Facts) {
+			f.NextCheck, f.Rule = time.Time{}, "antivirusEngine.enforcementLevel is passive"
 		},
 	}
 	for state, change := range states {
@@ -115,6 +118,7 @@ func TestJSONShapes(t *testing.T) {
 	installed, fresh := facts(), facts()
 	installed.Failure = unreachable()
 	fresh.Installed, fresh.SourceURI, fresh.OfflineURL = nil, "", health.Setting[string]{}
+	fresh.LastAttempt, fresh.NextCheck = time.Time{}, time.Time{}
 	tests := []struct {
 		facts     health.Facts
 		key, want string
@@ -122,6 +126,10 @@ func TestJSONShapes(t *testing.T) {
 		{installed, "$type", `"getHealthDetailsDefinitionsResult"`},
 		{installed, "automaticDefinitionUpdateEnabled", `{"displayValue":true,"isManaged":true,"value":true}`},
 		{installed, "definitionsExpires", `"1796667330000"`},
+		{installed, "definitionsLastAttempt", `"1795457597000"`},
+		{installed, "definitionsLastSuccess", `"1795457597000"`},
+		{installed, "definitionsNextCheck", `"1795486397000"`},
+		{installed, "definitionsUpdateRule", `""`},
 		{installed, "definitionsStatus", `{"$type":"upToDate"}`},
 		{installed, "definitionsUpdated", `"1795457597000"`},
 		{installed, "definitionsUpdatedMinutesAgo", `2`},
@@ -133,6 +141,8 @@ func TestJSONShapes(t *testing.T) {
 		{installed, "offlineDefinitionUpdateFallbackToCloud", `{"displayValue":true,"isManaged":true,"value":false}`},
 		{installed, "offlineDefinitionUpdateVerifySig", `"enabled"`},
 		{fresh, "definitionsStatus", `{"$type":"unavailable"}`},
+		{fresh, "definitionsLastAttempt", `null`},
+		{fresh, "definitionsNextCheck", `null`},
 		{fresh, "definitionsUpdated", `null`},
 		{fresh, "definitionsUpdatedMinutesAgo", `null`},
 		{fresh, "definitionsVersion", `null`},
@@ -191,7 +201,11 @@ func TestField(t *testing.T) {
 		{definitions, "automatic_definition_update_enabled", `true`, true}, // although managed
 		{definitions, "offline_definition_update", `"enabled"`, true},      // although managed
 		{definitions, "definitions_update_fail_reason", `""`, true},
-		{definitions, "engine_version", ``, false}, // the table hasn't it
+		{definitions, "engine_version", `"1.1.24080.9"`, true}, // although only JSON has it
+		{definitions, "definitions_next_check", `Nov 23, 2026 at 09:13:17 PM`, true},
+		{definitions, "definitions_last_success", `Nov 23, 2026 at 01:13:17 PM`, true},
+		{definitions, "definitions_update_rule", `""`, true},
+		{definitions, "app_version", ``, false}, // the other view has it
 		{definitions, "definitionsVersion", ``, false},
 		{definitions, "", ``, false},
 		{health.Report{}, "healthy", ``, false},
@@ -199,6 +213,7 @@ func TestField(t *testing.T) {
 		{summary, "engine_version", `"1.1.24080.9"`, true},
 		{summary, "release_ring", `unavailable`, true},
 		{summary, "health_issues", `[]`, true},
+		{summary, "definitions_next_check", `Nov 23, 2026 at 09:13:17 PM`, true},
 	}
 	for _, tt := range tests {
 		if got, found := tt.report.Field(tt.name); got != tt.want || found != tt.found {

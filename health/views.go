@@ -7,7 +7,7 @@ import (
 
 // Definitions gives the view of `health --details definitions`: twelve rows,
 // whatever the facts. JSON has some keys more: engine version and times of the
-// signed list, the notes, and what to do about the fail reason.
+// signed list, the schedule, the notes, and what to do about the fail reason.
 func Definitions(f Facts) Report {
 	in := installedOrZero(f)
 	return Report{
@@ -31,6 +31,10 @@ func Definitions(f Facts) Report {
 			plain("definitions_released", date(in.Released, f.Location)),
 			plain("definitions_issued", date(in.Issued, f.Location)),
 			plain("definitions_expires", date(in.Expires, f.Location)),
+			plain("definitions_last_attempt", date(f.LastAttempt, f.Location)),
+			plain("definitions_last_success", date(f.LastSuccess, f.Location)),
+			plain("definitions_next_check", date(f.NextCheck, f.Location)),
+			plain("definitions_update_rule", quoted(f.Rule)),
 			plain("definitions_update_fail_hint", known(hint(f.Failure))),
 			plain("engine_version", known(in.EngineVersion)),
 			plain("notes", list(f.Notes)),
@@ -45,8 +49,9 @@ type SummaryFacts struct {
 }
 
 // Summary gives the view of plain `health`: the rows of the real product that
-// this agent can answer truthfully. It scans nothing, so real-time protection
-// is off and not available, and it asks for no licence.
+// this agent can answer truthfully, and behind them when it will look for news
+// or which rule says never. It scans nothing, so real-time protection is off and
+// not available, and it asks for no licence.
 func Summary(f Facts, s SummaryFacts) Report {
 	in := installedOrZero(f)
 	return Report{
@@ -65,6 +70,8 @@ func Summary(f Facts, s SummaryFacts) Report {
 			plain("definitions_updated_minutes_ago", minutesBetween(in.Updated, f.Now)),
 			plain("definitions_version", known(in.DefinitionVersion)),
 			plain("definitions_status", status(Status(f))),
+			plain("definitions_next_check", date(f.NextCheck, f.Location)),
+			plain("definitions_update_rule", quoted(f.Rule)),
 		},
 	}
 }

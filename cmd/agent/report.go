@@ -14,6 +14,7 @@ func (p *program) healthCommand() *cli.Command {
 	return command(cli.Command{Name: "health", Usage: "report on this machine", Action: p.health, Flags: []cli.Flag{
 		&cli.StringFlag{Name: "field", Usage: "show the value of field `NAME` alone"},
 		&cli.StringFlag{Name: "details", Usage: "show the details of `VIEW`; there is definitions"},
+		boolFlag("check", "one line for a monitor, with the exit codes of Nagios plug-ins"),
 	}})
 }
 
@@ -24,8 +25,14 @@ func (p *program) health(c *cli.Context) error {
 	if view := c.String("details"); c.IsSet("details") && view != "definitions" {
 		return &usageError{"there is no view " + printable(view), "see agent health --details definitions"}
 	}
+	if c.Bool("check") && (c.IsSet("field") || c.IsSet("details")) {
+		return &usageError{"--check goes with neither --field nor --details", seeHelp([]string{"health"})}
+	}
 	a := p.agent()
 	facts := a.Facts(c.Context)
+	if c.Bool("check") {
+		return p.check(c, facts)
+	}
 	details := health.Definitions(facts)
 	summary := health.Summary(facts, health.SummaryFacts{AppVersion: programVersion(), ReleaseRing: a.Ring()})
 	if name := c.String("field"); c.IsSet("field") {
@@ -44,6 +51,26 @@ func (p *program) health(c *cli.Context) error {
 		fmt.Fprintf(p.stdout, "%s\n", line)
 	}
 	return err
+}
+
+// checkResult is the JSON of health --check.
+type checkResult struct {
+	Type  string `json:"$type"`
+	State string `json:"state"`
+	Exit  int    `json:"exit"`
+	Line  string `json:"line"`
+}
+
+// check answers as a Nagios plug-in does: its line is the result, whatever it
+// says, and its exit code is no failure of the command.
+func (p *program) check(c *cli.Context, facts health.Facts) error {
+	exit, line := health.Check(facts)
+	state := map[int]string{health.CheckOK: "ok", health.CheckWarning: "warning", health.CheckCritical: "critical"}[exit]
+	if err := p.show(c, checkResult{"healthCheckResult", state, exit, line}, func(w io.Writer) { fmt.Fprintln(w, line) }); err != nil || exit == health.CheckOK {
+		return err
+	}
+	p.exit = exit
+	return errShown
 }
 
 // field shows one value, whichever view has it.
