@@ -161,14 +161,10 @@ type Change struct {
 func (a *Agent) Rollback(ctx context.Context, wait time.Duration) (Change, error) {
 	return a.exchange(ctx, wait, "definitionsRollbackResult", func(s *session) (*installed, error) {
 		target, err := s.rollbackTarget(ctx)
-		if err != nil {
-			return nil, err
+		if err == nil && s.current != nil {
+			s.condemn(s.current.list(), "rolled back by hand")
 		}
-		if s.current != nil {
-			s.memory.MarkBad(state.Bad{Content: s.current.list().Content(), Definition: s.current.list().Definition,
-				Reason: "rolled back by hand", Since: s.Now().UTC().Truncate(time.Second)})
-		}
-		return target, s.activate(target)
+		return target, err
 	})
 }
 
@@ -218,13 +214,7 @@ func (s *session) older(i *installed) bool {
 // Restore goes back to the set that was shipped with the program. The floor
 // stays where it is, so that the next update goes forward again.
 func (a *Agent) Restore(ctx context.Context, wait time.Duration) (Change, error) {
-	return a.exchange(ctx, wait, "definitionsRestoreResult", func(s *session) (*installed, error) {
-		seed, err := s.installSeed(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return seed, s.activate(seed)
-	})
+	return a.exchange(ctx, wait, "definitionsRestoreResult", func(s *session) (*installed, error) { return s.installSeed(ctx) })
 }
 
 // installSeed verifies the seed and copies it into a sealed set.
@@ -277,25 +267,10 @@ func (s *session) copySeedFile(ctx context.Context, staging *engine.Staging, f v
 	return err
 }
 
-// activate writes down what is about to happen, and lets it happen.
-func (s *session) activate(i *installed) error {
-	if err := s.store.Save(s.memory); err != nil {
-		return err
-	}
-	activate := s.dir.Activate
-	if s.damaged {
-		activate = s.dir.Renew
-	}
-	if err := activate(i.set); err != nil {
-		return err
-	}
-	s.current, s.damaged = i, false
-	return nil
-}
-
-// exchange is the frame of rollback and restore: configuration, lock, the
-// exchange itself, the record.
-func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, do func(*session) (*installed, error)) (Change, error) {
+// exchange is the frame of rollback and restore: configuration, lock, what to go
+// to, the exchange itself, the postload hook, the record. The set is what somebody
+// chose by hand, so it stays whatever the hook says of it.
+func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, find func(*session) (*installed, error)) (Change, error) {
 	change := Change{Type: kind}
 	config, s, err := a.beginByHand(ctx, wait)
 	defer func() { s.Close() }()
@@ -309,12 +284,24 @@ func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, d
 		return change, err
 	}
 	change.Previous = s.current.version()
-	now, err := do(s)
+	now, err := find(s)
 	if err != nil {
 		return change, err
 	}
+	activate := s.dir.Activate
+	if s.damaged {
+		activate = s.dir.Renew
+	}
+	if err := s.replaceActive(config.settings, now, activate); err != nil {
+		return change, err
+	}
 	change.Definitions = now.version()
-	return change, s.save(s.seen, config.settings.Agent.Keep.Value)
+	good, err := s.tell(ctx, config.settings, change.Previous, func() { s.lock.Beat(s.Now()) })
+	if !good && err == nil {
+		err = &Failure{codePostload, postloadHook + " condemned the definitions " + change.Definitions + ", which are active all the same", "look into the log for what the hook wrote"}
+	}
+	s.seen.Timing = s.memory.Timing
+	return change, errors.Join(err, s.save(s.seen, config.settings.Agent.Keep.Value))
 }
 
 // beginByHand is the start of a command by hand that writes: a configuration
@@ -367,7 +354,7 @@ func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*s
 	if err == nil {
 		change(memory)
 		status := store.LoadStatus()
-		status.HeldSince = memory.HeldSince
+		status.HeldSince, status.Timing = memory.HeldSince, memory.Timing
 		err = errors.Join(store.Save(memory), store.SaveStatus(status))
 	}
 	if unlock := lock.Unlock(); err == nil && unlock != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/machine"
 )
 
 // program is one run of the command.
@@ -132,7 +133,8 @@ func (p *program) logger(c *cli.Context) (*logrus.Logger, error) {
 
 // agent is this machine's.
 func (p *program) agent() *agent.Agent {
-	return &agent.Agent{Paths: p.paths, Arch: agent.HostArch(), Built: built(), Now: time.Now, Log: p.log}
+	return &agent.Agent{Paths: p.paths, Arch: agent.HostArch(), Built: built(), Now: time.Now, Log: p.log,
+		Uptime: machine.ReadUptime, Identity: machine.ReadIdentity()}
 }
 
 // writer is agent for commands that write.
