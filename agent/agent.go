@@ -15,11 +15,12 @@ const Platform = "linux"
 
 // Agent is one endpoint's agent. Its fields are set once, before use.
 type Agent struct {
-	Paths Paths
-	Arch  string           // as mirrors spell it: x86_64, arm64
-	Built time.Time        // when the program was built; zero where unknown
-	Now   func() time.Time // the machine's clock
-	Log   logrus.FieldLogger
+	Paths   Paths
+	Arch    string           // as mirrors spell it: x86_64, arm64
+	Built   time.Time        // when the program was built; zero where unknown
+	Version string           // of the program, for metrics
+	Now     func() time.Time // the machine's clock
+	Log     logrus.FieldLogger
 
 	// Uptime is the clock that nobody sets; nil where there is none.
 	Uptime func() machine.Uptime

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/state"
@@ -64,6 +63,9 @@ func (a *Agent) Update(ctx context.Context, o Options) Result {
 	err := u.cycle(ctx)
 	r := u.finish(err) // 10. record, report, clean up
 	a.logResult(r)
+	if r.Outcome != Skipped && !o.DryRun {
+		a.exportMetrics(ctx, u.config.settings)
+	}
 	return r
 }
 
@@ -141,22 +143,6 @@ func (u *update) decide(store *state.Store, installed bool) error {
 	return nil
 }
 
-// hasCurrent tells, without hashing or trusting anything, whether there is a set
-// that nobody has touched since it was found whole.
-func (u *update) hasCurrent() bool {
-	dir, err := engine.View(u.Paths.Engine)
-	if err != nil {
-		return false
-	}
-	defer dir.Close()
-	set, ok, err := dir.Current()
-	if err != nil || !ok {
-		return false
-	}
-	files, err := statSet(set)
-	return err == nil && untouched(set, files, state.View(u.Paths.State).LoadStatus().Current)
-}
-
 // enter takes the lock and sets the floor and the time. Between the decision
 // and the lock another run may have done the work, so it decides once more.
 func (u *update) enter(ctx context.Context) error {
@@ -210,6 +196,9 @@ func (u *update) step(what string) {
 		u.opts.Progress.Step(what)
 	}
 }
+
+// pulse says that the run waits for something that has a limit of its own.
+func (u *update) pulse() { u.got(0) }
 
 // beat shows whoever looks at the lock that this run does not hang.
 func (u *update) beat() {

@@ -69,7 +69,7 @@ func (at *attempt) preload(ctx context.Context, set engine.Set, n *news, v verif
 	}
 	at.step("testing definitions " + list.Definition.String() + " with " + preloadHook)
 	s.memory.Pending = set.Name
-	good, err := s.judge(ctx, preloadHook, codePreload, h, aboutSet(set, list, s.current.version()), at.beat)
+	good, err := s.judge(ctx, preloadHook, codePreload, h, aboutSet(set, list, s.current.version()), at.pulse)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (u *update) finishLast(ctx context.Context) (untold, err error) {
 		return nil, nil
 	}
 	u.step("telling " + postloadHook + " of definitions " + s.current.version())
-	err = s.settle(ctx, u.config.settings, s.before(), u.beat)
+	err = s.settle(ctx, u.config.settings, s.before(), u.pulse)
 	if err == nil || ctx.Err() != nil {
 		return nil, err
 	}

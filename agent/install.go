@@ -108,7 +108,7 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err := at.session.dir.DropParts(); err != nil {
 		return err
 	}
-	return at.session.settle(ctx, at.config.settings, was, at.beat) // 9. postload
+	return at.session.settle(ctx, at.config.settings, was, at.pulse) // 9. postload
 }
 
 // sealed gives the package's set, sealed and not yet linked. One that is on disk

@@ -225,14 +225,14 @@ func TestWindow(t *testing.T) {
 // ahead, and does not move as time goes by before it.
 func TestWindowAlways(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"} {
+	for _, name := range []string{"America/New_York", "Australia/Lord_Howe"} {
 		where := zone(t, name)
 		for _, window := range []string{"22:00-05:30", "01:15-02:45", "12:00-12:01", "02:00-03:00", "00:00-23:59"} {
 			s := settings(t, hourly(fmt.Sprintf(`"updateWindow":%q`, window)))
 			w := s.Agent.UpdateWindow.Value
 			var due time.Time
 			last := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-			for now := last; now.Year() == 2026; now = now.Add(37 * time.Minute) {
+			for now := last; now.Year() == 2026; now = now.Add(3*time.Hour + 7*time.Minute) {
 				k := agent.Known{Now: now, Location: where, Installed: true, Machine: idOf(3), Timing: state.Timing{Source: mirrorURL, LastCheck: last}}
 				next := agent.Decide(s, k).Due
 				if wall := next.In(where); !w.Contains(wall.Hour()*60+wall.Minute()) || next.After(now.Add(49*time.Hour)) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -301,7 +300,9 @@ func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, f
 		err = &Failure{codePostload, postloadHook + " condemned the definitions " + change.Definitions + ", which are active all the same", "look into the log for what the hook wrote"}
 	}
 	s.seen.Timing = s.memory.Timing
-	return change, errors.Join(err, s.save(s.seen, config.settings.Agent.Keep.Value))
+	err = errors.Join(err, s.save(s.seen, config.settings.Agent.Keep.Value))
+	a.exportMetrics(ctx, config.settings)
+	return change, err
 }
 
 // beginByHand is the start of a command by hand that writes: a configuration
@@ -321,24 +322,37 @@ func (a *Agent) beginByHand(ctx context.Context, wait time.Duration) (configurat
 
 // Hold stops periodic updates until Unhold; updates by hand go on. It gives the
 // time since which they are held.
-func (a *Agent) Hold(ctx context.Context, wait time.Duration) (time.Time, error) {
-	var since time.Time
-	err := a.remember(ctx, wait, func(m *state.State) {
+func (a *Agent) Hold(ctx context.Context, wait time.Duration) (since time.Time, err error) {
+	err = a.locked(ctx, wait, func(store *state.Store, m *state.State) error {
 		if m.HeldSince.IsZero() {
 			m.HeldSince = a.Now().UTC().Truncate(time.Second)
 		}
 		since = m.HeldSince
+		return saveHeld(store, m)
 	})
+	a.ExportMetrics(ctx)
 	return since, err
 }
 
 // Unhold lets periodic updates go on.
 func (a *Agent) Unhold(ctx context.Context, wait time.Duration) error {
-	return a.remember(ctx, wait, func(m *state.State) { m.HeldSince = time.Time{} })
+	err := a.locked(ctx, wait, func(store *state.Store, m *state.State) error {
+		m.HeldSince = time.Time{}
+		return saveHeld(store, m)
+	})
+	a.ExportMetrics(ctx)
+	return err
 }
 
-// remember changes the memory and what the status shows of it, under the lock.
-func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*state.State)) error {
+// saveHeld writes down whether updates are held, for who acts and for who looks.
+func saveHeld(store *state.Store, m *state.State) error {
+	status := store.LoadStatus()
+	status.HeldSince, status.Timing = m.HeldSince, m.Timing
+	return errors.Join(store.Save(m), store.SaveStatus(status))
+}
+
+// locked changes what is remembered, under the lock.
+func (a *Agent) locked(ctx context.Context, wait time.Duration, change func(*state.Store, *state.State) error) error {
 	store, err := state.Open(a.Paths.State)
 	if err != nil {
 		return err
@@ -352,15 +366,9 @@ func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*s
 		err = newer(memory)
 	}
 	if err == nil {
-		change(memory)
-		status := store.LoadStatus()
-		status.HeldSince, status.Timing = memory.HeldSince, memory.Timing
-		err = errors.Join(store.Save(memory), store.SaveStatus(status))
+		err = change(store, memory)
 	}
-	if unlock := lock.Unlock(); err == nil && unlock != nil {
-		err = fmt.Errorf("give the lock back: %w", unlock)
-	}
-	return err
+	return errors.Join(err, lock.Unlock())
 }
 
 // newer refuses to act on a memory that could not be written down again.
