@@ -59,14 +59,18 @@ type update struct {
 func (a *Agent) Update(ctx context.Context, o Options) Result {
 	u := &update{Agent: a, opts: o, started: a.Now(), up: a.uptime(), result: newResult(o)}
 	u.tally.Watch = u.got
-	defer func() { u.session.Close() }()
-	err := u.cycle(ctx)
-	r := u.finish(err) // 10. record, report, clean up
-	a.logResult(r)
+	r := u.run(ctx)
 	if r.Outcome != Skipped && !o.DryRun {
-		a.exportMetrics(ctx, u.config.settings)
+		a.exportMetrics(ctx, u.config.settings) // without the lock, which they would show
 	}
 	return r
+}
+
+// run is one update, from taking the lock to giving it back.
+func (u *update) run(ctx context.Context) Result {
+	defer func() { u.session.Close() }()
+	err := u.cycle(ctx)
+	return u.finish(err) // 10. record, report, clean up
 }
 
 // cycle is one update, in the order in which docs/architecture.md tells it.

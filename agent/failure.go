@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Failure is why something did not work, as people and programs see it.
@@ -18,6 +20,11 @@ func (f *Failure) Error() string { return f.Code + ": " + f.Message }
 
 // Reason gives the parts that a report shows.
 func (f *Failure) Reason() (code, sentence, hint string) { return f.Code, f.Message, f.Hint }
+
+// Fields are the parts for a log.
+func (f *Failure) Fields() logrus.Fields {
+	return logrus.Fields{"failReason": f.Code, "failMessage": f.Message, "failHint": f.Hint}
+}
 
 // is tells whether f has that code; no failure has none.
 func (f *Failure) is(code string) bool { return f != nil && f.Code == code }

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
@@ -184,24 +182,6 @@ func (s *session) takeStock() (sets []engine.Set, linked map[string]bool, err er
 	}
 	s.memory.Sets = notes
 	return sets, linked, nil
-}
-
-// logResult tells the log how an update ended, with the names that the result has
-// in JSON. A run that had nothing to do is no news.
-func (a *Agent) logResult(r Result) {
-	log := a.Log.WithFields(logrus.Fields{"outcome": r.Outcome, "definitionsVersion": r.Definitions, "engineVersion": r.Engine, "previousDefinitionsVersion": r.Previous,
-		"source": r.Source, "bytesDownloaded": r.BytesDownloaded, "bytesReused": r.BytesReused, "requests": r.Requests, "durationSeconds": r.DurationSeconds})
-	if r.FailReason != nil {
-		log = log.WithFields(logrus.Fields{"failReason": r.FailReason.Code, "failMessage": r.FailReason.Message, "failHint": r.FailReason.Hint})
-	}
-	switch r.Outcome {
-	case Skipped:
-		log.Debug("nothing to do")
-	case Failed:
-		log.Error("the update failed")
-	default:
-		log.Info("the update is done")
-	}
 }
 
 // markBad adds why a set's content is known bad, for a report.

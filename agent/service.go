@@ -117,19 +117,22 @@ func (c configuration) isNews(store *state.Store) bool {
 // was is forgotten as installed, so that an update is due; the error says what is
 // wrong. Nothing is written where nothing is wrong.
 func (a *Agent) Rehash(ctx context.Context) error {
-	settings, err := a.readConfiguration(state.View(a.Paths.State), true)
-	if err != nil {
-		return err
-	}
-	trust, err := a.loadTrust(settings.settings)
-	if err != nil {
-		return err
-	}
 	dir, err := engine.View(a.Paths.Engine)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
+	if _, ok, err := dir.Current(); err == nil && !ok {
+		return nil // nothing is installed
+	}
+	config, err := a.readConfiguration(state.View(a.Paths.State), true)
+	if err != nil {
+		return err
+	}
+	trust, err := a.loadTrust(config.settings)
+	if err != nil {
+		return err
+	}
 	_, why := openCurrent(ctx, dir, trust, nil)
 	if why == nil || ctx.Err() != nil {
 		return why

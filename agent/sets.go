@@ -270,12 +270,18 @@ func (s *session) copySeedFile(ctx context.Context, staging *engine.Staging, f v
 // to, the exchange itself, the postload hook, the record. The set is what somebody
 // chose by hand, so it stays whatever the hook says of it.
 func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, find func(*session) (*installed, error)) (Change, error) {
-	change := Change{Type: kind}
 	config, s, err := a.beginByHand(ctx, wait)
-	defer func() { s.Close() }()
-	if err != nil {
-		return change, err
+	change := Change{Type: kind}
+	if err == nil {
+		change, err = s.exchange(ctx, config.settings, kind, find)
 	}
+	s.Close()
+	a.exportMetrics(ctx, config.settings) // without the lock, which they would show
+	return change, err
+}
+
+func (s *session) exchange(ctx context.Context, settings managedconfig.Settings, kind string, find func(*session) (*installed, error)) (Change, error) {
+	change := Change{Type: kind}
 	if err := newer(s.memory); err != nil {
 		return change, err
 	}
@@ -291,18 +297,16 @@ func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, f
 	if s.damaged {
 		activate = s.dir.Renew
 	}
-	if err := s.replaceActive(config.settings, now, activate); err != nil {
+	if err := s.replaceActive(settings, now, activate); err != nil {
 		return change, err
 	}
 	change.Definitions = now.version()
-	good, err := s.tell(ctx, config.settings, change.Previous, func() { s.lock.Beat(s.Now()) })
+	good, err := s.tell(ctx, settings, change.Previous, func() { s.lock.Beat(s.Now()) })
 	if !good && err == nil {
 		err = &Failure{codePostload, postloadHook + " condemned the definitions " + change.Definitions + ", which are active all the same", "look into the log for what the hook wrote"}
 	}
 	s.seen.Timing = s.memory.Timing
-	err = errors.Join(err, s.save(s.seen, config.settings.Agent.Keep.Value))
-	a.exportMetrics(ctx, config.settings)
-	return change, err
+	return change, errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
 }
 
 // beginByHand is the start of a command by hand that writes: a configuration

@@ -135,7 +135,7 @@ func (l *loop) logBroken() {
 	}
 	l.broken = now
 	if now != "" {
-		l.Log.WithFields(logrus.Fields{"failReason": l.plan.Broken.Code, "failMessage": l.plan.Broken.Message, "failHint": l.plan.Broken.Hint}).Error("the configuration is broken")
+		l.Log.WithFields(l.plan.Broken.Fields()).Error("the configuration is broken")
 	} else {
 		l.Log.Info("the configuration is good again")
 	}
@@ -183,6 +183,7 @@ func (l *loop) finish() {
 	if r.Outcome == agent.Failed || r.Outcome == agent.Skipped {
 		l.quiet = time.Now().Add(breather)
 	}
+	r.Log(l.Log)
 	if l.Ended != nil {
 		l.Ended(*r)
 	}
