@@ -10,13 +10,18 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.buildTime=$(BUILT)
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 3s
 
+# What packages are built for, and where they and the programs go.
+ARCHES  ?= amd64 arm64
+DIST    ?= dist
+PROGRAM ?= bin/agent
+
 # For pipefail: a test that fails must not be hidden by the filter behind it.
 SHELL := /bin/bash
 
-.PHONY: build demo test deps lint unit unit-as-user fuzz bench-deps bench clean
+.PHONY: build demo test deps lint unit unit-as-user fuzz packages e2e bench-deps bench clean
 
 build:
-	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/agent ./cmd/agent
+	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(PROGRAM) ./cmd/agent
 
 demo: build
 	./scripts/demo.sh bin/agent
@@ -45,6 +50,15 @@ unit-as-user:
 fuzz:
 	./scripts/fuzz.sh $(FUZZTIME)
 
+# .deb and .rpm for each architecture. VERSION=1.2.3 names a version; else git does.
+packages:
+	@for arch in $(ARCHES); do GOARCH=$$arch $(MAKE) -s build PROGRAM=build/programs/$$arch/agent || exit 1; done
+	@TAGS=$(TAGS) ./packaging/build.sh '$(VERSION)' $(DIST) $(foreach arch,$(ARCHES),$(arch)=build/programs/$(arch)/agent)
+
+# The packages on a real systemd, in a container of Debian with a network of its own.
+e2e:
+	./e2e/run
+
 # What only the benchmark needs: the peers it measures against, and gnuplot.
 bench-deps:
 	./scripts/bench-deps.sh
@@ -55,4 +69,4 @@ bench: build
 	./bench/run
 
 clean:
-	rm -rf bin
+	rm -rf bin build dist

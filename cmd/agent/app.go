@@ -34,6 +34,7 @@ func (p *program) app() *cli.App {
 			p.mirrorCommand(),
 			p.packageCommand(),
 			command(cli.Command{Name: "version", Usage: "show the program's version", Action: p.version}),
+			p.completeCommand(),
 		},
 		Before: p.prepare,
 		Action: func(c *cli.Context) error {
