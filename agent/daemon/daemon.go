@@ -53,6 +53,7 @@ type loop struct {
 	plan   agent.Plan
 	told   string    // what the service manager was told last
 	broken string    // what was wrong with the configuration when that was logged
+	unkept string    // why it could not be kept; likewise
 	turn   time.Time // of the last turn
 	up     float64   // the uptime then, in seconds
 }
@@ -114,10 +115,15 @@ func (l *loop) look(ctx context.Context) {
 // keep keeps the last good configuration.
 func (l *loop) keep(ctx context.Context) {
 	changed, err := l.Agent.KeepConfiguration(ctx)
-	switch {
-	case err != nil && ctx.Err() == nil:
-		l.Log.WithError(err).Warn("the configuration could not be kept")
-	case changed:
+	why := ""
+	if err != nil && ctx.Err() == nil {
+		why = err.Error()
+	}
+	if why != "" && why != l.unkept { // once, and not each minute
+		l.Log.WithError(err).Warn("the last good configuration can not be kept")
+	}
+	l.unkept = why
+	if changed {
 		l.quiet = time.Time{}
 		l.Log.Info("the configuration has changed")
 	}
@@ -135,7 +141,7 @@ func (l *loop) logBroken() {
 	}
 	l.broken = now
 	if now != "" {
-		l.Log.WithFields(l.plan.Broken.Fields()).Error("the configuration is broken")
+		l.Log.WithField(l.plan.Broken.Field()).Error("the configuration is broken")
 	} else {
 		l.Log.Info("the configuration is good again")
 	}
