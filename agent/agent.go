@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"mdatp-offline-agent/agent/machine"
 )
 
 // Platform is what packages for this agent name as their platform.
@@ -13,11 +15,25 @@ const Platform = "linux"
 
 // Agent is one endpoint's agent. Its fields are set once, before use.
 type Agent struct {
-	Paths Paths
-	Arch  string           // as mirrors spell it: x86_64, arm64
-	Built time.Time        // when the program was built; zero where unknown
-	Now   func() time.Time // the machine's clock
-	Log   logrus.FieldLogger
+	Paths   Paths
+	Arch    string           // as mirrors spell it: x86_64, arm64
+	Built   time.Time        // when the program was built; zero where unknown
+	Version string           // of the program, for metrics
+	Now     func() time.Time // the machine's clock
+	Log     logrus.FieldLogger
+
+	// Uptime is the clock that nobody sets; nil where there is none.
+	Uptime func() machine.Uptime
+	// Identity is what spreads a fleet.
+	Identity machine.Identity
+}
+
+// uptime is the present time by the clock that nobody sets.
+func (a *Agent) uptime() machine.Uptime {
+	if a.Uptime == nil {
+		return machine.Uptime{}
+	}
+	return a.Uptime()
 }
 
 // Paths are the places that the agent uses. All but Root lie below it.
@@ -29,6 +45,7 @@ type Paths struct {
 	State   string // the state directory
 	Engine  string // the engine directory
 	Seed    string // the set shipped with the program, if any
+	Inhibit string // a directory: while there is a file in it, there are no periodic updates
 }
 
 // PathsBelow gives the paths with root, an absolute directory, before them.
@@ -42,6 +59,7 @@ func PathsBelow(root string) Paths {
 		State:   at("/var/opt/mdatp-agent"),
 		Engine:  at("/var/opt/mdatp-agent/definitions.noindex"),
 		Seed:    at("/opt/mdatp-agent/definitions"),
+		Inhibit: at("/run/mdatp-agent/inhibit"),
 	}
 }
 

@@ -24,6 +24,7 @@ type attempt struct {
 	keep    *engine.Origin // of what is kept while it comes; nil: nothing is
 	under   string         // which trust and configuration its packages are judged under
 	asker   asker
+	close   func() // gives back what the source keeps open
 }
 
 // coolDown is how long a source that asked to be left alone is left alone when
@@ -33,18 +34,21 @@ const (
 	longestCoolDown = 6 * time.Hour
 )
 
-// updateFrom is steps 3 to 8 with one source. It gives nil where the source
+// updateFrom is steps 3 to 9 with one source. It gives nil where the source
 // worked, be it that there was nothing new.
 func (u *update) updateFrom(ctx context.Context, place Place) error {
 	at, err := u.newAttempt(place)
 	if err != nil {
 		return err
 	}
+	defer at.close()
+	defer func() { u.resting = append(u.resting, at.memory.CoolDown) }()
 	if err := at.coolingDown(); err != nil {
 		return err
 	}
 	u.asked = true
 	u.result.Source = place.Name
+	u.step("asking " + place.Name)
 	err = at.try(ctx)
 	if changed(err) { // replaced while it was read, so once more
 		err = at.try(ctx)
@@ -67,7 +71,7 @@ func (at *attempt) try(ctx context.Context) error {
 	n, verdict, err := at.newsOf(ctx) // 3. ask, 4. verify and compare
 	defer func() { n.Close() }()      // news may be open also along with an error
 	if err == nil {
-		err = at.act(ctx, n, verdict) // 5. plan, 6. fetch, 7. seal, 8. commit
+		err = at.act(ctx, n, verdict) // 5. plan, 6. fetch, 7. preload, 8. commit, 9. postload
 	}
 	at.remember(n, err)
 	return err
@@ -126,14 +130,14 @@ func (u *update) newAttempt(place Place) (*attempt, error) {
 	if place.Cloud != nil {
 		at.key = place.Cloud.String()
 		http.Base, http.Single = place.Cloud, true
-		from = source.NewHTTP(http)
+		from, at.close = openHTTP(http)
 	} else if ring := place.Ring.Arch(u.Arch); ring.Dir != "" {
 		at.key = ring.Dir
-		from = source.NewDir(ring.Dir)
+		from, at.close = source.NewDir(ring.Dir), func() {}
 	} else {
 		at.key = ring.URL.String()
 		http.Base = ring.URL
-		from = source.NewHTTP(http)
+		from, at.close = openHTTP(http)
 	}
 	at.memory = u.session.memory.Source(at.key)
 	at.under = u.under()
@@ -143,6 +147,11 @@ func (u *update) newAttempt(place Place) (*attempt, error) {
 		verify: func(raw []byte) (verifier.Signed, error) { return u.session.trust.Verify(raw, u.clock.Time) },
 	}
 	return at, nil
+}
+
+func openHTTP(config source.HTTPConfig) (source.Source, func()) {
+	h := source.NewHTTP(config)
+	return h, h.Close
 }
 
 // coolingDown refuses a source that is to be left alone. By hand that is only

@@ -170,7 +170,7 @@ func TestExplain(t *testing.T) {
 // Which failures end an update at once, and which leave the record alone.
 func TestKindsOfFailure(t *testing.T) {
 	t.Parallel()
-	localOnes := "internal disk_full install_failed permission_denied config_invalid trust_empty trust_invalid known_bad preload_failed postload_failed busy interrupted"
+	localOnes := "internal disk_full install_failed permission_denied config_invalid trust_empty trust_invalid known_bad preload_failed postload_failed set_damaged busy interrupted"
 	silentOnes := "busy cooling_down skipped usage interrupted"
 	for _, p := range published {
 		for _, code := range strings.Fields(p.codes) {

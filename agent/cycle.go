@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
@@ -21,12 +21,16 @@ type Options struct {
 	Now            bool             // ask even a source that is cooling down
 	UseLastGood    bool             // by hand, too, go on with the last good configuration
 	Wait           time.Duration    // how long to wait for the lock; at least two seconds
-	Progress       Progress         // who is told how a transfer goes; nil: nobody
+	Progress       Progress         // who is told how the run gets on; nil: nobody
+	Daemon         bool             // the caller is the daemon, whose own running is no reason to skip
+	Since          time.Time        // when the machine woke, for a caller who saw it; zero: when it started
 }
 
-// Progress shows how a transfer goes. Its methods may be called by several
+// Progress shows how a run gets on. Its methods may be called by several
 // goroutines at once.
 type Progress interface {
+	// Step says what the run does next, in a few words of our own.
+	Step(what string)
 	// Expect says that so many bytes will come, beside those expected before.
 	Expect(bytes int64)
 	// Got says that so many have come.
@@ -38,6 +42,7 @@ type update struct {
 	*Agent
 	opts    Options
 	started time.Time
+	up      machine.Uptime // at the same time
 	result  Result
 
 	config   configuration
@@ -47,17 +52,25 @@ type update struct {
 	clock    verifier.Clock
 	asked    bool // some source was asked
 	tally    source.Tally
+	resting  []time.Time // until when each source that failed wants to be left alone; zero: it doesn't
 }
 
 // Update runs the cycle once, and records whatever comes of it.
 func (a *Agent) Update(ctx context.Context, o Options) Result {
-	u := &update{Agent: a, opts: o, started: a.Now(), result: newResult(o)}
-	if o.Progress != nil {
-		u.tally.Watch = o.Progress.Got
+	u := &update{Agent: a, opts: o, started: a.Now(), up: a.uptime(), result: newResult(o)}
+	u.tally.Watch = u.got
+	r := u.run(ctx)
+	if r.Outcome != Skipped && !o.DryRun {
+		a.exportMetrics(ctx, u.config.settings) // without the lock, which they would show
 	}
+	return r
+}
+
+// run is one update, from taking the lock to giving it back.
+func (u *update) run(ctx context.Context) Result {
 	defer func() { u.session.Close() }()
 	err := u.cycle(ctx)
-	return u.finish(err) // 9. record, report, clean up
+	return u.finish(err) // 10. record, report, clean up
 }
 
 // cycle is one update, in the order in which docs/architecture.md tells it.
@@ -72,13 +85,17 @@ func (u *update) cycle(ctx context.Context) error {
 	if err := u.enter(ctx); err != nil { // permissions, lock, trust, what is installed
 		return err
 	}
+	untold, err := u.finishLast(ctx) // 9. of a run that was killed
+	if err != nil {
+		return err
+	}
 	var first error
 	var decided string
 	for _, place := range u.decision.Places {
-		err := u.updateFrom(ctx, place) // 3. to 8., from one source
+		err := u.updateFrom(ctx, place) // 3. to 9., from one source
 		if err == nil {
 			u.result.FailReason = Explain(first) // a fallback hides nothing
-			return nil
+			return u.stillUntold(untold)
 		}
 		u.Log.WithError(err).WithField("source", place.Name).Info("no update from this source")
 		if local(Explain(err)) {
@@ -115,34 +132,19 @@ func (u *update) decide(store *state.Store, installed bool) error {
 	} else if err != nil {
 		return err
 	}
-	u.decision = Decide(u.config.settings, Known{
-		Now: u.started, Arch: u.Arch, Scheduled: u.opts.Scheduled, AskNow: u.opts.Now, Installed: installed,
-		LastCheck: memory.LastCheck, LastURL: memory.OfflineURL, HeldSince: memory.HeldSince,
-	})
-	if u.decision.Skip != "" {
-		return &Failure{codeSkipped, u.decision.Skip, "agent definitions update, without --scheduled, updates at once"}
+	known := u.known(memory.Timing, memory.HeldSince)
+	known.Now, known.Up, known.Installed, known.AskNow = u.started, u.up, installed, u.opts.Now
+	known.Since = later(known.Since, u.opts.Since)
+	known.Daemon = u.opts.Scheduled && !u.opts.Daemon && store.DaemonRuns()
+	u.decision = Decide(u.config.settings, known)
+	if skip := u.decision.Skip(u.started); skip != "" && u.opts.Scheduled {
+		return &Failure{codeSkipped, skip, "agent definitions update, without --scheduled, updates at once"}
 	}
 	if len(u.decision.Places) == 0 {
 		return &Failure{codeConfig, "no source of packages is configured",
 			"set antivirusEngine.offlineDefinitionUpdate to enabled and offlineDefinitionUpdateUrl to your mirror's ring, in " + u.Paths.Managed}
 	}
 	return nil
-}
-
-// hasCurrent tells, without hashing or trusting anything, whether there is a set
-// that nobody has touched since it was found whole.
-func (u *update) hasCurrent() bool {
-	dir, err := engine.View(u.Paths.Engine)
-	if err != nil {
-		return false
-	}
-	defer dir.Close()
-	set, ok, err := dir.Current()
-	if err != nil || !ok {
-		return false
-	}
-	files, err := statSet(set)
-	return err == nil && untouched(set, files, state.View(u.Paths.State).LoadStatus().Current)
 }
 
 // enter takes the lock and sets the floor and the time. Between the decision
@@ -180,6 +182,32 @@ func (u *update) enter(ctx context.Context) error {
 func (u *update) expect(bytes int64) {
 	if u.opts.Progress != nil && bytes > 0 {
 		u.opts.Progress.Expect(bytes)
+	}
+}
+
+// got says that something came.
+func (u *update) got(bytes int) {
+	u.beat()
+	if u.opts.Progress != nil {
+		u.opts.Progress.Got(bytes)
+	}
+}
+
+// step says what is done next.
+func (u *update) step(what string) {
+	u.beat()
+	if u.opts.Progress != nil {
+		u.opts.Progress.Step(what)
+	}
+}
+
+// pulse says that the run waits for something that has a limit of its own.
+func (u *update) pulse() { u.got(0) }
+
+// beat shows whoever looks at the lock that this run does not hang.
+func (u *update) beat() {
+	if u.session != nil && u.session.lock != nil {
+		u.session.lock.Beat(u.Now())
 	}
 }
 

@@ -1,10 +1,11 @@
 package agent
 
 import (
-	"fmt"
 	"net/url"
 	"time"
 
+	"mdatp-offline-agent/agent/machine"
+	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/managedconfig"
 )
 
@@ -27,31 +28,45 @@ type Place struct {
 // Known is what a decision is made from, beside the settings.
 type Known struct {
 	Now       time.Time
+	Up        machine.Uptime
+	Machine   machine.Identity
+	Location  *time.Location // of the clock on the wall; nil: the local one
 	Arch      string
-	LastCheck time.Time // when some source was last asked; zero: never
-	LastURL   string    // the offline URL at that time
-	HeldSince time.Time // zero: not held
-	Installed bool      // something valid is installed
-	Scheduled bool      // a periodic run, not one by hand
-	AskNow    bool      // a periodic run that is not to wait until it is due
+	Timing    state.Timing // what is remembered of earlier runs
+	Since     time.Time    // when this machine was started, or woke; zero: long ago
+	Changed   time.Time    // when the configuration was last written; zero: long ago
+	HeldSince time.Time    // zero: not held
+	Inhibited string       // the directory whose files inhibit updates, where there are any
+	Daemon    bool         // another process is the daemon, and does what is due
+	Installed bool         // something valid is installed
+	AskNow    bool         // a periodic run that is not to wait until it is due
 }
 
-// Decision says where to ask, in which order, or which rule says not to.
+// Decision says where to ask, in which order, and when, or which rule says not to.
 type Decision struct {
 	Places []Place
-	Skip   string   // the rule that stops a periodic update; empty: go ahead
-	Ring   string   // what packages must name among their rings
-	Notes  []string // what a reader of the report should know
+	Rule   string    // the rule that keeps periodic updates off; empty: they are on
+	Due    time.Time // when the next periodic update is due; zero where a rule keeps them off
+	Ring   string    // what packages must name among their rings
+	Notes  []string  // what a reader of the report should know
 }
 
 // Decide is the second step of the cycle. It looks at nothing but its arguments.
 func Decide(s managedconfig.Settings, k Known) Decision {
-	d := Decision{Ring: ringOf(s)}
+	d := Decision{Ring: ringOf(s), Rule: stoppedBy(s, k)}
 	d.Places, d.Notes = places(s, k.Arch)
-	if k.Scheduled {
-		d.Skip = stoppedBy(s, k)
+	if d.Rule == "" {
+		d.Due = nextDue(s, k)
 	}
 	return d
+}
+
+// Skip says why a periodic update does not begin now; empty where it does.
+func (d Decision) Skip(now time.Time) string {
+	if d.Rule == "" && now.Before(d.Due) {
+		return "the next update is due at " + d.Due.UTC().Format(time.RFC3339)
+	}
+	return d.Rule
 }
 
 // ringOf is the ring that the offline URL names, where offline updates are on
@@ -105,14 +120,18 @@ func shown(cloud url.URL) string {
 	return cloud.String()
 }
 
-// stoppedBy gives the first rule that stops a periodic update.
+// stoppedBy gives the first rule that keeps periodic updates off.
 func stoppedBy(s managedconfig.Settings, k Known) string {
 	level := s.AntivirusEngine.EnforcementLevel.Value
 	switch {
 	case !s.Configured():
 		return "this machine was never configured for updates"
+	case k.Daemon:
+		return "the daemon runs, and updates when that is due"
 	case !k.HeldSince.IsZero():
 		return "updates are held since " + k.HeldSince.UTC().Format(time.RFC3339)
+	case k.Inhibited != "":
+		return "updates are inhibited by a file in " + k.Inhibited
 	case !s.CloudService.AutomaticDefinitionUpdateEnabled.Value:
 		return "cloudService.automaticDefinitionUpdateEnabled is false"
 	case level != "" && level != "real_time" && level != "audit":
@@ -121,19 +140,5 @@ func stoppedBy(s managedconfig.Settings, k Known) string {
 	if !s.AntivirusEngine.OfflineDefinitionUpdate.Value && s.Agent.CloudURL.Value == "" {
 		return "antivirusEngine.offlineDefinitionUpdate is disabled and agent.cloudUrl is not set"
 	}
-	return notDue(s, k)
-}
-
-// notDue tells when the next update is due, if that is not yet. A last check
-// that lies in the future is no check: the clock was wrong then, or is now.
-func notDue(s managedconfig.Settings, k Known) string {
-	if k.AskNow || !k.Installed || k.LastCheck.IsZero() || k.LastCheck.After(k.Now) ||
-		k.LastURL != s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw {
-		return ""
-	}
-	due := k.LastCheck.Add(time.Duration(s.CloudService.DefinitionUpdatesInterval.Value) * time.Second)
-	if !k.Now.Before(due) {
-		return ""
-	}
-	return fmt.Sprintf("the next update is due at %s", due.UTC().Format(time.RFC3339))
+	return ""
 }

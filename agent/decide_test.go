@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/managedconfig"
 )
 
@@ -64,8 +65,8 @@ func TestDecideWhere(t *testing.T) {
 					asked[len(asked)-1] = p.Cloud.String()
 				}
 			}
-			if fmt.Sprint(asked) != fmt.Sprint(c.places) || d.Ring != c.ring || d.Skip != "" {
-				t.Errorf("asked %v for ring %q, skip %q; want %v for %q", asked, d.Ring, d.Skip, c.places, c.ring)
+			if fmt.Sprint(asked) != fmt.Sprint(c.places) || d.Ring != c.ring {
+				t.Errorf("asked %v for ring %q; want %v for %q", asked, d.Ring, c.places, c.ring)
 			}
 			notes := strings.Join(d.Notes, "\n")
 			if (c.note == "") != (notes == "") || !strings.Contains(notes, c.note) {
@@ -75,16 +76,16 @@ func TestDecideWhere(t *testing.T) {
 	}
 }
 
-// The rules that stop a periodic run, in their order; none stops one by hand.
+// The rules that keep periodic updates off, in their order.
 func TestDecideWhether(t *testing.T) {
 	t.Parallel()
 	const off = `"cloudService":{"automaticDefinitionUpdateEnabled":false,"definitionUpdatesInterval":3600}`
 	level := func(l string) string {
-		return `{"antivirusEngine":{"enforcementLevel":"` + l + `","offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":"` + mirrorURL + `"},"cloudService":{"definitionUpdatesInterval":3600}}`
+		return `{"antivirusEngine":{"enforcementLevel":"` + l + `","offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":"` + mirrorURL + `"},"cloudService":{"definitionUpdatesInterval":3600},"agent":{"jitter":0}}`
 	}
 	good := level("real_time")
 	done := func(ago time.Duration) agent.Known {
-		return agent.Known{LastCheck: base.Add(-ago), LastURL: mirrorURL, Installed: true}
+		return agent.Known{Timing: state.Timing{LastCheck: base.Add(-ago), Source: mirrorURL}, Installed: true}
 	}
 	edit := func(k agent.Known, f func(*agent.Known)) agent.Known { f(&k); return k }
 	for _, c := range []struct {
@@ -95,6 +96,8 @@ func TestDecideWhether(t *testing.T) {
 		{"never configured", `{}`, agent.Known{}, "never configured"},
 		{"never configured comes first", `{}`, agent.Known{HeldSince: base}, "never configured"},
 		{"only foreign keys", `{"antivirusEngine":{"threads":2}}`, agent.Known{}, "never configured"},
+		{"a daemon", good, agent.Known{Daemon: true, HeldSince: base}, "the daemon runs"},
+		{"inhibited", good, agent.Known{Inhibited: "/run/x"}, "inhibited by a file in /run/x"},
 		{"held", `{` + off + `}`, agent.Known{HeldSince: base}, "held since 2026-11-01T12:00:00Z"},
 		{"automatic off", `{` + off + `,` + offlineAt(mirrorURL, false) + `}`, agent.Known{}, "automaticDefinitionUpdateEnabled"},
 		{"on demand", level("on_demand"), agent.Known{}, "on_demand"},
@@ -105,20 +108,20 @@ func TestDecideWhether(t *testing.T) {
 		{"due", good, done(3600 * time.Second), ""},
 		{"asked for now", good, edit(done(time.Second), func(k *agent.Known) { k.AskNow = true }), ""},
 		{"nothing installed", good, edit(done(time.Second), func(k *agent.Known) { k.Installed = false }), ""},
-		{"another URL", good, edit(done(time.Second), func(k *agent.Known) { k.LastURL = mirrorURL + "/" }), ""},
+		{"another URL", good, edit(done(time.Second), func(k *agent.Known) { k.Timing.Source = mirrorURL + "/" }), ""},
 		{"last check in the future", good, done(-time.Second), ""},
 		{"asked for now, but held", good, edit(done(time.Second), func(k *agent.Known) { k.AskNow, k.HeldSince = true, base }), "held"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
 			k := c.known
-			k.Now, k.Arch, k.Scheduled = base, "x86_64", true
-			if d := agent.Decide(settings(t, c.config), k); (c.skip == "") != (d.Skip == "") || !strings.Contains(d.Skip, c.skip) {
-				t.Errorf("skip %q, want %q", d.Skip, c.skip)
+			k.Now, k.Arch = base, "x86_64"
+			d := agent.Decide(settings(t, c.config), k)
+			if skip := d.Skip(base); (c.skip == "") != (skip == "") || !strings.Contains(skip, c.skip) {
+				t.Errorf("skip %q, want %q", skip, c.skip)
 			}
-			k.Scheduled = false
-			if d := agent.Decide(settings(t, c.config), k); d.Skip != "" {
-				t.Errorf("by hand: skip %q", d.Skip)
+			if d.Due.IsZero() != (d.Rule != "") {
+				t.Errorf("due at %s, and the rule is %q", d.Due, d.Rule)
 			}
 		})
 	}

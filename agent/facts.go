@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/x509"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,11 +25,14 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	if err != nil {
 		config.settings = managedconfig.Defaults()
 	}
-	f := health.Facts{Updating: store.Updating(), UpdateFailed: status.Failed, Failure: healthFailure(status.FailReason)}
+	f := health.Facts{UpdateFailed: status.Failed, Failure: healthFailure(status.FailReason)}
 	settingsFacts(&f, config, status)
 	if err == nil { // else nobody knows what was configured
-		f.Notes = append(f.Notes, a.rulesInForce(config.settings, status.HeldSince)...)
+		a.scheduleFacts(&f, config.settings, status)
 	}
+	f.LastAttempt, f.LastSuccess, f.Fallback = status.LastAttempt, status.LastSuccess, status.Fallback
+	f.LastDuration, f.Totals = time.Duration(status.Duration*float64(time.Second)), health.Totals(status.Totals)
+	a.atWork(&f, store, config.settings)
 	var current *installed
 	trust, why := a.loadTrust(config.settings)
 	if why == nil {
@@ -42,6 +47,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	if f.Installed = healthInstalled(current); f.Installed != nil {
 		f.Installed.Updated = a.committed()
 		f.SourceURI = status.Sets[current.set.Name].Source
+		f.TrustExpires = firstEnd(current.signed.Chain)
 	}
 	if current != nil && current.signed.Revoked {
 		why = &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
@@ -71,13 +77,35 @@ func settingsFacts(f *health.Facts, config configuration, status state.Status) {
 	f.Notes = status.Notes
 }
 
-// rulesInForce tells which source is not asked, and what stops periodic updates.
-func (a *Agent) rulesInForce(s managedconfig.Settings, heldSince time.Time) []string {
-	decision := Decide(s, Known{Now: a.Now(), Arch: a.Arch, Scheduled: true, HeldSince: heldSince})
-	if decision.Skip == "" {
-		return decision.Notes
+// scheduleFacts tells which source is not asked, what keeps periodic updates off,
+// or when the next one is due.
+func (a *Agent) scheduleFacts(f *health.Facts, s managedconfig.Settings, status state.Status) {
+	known := a.known(status.Timing, status.HeldSince)
+	known.Installed = status.Current != nil
+	decision := Decide(s, known)
+	f.NextCheck, f.Rule = decision.Due, decision.Rule
+	f.Notes = append(f.Notes, decision.Notes...)
+	if f.Rule != "" {
+		f.Notes = append(f.Notes, "no periodic updates, since "+f.Rule)
 	}
-	return append(decision.Notes, "no periodic updates, since "+decision.Skip)
+}
+
+// atWork tells whether an update is at work. One that holds the lock and has not
+// got on for a whole interval hangs, and nothing is updated while it does.
+func (a *Agent) atWork(f *health.Facts, store *state.Store, s managedconfig.Settings) {
+	work, held := store.Updating()
+	interval := time.Duration(s.CloudService.DefinitionUpdatesInterval.Value) * time.Second
+	if !held || a.Now().Sub(work.Progress) <= interval {
+		f.Updating = held
+		return
+	}
+	who := "a process"
+	if work.PID > 0 {
+		who = fmt.Sprintf("process %d", work.PID)
+	}
+	f.UpdateFailed = true
+	f.Failure = &health.Failure{Code: codeBusy, Sentence: who + " holds the lock, and has not got on since " + work.Progress.UTC().Format(time.RFC3339),
+		Hint: "look what keeps that process, such as a network file system that does not answer, and end it; the lock goes with it"}
 }
 
 // overdue names the revocation lists that should have been replaced by now.
@@ -110,6 +138,16 @@ func (a *Agent) committed() time.Time {
 		return time.Time{}
 	}
 	return info.ModTime()
+}
+
+// firstEnd is when the first certificate of a chain ends.
+func firstEnd(chain []*x509.Certificate) (end time.Time) {
+	for _, c := range chain {
+		if end.IsZero() || c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end
 }
 
 func issued(i *installed) time.Time {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Failure is why something did not work, as people and programs see it.
@@ -18,6 +20,11 @@ func (f *Failure) Error() string { return f.Code + ": " + f.Message }
 
 // Reason gives the parts that a report shows.
 func (f *Failure) Reason() (code, sentence, hint string) { return f.Code, f.Message, f.Hint }
+
+// Fields are the parts for a log.
+func (f *Failure) Fields() logrus.Fields {
+	return logrus.Fields{"failReason": f.Code, "failMessage": f.Message, "failHint": f.Hint}
+}
 
 // is tells whether f has that code; no failure has none.
 func (f *Failure) is(code string) bool { return f != nil && f.Code == code }
@@ -36,6 +43,9 @@ const (
 	codePermission  = "permission_denied"
 	codeKnownBad    = "known_bad"
 	codeRevoked     = "signer_revoked"
+	codePreload     = "preload_failed"
+	codePostload    = "postload_failed"
+	codeBusy        = "busy"
 )
 
 // exitCodes are those of sysexits(3), which systemd prints by name.
@@ -45,12 +55,12 @@ func exitCodes() map[int][]string {
 		64: {codeUsage},
 		65: {"not_a_package", "package_too_large", "package_malformed", "package_expired", "signature_missing", "signature_invalid",
 			"signer_untrusted", "signer_expired", codeRevoked, "list_malformed", "wrong_product", "wrong_platform", "rollback_refused",
-			"issued_in_future", "content_mismatch", codeKnownBad, "preload_failed", "postload_failed", codeDamaged},
+			"issued_in_future", "content_mismatch", codeKnownBad, codePreload, codePostload, codeDamaged},
 		69: {"source_unreachable", "source_not_found", "source_forbidden", "source_rate_limited", "source_stalled", "source_changed",
 			codeStale, "redirect_refused", "tls_untrusted", codeNothing},
 		70: {codeInternal},
 		73: {"disk_full", "install_failed"},
-		75: {"busy", codeCoolingDown, codeInterrupted},
+		75: {codeBusy, codeCoolingDown, codeInterrupted},
 		77: {codePermission},
 		78: {codeConfig, "trust_empty", "trust_invalid"},
 	}
@@ -96,11 +106,11 @@ func local(f *Failure) bool {
 	case 70, 73, 77, 78:
 		return true
 	}
-	return slices.Contains([]string{codeKnownBad, "preload_failed", "postload_failed", "busy", codeInterrupted}, f.Code)
+	return slices.Contains([]string{codeKnownBad, codePreload, codePostload, codeDamaged, codeBusy, codeInterrupted}, f.Code)
 }
 
 // unrecorded tells a failure that says nothing about the machine's protection
 // and must not hide the result before it.
 func unrecorded(f *Failure) bool {
-	return slices.Contains([]string{"busy", codeCoolingDown, codeSkipped, codeUsage, codeInterrupted}, f.Code)
+	return slices.Contains([]string{codeBusy, codeCoolingDown, codeSkipped, codeUsage, codeInterrupted}, f.Code)
 }

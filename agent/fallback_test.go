@@ -300,8 +300,8 @@ func TestCoolDown(t *testing.T) {
 	}{
 		{"by hand, asked to wait", "3600", agent.Options{}, time.Minute, "cooling_down", agent.Failed},
 		{"by hand, not asked to wait", "", agent.Options{}, time.Minute, "", agent.Updated},
-		{"scheduled, not asked to wait", "", agent.Options{Scheduled: true}, time.Minute, "cooling_down", agent.Skipped},
-		{"scheduled, asked to wait", "3600", agent.Options{Scheduled: true}, 59 * time.Minute, "cooling_down", agent.Skipped},
+		{"scheduled, not asked to wait", "", agent.Options{Scheduled: true}, time.Minute, "skipped", agent.Skipped},
+		{"scheduled, asked to wait", "3600", agent.Options{Scheduled: true}, 59 * time.Minute, "skipped", agent.Skipped},
 		{"now", "3600", agent.Options{Now: true}, time.Minute, "", agent.Updated},
 		{"scheduled and now", "3600", agent.Options{Now: true, Scheduled: true}, time.Minute, "", agent.Updated},
 		{"it asked for less than the usual", "10", agent.Options{}, 11 * time.Second, "", agent.Updated},

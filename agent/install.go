@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -90,33 +91,60 @@ func (at *attempt) because(v verifier.Verdict, list *verifier.List) string {
 	return "the package is newer than the installed one, and not older than any that was accepted"
 }
 
-// install is steps 5 to 8: the package's files into a set, and the set into
+// install is steps 5 to 9: the package's files into a set, and the set into
 // force.
 func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) error {
-	list, dir := n.signed.List, at.session.dir
-	p, err := planFor(n, at.session.atHand()) // 5. plan
+	set, err := at.sealed(ctx, n) // 5. plan, 6. fetch
 	if err != nil {
 		return err
 	}
-	if err := at.makeRoom(n, p); err != nil {
+	if err := at.preload(ctx, set, n, v); err != nil { // 7. preload
 		return err
 	}
-	staging, err := dir.Stage(engine.SetName(list.Definition, n.signed.Digest))
-	if err != nil {
-		return err
-	}
-	defer staging.Discard()
-	if err := at.fetch(ctx, staging, n, p); err != nil { // 6. fetch
-		return err
-	}
-	set, err := dir.Seal(ctx, staging, list, n.raw) // 7. seal
-	if err != nil {
-		return err
-	}
+	was := at.session.current
 	if err := at.commit(ctx, set, n, v); err != nil { // 8. commit
 		return err
 	}
-	return dir.DropParts()
+	if err := at.session.dir.DropParts(); err != nil {
+		return err
+	}
+	return at.session.settle(ctx, at.config.settings, was, at.pulse) // 9. postload
+}
+
+// sealed gives the package's set, sealed and not yet linked. One that is on disk
+// already, since a machine went back from it or its hook could not be run, need
+// not come again.
+func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
+	list, dir := n.signed.List, at.session.dir
+	name := engine.SetName(list.Definition, n.signed.Digest)
+	if set, ok := dir.Find(name); ok && holdsAll(ctx, set, n) {
+		at.result.BytesReused = list.Size()
+		return set, nil
+	}
+	p, err := planFor(n, at.session.atHand()) // 5. plan
+	if err != nil {
+		return engine.Set{}, err
+	}
+	if err := at.makeRoom(n, p); err != nil {
+		return engine.Set{}, err
+	}
+	staging, err := dir.Stage(name)
+	if err != nil {
+		return engine.Set{}, err
+	}
+	defer staging.Discard()
+	at.step("fetching definitions " + list.Definition.String())
+	if err := at.fetch(ctx, staging, n, p); err != nil { // 6. fetch
+		return engine.Set{}, err
+	}
+	at.step("making definitions " + list.Definition.String() + " durable")
+	return dir.Seal(ctx, staging, list, n.raw)
+}
+
+// holdsAll tells whether a set on disk is the package's to the last byte.
+func holdsAll(ctx context.Context, set engine.Set, n *news) bool {
+	raw, err := set.SignedList()
+	return err == nil && bytes.Equal(raw, n.raw) && set.Check(ctx, n.signed.List.Files) == nil
 }
 
 // makeRoom sees to it that there is room for the set, and, where the source's
@@ -141,13 +169,19 @@ func (at *attempt) makeRoom(n *news, p plan) error {
 	return dir.Room(p.bytesToFetch(), inodes)
 }
 
-// commit is step 8: the sealed set becomes the active one. Where it came from
-// is written down before, so that it is known also after a crash in between.
+// commit is step 8: the sealed set becomes the active one. Where it came from,
+// and that the postload hook is to see it, is written down before, so that it is
+// known also after a crash in between.
 func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifier.Verdict) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	at.step("activating definitions " + n.signed.List.Definition.String())
 	s := at.session
+	s.memory.Pending = ""
+	if v != verifier.Renewal {
+		s.expectPostload(at.config.settings, set.Name)
+	}
 	s.memory.NoteSet(set.Name, state.Set{Source: at.place.Name, Installed: at.started.UTC().Truncate(time.Second)})
 	if err := s.store.Save(s.memory); err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -307,7 +306,7 @@ func TestScheduled(t *testing.T) {
 	w.want(agent.Failed, "config_invalid")
 	site := w.web()
 	w.publish(pack{n: 1})
-	w.configure(`{` + offlineAt(site.ringURL(), false) + `,"cloudService":{"definitionUpdatesInterval":3600}}`)
+	w.configure(`{` + offlineAt(site.ringURL(), false) + `,"cloudService":{"definitionUpdatesInterval":3600},"agent":{"jitter":0}}`)
 	w.want(agent.Updated, "", scheduled)
 	w.publish(pack{n: 2})
 	w.later(59 * time.Minute)
@@ -317,8 +316,8 @@ func TestScheduled(t *testing.T) {
 	_, err := w.agent.Hold(context.Background(), 0)
 	must(t, err)
 	w.want(agent.Skipped, "skipped", scheduled)
-	if notes := w.agent.Facts(context.Background()).Notes; !slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, "updates are held since") }) {
-		t.Errorf("the report does not say that updates are held: %q", notes)
+	if f := w.agent.Facts(context.Background()); !strings.Contains(f.Rule, "updates are held since") || !f.NextCheck.IsZero() {
+		t.Errorf("the report does not say that updates are held: %q, next %s", f.Rule, f.NextCheck)
 	}
 	if site.asked.Load() != before {
 		t.Error("a run that does nothing asked the mirror")

@@ -17,7 +17,7 @@ import (
 // for readers who resolved it before.
 const grace = 10 * time.Minute
 
-// finish is step 9: it turns what happened into a result and a record, and
+// finish is step 10: it turns what happened into a result and a record, and
 // removes what nobody needs any more.
 func (u *update) finish(err error) Result {
 	r, s := &u.result, u.session
@@ -59,11 +59,38 @@ func (u *update) record(failure *Failure) error {
 	if failure == nil || !unrecorded(failure) {
 		status = u.statusAfter(failure)
 	}
-	if u.asked {
-		u.session.memory.LastCheck = u.started.UTC()
-	}
+	u.keepCount(failure)
+	status.Timing, status.Totals = u.session.memory.Timing, u.session.memory.Totals
 	u.config.noteMissing(u.session.store, u.session.memory, u.started)
 	return u.session.save(status, u.config.settings.Agent.Keep.Value)
+}
+
+// remember keeps what the schedule and the counters need.
+func (u *update) keepCount(failure *Failure) {
+	m := u.session.memory
+	if u.asked {
+		m.Checked(firstSource(u.config.settings), u.started, u.up)
+	}
+	result := "ok"
+	switch {
+	case failure == nil:
+		m.Succeeded()
+	case unrecorded(failure):
+		return
+	default:
+		m.Failed(u.Now(), u.uptime(), local(failure), u.rest())
+		result = failure.Code
+	}
+	m.Totals.Add(result, u.tally.Bytes.Load(), u.result.BytesReused, u.tally.Requests.Load())
+}
+
+// rest is until when every source that was configured wants to be left alone;
+// zero where one does not.
+func (u *update) rest() time.Time {
+	if len(u.resting) == 0 {
+		return time.Time{}
+	}
+	return slices.MinFunc(u.resting, time.Time.Compare)
 }
 
 // statusAfter is what anybody may read of the update. That the clock is wrong
@@ -72,6 +99,8 @@ func (u *update) statusAfter(failure *Failure) state.Status {
 	status := u.session.seen
 	status.LastAttempt = u.started.UTC()
 	status.Failed = failure != nil
+	status.Duration = seconds(u.Now().Sub(u.started))
+	status.Fallback = failure == nil && u.result.FailReason != nil
 	if failure == nil {
 		status.LastSuccess = status.LastAttempt
 		failure = cmp.Or(u.result.FailReason, Explain(u.config.broken)) // what a fallback hid, or a copy stands in for
@@ -179,6 +208,7 @@ func (s *session) keeper(sets []engine.Set, linked map[string]bool, keep int) fu
 		return cmp.Or(s.memory.Sets[b.Name].Installed.Compare(s.memory.Sets[a.Name].Installed), cmp.Compare(b.Name, a.Name))
 	})
 	stays := maps.Clone(linked)
+	stays[s.memory.Pending] = true
 	for _, set := range others[:min(len(others), max(0, keep-2))] {
 		stays[set.Name] = true
 	}

@@ -1,6 +1,10 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
 
 // Outcome is how an update ended.
 type Outcome string
@@ -43,6 +47,24 @@ func (r Result) ExitCode() int {
 		return ExitCode(r.FailReason.Code)
 	}
 	return 0
+}
+
+// Log tells a log how the update ended, with the names that the result has in
+// JSON. For a command that shows the result itself that would be once too often.
+func (r Result) Log(log logrus.FieldLogger) {
+	log = log.WithFields(logrus.Fields{"outcome": r.Outcome, "definitionsVersion": r.Definitions, "engineVersion": r.Engine, "previousDefinitionsVersion": r.Previous,
+		"source": r.Source, "bytesDownloaded": r.BytesDownloaded, "bytesReused": r.BytesReused, "requests": r.Requests, "durationSeconds": r.DurationSeconds})
+	if r.FailReason != nil {
+		log = log.WithFields(r.FailReason.Fields())
+	}
+	switch r.Outcome {
+	case Skipped:
+		log.Debug("nothing to do")
+	case Failed:
+		log.Error("the update failed")
+	default:
+		log.Info("the update is done")
+	}
 }
 
 // seconds rounds to what a reader cares for.

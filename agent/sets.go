@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -161,14 +160,10 @@ type Change struct {
 func (a *Agent) Rollback(ctx context.Context, wait time.Duration) (Change, error) {
 	return a.exchange(ctx, wait, "definitionsRollbackResult", func(s *session) (*installed, error) {
 		target, err := s.rollbackTarget(ctx)
-		if err != nil {
-			return nil, err
+		if err == nil && s.current != nil {
+			s.condemn(s.current.list(), "rolled back by hand")
 		}
-		if s.current != nil {
-			s.memory.MarkBad(state.Bad{Content: s.current.list().Content(), Definition: s.current.list().Definition,
-				Reason: "rolled back by hand", Since: s.Now().UTC().Truncate(time.Second)})
-		}
-		return target, s.activate(target)
+		return target, err
 	})
 }
 
@@ -218,13 +213,7 @@ func (s *session) older(i *installed) bool {
 // Restore goes back to the set that was shipped with the program. The floor
 // stays where it is, so that the next update goes forward again.
 func (a *Agent) Restore(ctx context.Context, wait time.Duration) (Change, error) {
-	return a.exchange(ctx, wait, "definitionsRestoreResult", func(s *session) (*installed, error) {
-		seed, err := s.installSeed(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return seed, s.activate(seed)
-	})
+	return a.exchange(ctx, wait, "definitionsRestoreResult", func(s *session) (*installed, error) { return s.installSeed(ctx) })
 }
 
 // installSeed verifies the seed and copies it into a sealed set.
@@ -277,31 +266,22 @@ func (s *session) copySeedFile(ctx context.Context, staging *engine.Staging, f v
 	return err
 }
 
-// activate writes down what is about to happen, and lets it happen.
-func (s *session) activate(i *installed) error {
-	if err := s.store.Save(s.memory); err != nil {
-		return err
+// exchange is the frame of rollback and restore: configuration, lock, what to go
+// to, the exchange itself, the postload hook, the record. The set is what somebody
+// chose by hand, so it stays whatever the hook says of it.
+func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, find func(*session) (*installed, error)) (Change, error) {
+	config, s, err := a.beginByHand(ctx, wait)
+	change := Change{Type: kind}
+	if err == nil {
+		change, err = s.exchange(ctx, config.settings, kind, find)
 	}
-	activate := s.dir.Activate
-	if s.damaged {
-		activate = s.dir.Renew
-	}
-	if err := activate(i.set); err != nil {
-		return err
-	}
-	s.current, s.damaged = i, false
-	return nil
+	s.Close()
+	a.exportMetrics(ctx, config.settings) // without the lock, which they would show
+	return change, err
 }
 
-// exchange is the frame of rollback and restore: configuration, lock, the
-// exchange itself, the record.
-func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, do func(*session) (*installed, error)) (Change, error) {
+func (s *session) exchange(ctx context.Context, settings managedconfig.Settings, kind string, find func(*session) (*installed, error)) (Change, error) {
 	change := Change{Type: kind}
-	config, s, err := a.beginByHand(ctx, wait)
-	defer func() { s.Close() }()
-	if err != nil {
-		return change, err
-	}
 	if err := newer(s.memory); err != nil {
 		return change, err
 	}
@@ -309,12 +289,24 @@ func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, d
 		return change, err
 	}
 	change.Previous = s.current.version()
-	now, err := do(s)
+	now, err := find(s)
 	if err != nil {
 		return change, err
 	}
+	activate := s.dir.Activate
+	if s.damaged {
+		activate = s.dir.Renew
+	}
+	if err := s.replaceActive(settings, now, activate); err != nil {
+		return change, err
+	}
 	change.Definitions = now.version()
-	return change, s.save(s.seen, config.settings.Agent.Keep.Value)
+	good, err := s.tell(ctx, settings, change.Previous, func() { s.lock.Beat(s.Now()) })
+	if !good && err == nil {
+		err = &Failure{codePostload, postloadHook + " condemned the definitions " + change.Definitions + ", which are active all the same", "look into the log for what the hook wrote"}
+	}
+	s.seen.Timing = s.memory.Timing
+	return change, errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
 }
 
 // beginByHand is the start of a command by hand that writes: a configuration
@@ -334,24 +326,37 @@ func (a *Agent) beginByHand(ctx context.Context, wait time.Duration) (configurat
 
 // Hold stops periodic updates until Unhold; updates by hand go on. It gives the
 // time since which they are held.
-func (a *Agent) Hold(ctx context.Context, wait time.Duration) (time.Time, error) {
-	var since time.Time
-	err := a.remember(ctx, wait, func(m *state.State) {
+func (a *Agent) Hold(ctx context.Context, wait time.Duration) (since time.Time, err error) {
+	err = a.locked(ctx, wait, func(store *state.Store, m *state.State) error {
 		if m.HeldSince.IsZero() {
 			m.HeldSince = a.Now().UTC().Truncate(time.Second)
 		}
 		since = m.HeldSince
+		return saveHeld(store, m)
 	})
+	a.ExportMetrics(ctx)
 	return since, err
 }
 
 // Unhold lets periodic updates go on.
 func (a *Agent) Unhold(ctx context.Context, wait time.Duration) error {
-	return a.remember(ctx, wait, func(m *state.State) { m.HeldSince = time.Time{} })
+	err := a.locked(ctx, wait, func(store *state.Store, m *state.State) error {
+		m.HeldSince = time.Time{}
+		return saveHeld(store, m)
+	})
+	a.ExportMetrics(ctx)
+	return err
 }
 
-// remember changes the memory and what the status shows of it, under the lock.
-func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*state.State)) error {
+// saveHeld writes down whether updates are held, for who acts and for who looks.
+func saveHeld(store *state.Store, m *state.State) error {
+	status := store.LoadStatus()
+	status.HeldSince, status.Timing = m.HeldSince, m.Timing
+	return errors.Join(store.Save(m), store.SaveStatus(status))
+}
+
+// locked changes what is remembered, under the lock.
+func (a *Agent) locked(ctx context.Context, wait time.Duration, change func(*state.Store, *state.State) error) error {
 	store, err := state.Open(a.Paths.State)
 	if err != nil {
 		return err
@@ -365,15 +370,9 @@ func (a *Agent) remember(ctx context.Context, wait time.Duration, change func(*s
 		err = newer(memory)
 	}
 	if err == nil {
-		change(memory)
-		status := store.LoadStatus()
-		status.HeldSince = memory.HeldSince
-		err = errors.Join(store.Save(memory), store.SaveStatus(status))
+		err = change(store, memory)
 	}
-	if unlock := lock.Unlock(); err == nil && unlock != nil {
-		err = fmt.Errorf("give the lock back: %w", unlock)
-	}
-	return err
+	return errors.Join(err, lock.Unlock())
 }
 
 // newer refuses to act on a memory that could not be written down again.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -255,16 +257,25 @@ func TestForbiddenCoolsDown(t *testing.T) {
 	scheduled := agent.Options{Scheduled: true}
 	w.want(agent.Failed, "source_forbidden", scheduled)
 	site.fail(nil)
-	w.want(agent.Skipped, "cooling_down", scheduled)
+	w.want(agent.Skipped, "skipped", scheduled) // its next one is due when the cool-down is over
 	w.later(6 * time.Minute)
 	w.want(agent.Updated, "", scheduled)
 }
 
 // watcher notes what a progress bar would be told.
-type watcher struct{ expected, got atomic.Int64 }
+type watcher struct {
+	expected, got atomic.Int64
+	mu            sync.Mutex
+	steps         []string
+}
 
 func (p *watcher) Expect(bytes int64) { p.expected.Add(bytes) }
 func (p *watcher) Got(bytes int)      { p.got.Add(int64(bytes)) }
+func (p *watcher) Step(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.steps = append(p.steps, what)
+}
 
 // Who watches a transfer is told how much is to come, and all of it.
 func TestProgress(t *testing.T) {
@@ -283,6 +294,9 @@ func TestProgress(t *testing.T) {
 		w.publish(heavy(1))
 		var p watcher
 		w.want(agent.Updated, "", agent.Options{Progress: &p})
+		if want := []string{"asking " + site.ringURL(), "fetching definitions 1.407.1.0", "making definitions 1.407.1.0 durable", "activating definitions 1.407.1.0"}; !slices.Equal(p.steps, want) {
+			t.Errorf("steps %q, want %q", p.steps, want)
+		}
 		whole := size(w, w.ring)
 		if off := p.expected.Load() - whole; off < -64<<10 || off > 64<<10 {
 			t.Errorf("ranges %v: %d bytes were expected for a package of %d", ranges, p.expected.Load(), whole)

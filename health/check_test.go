@@ -24,9 +24,13 @@ func TestCheck(t *testing.T) {
 	}{
 		{"all is well", func(*health.Facts) {}, 0, "1.407.417.0, released 6 hours ago"},
 		{"as old as is well", func(f *health.Facts) { f.Installed.Released = now.Add(-126 * time.Hour) }, 0, "1.407.417.0, released 5 days ago"},
-		{"updates off by rule", func(f *health.Facts) { f.NextCheck, f.Rule = time.Time{}, "antivirusEngine.enforcementLevel is passive" }, 0,
+		{"updates off by rule", func(f *health.Facts) {
+			f.NextCheck, f.Rule = time.Time{}, "antivirusEngine.enforcementLevel is passive"
+		}, 0,
 			"1.407.417.0, released 6 hours ago; no periodic updates, since antivirusEngine.enforcementLevel is passive"},
-		{"held", func(f *health.Facts) { f.NextCheck, f.Rule = time.Time{}, "updates are held since 2026-11-20T10:00:00Z" }, 0,
+		{"held", func(f *health.Facts) {
+			f.NextCheck, f.Rule = time.Time{}, "updates are held since 2026-11-20T10:00:00Z"
+		}, 0,
 			"1.407.417.0, released 6 hours ago; no periodic updates, since updates are held since 2026-11-20T10:00:00Z"},
 		{"an update at work", func(f *health.Facts) { f.Updating = true }, 0, "1.407.417.0, released 6 hours ago; an update is at work"},
 		{"notes that are no trouble", func(f *health.Facts) { f.Notes = []string{"the source was left out"} }, 0, "1.407.417.0, released 6 hours ago"},

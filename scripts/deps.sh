@@ -5,7 +5,7 @@ set -euo pipefail
 
 # command:package
 wanted="nginx:nginx-light python3:python3 openssl:openssl osslsigncode:osslsigncode zip:zip unzip:unzip
-        curl:curl jq:jq strace:strace setpriv:util-linux gcc:gcc time:time
+        curl:curl jq:jq strace:strace setpriv:util-linux gcc:gcc time:time promtool:prometheus
         systemd-analyze:systemd shellcheck:shellcheck mandoc:mandoc zsh:zsh fish:fish"
 
 missing=""

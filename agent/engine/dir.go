@@ -162,6 +162,12 @@ func (d *Dir) target(link string) (string, error) {
 	return target, d.reading(link+" is not a link", err)
 }
 
+// Find gives the sealed set of that name; false where there is none.
+func (d *Dir) Find(name string) (Set, bool) {
+	set, ok := d.set(name)
+	return set, ok && d.root != nil && set.isSealed()
+}
+
 // Sets gives every set here, the newest definition version first, sets of one
 // version by name. What has no set's name or holds no signed list is not ours
 // and is passed over. The error is an *Error.

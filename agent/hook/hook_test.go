@@ -260,7 +260,7 @@ func TestTimeout(t *testing.T) {
 // A hook is asked to end before it is killed, so that it can tidy up.
 func TestTimeoutAsksFirst(t *testing.T) {
 	t.Parallel()
-	c := script(`exec 2>/dev/null; trap 'echo bye; exit 0' TERM; while :; do sleep 0.02; done`)
+	c := script(`exec 2>/dev/null; trap 'sleep 0.1; echo bye; exit 0' TERM; while :; do sleep 0.02; done`)
 	c.Timeout = 300 * time.Millisecond
 	verdict, entry, err := run(t, t.Context(), c, aSet(t))
 	wantFault(t, verdict, err, "it ran longer than 0.3 seconds")

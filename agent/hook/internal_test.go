@@ -169,15 +169,15 @@ func begin(t *testing.T, text string) *process {
 	return p
 }
 
-// waitFor waits for n processes of the hook.
+// waitFor waits for n processes of the hook, or more.
 func waitFor(t *testing.T, p *process, n int) []member {
 	t.Helper()
-	for range 300 {
+	for range 500 {
 		list, err := p.members()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(list) == n {
+		if len(list) >= n {
 			return list
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -208,6 +208,23 @@ func TestConfineFindsAll(t *testing.T) {
 	}
 	if !slices.ContainsFunc(list, func(m member) bool { return m.escaped }) {
 		t.Error("nobody left the group, which the test is about")
+	}
+}
+
+// Nor does one escape that is started while the others get theirs.
+func TestConfineKeepsUp(t *testing.T) {
+	t.Parallel()
+	const shells, each = 3, 60
+	p := begin(t, strings.Repeat(fmt.Sprintf("(i=0; while [ $i -lt %d ]; do sleep 100 & i=$((i+1)); done; wait) & ", each), shells)+"wait")
+	waitFor(t, p, 1+shells+1) // some; the others come meanwhile
+	if err := p.confine(64 << 20); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range waitFor(t, p, 1+shells+shells*each) {
+		var data unix.Rlimit
+		if err := unix.Prlimit(m.pid, unix.RLIMIT_DATA, nil, &data); err != nil || data.Max != 64<<20 {
+			t.Errorf("process %d has the limit %d, %v", m.pid, data.Max, err)
+		}
 	}
 }
 

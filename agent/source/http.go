@@ -108,6 +108,16 @@ func NewHTTP(cfg HTTPConfig) *HTTP {
 	return h
 }
 
+// Close gives back the connections that are kept for the next request. Packages
+// that are open stay so.
+func (h *HTTP) Close() {
+	for _, t := range h.transports {
+		if idle, ok := t.(interface{ CloseIdleConnections() }); ok {
+			idle.CloseIdleConnections()
+		}
+	}
+}
+
 // Open finds out whether the object has changed, and how it can be read. When it
 // returns, either the object's tail is in memory, or the whole of it is in memory
 // or in the spool.

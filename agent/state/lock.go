@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,15 +30,38 @@ type Holder struct {
 	Since time.Time `json:"since"`
 }
 
-// Lock is the right to write to the state and the engine directory.
-type Lock struct{ file *flock.Flock }
+// beatEvery is how often a lock shows at the most that its holder gets on.
+const beatEvery = 5 * time.Second
+
+// The locks. An update holds the first, a daemon the second for all its life.
+const (
+	updateLock = "lock"
+	daemonLock = "daemon.lock"
+)
+
+// Lock is the right to write to the state and the engine directory, or to be the
+// one daemon. Beat may be called by several goroutines at once.
+type Lock struct {
+	file *flock.Flock
+	mu   sync.Mutex
+	beat time.Time
+}
 
 // Lock takes the lock, trying for as long as wait, or two seconds where wait is
 // shorter. When another process keeps
 // it, the error has the code busy and says who. The file stays when the lock is
 // released: removing it would let two processes hold two locks of one name.
 func (s *Store) Lock(ctx context.Context, wait time.Duration, now time.Time) (*Lock, error) {
-	path := filepath.Join(s.dir, "lock")
+	return s.take(ctx, updateLock, wait, now, "is updating")
+}
+
+// LockDaemon takes the lock of the one daemon, else like Lock.
+func (s *Store) LockDaemon(ctx context.Context, now time.Time) (*Lock, error) {
+	return s.take(ctx, daemonLock, 0, now, "is the daemon")
+}
+
+func (s *Store) take(ctx context.Context, name string, wait time.Duration, now time.Time, does string) (*Lock, error) {
+	path := filepath.Join(s.dir, name)
 	file := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	waiting, cancel := context.WithTimeout(ctx, max(wait, lockWait))
 	defer cancel()
@@ -48,11 +72,13 @@ func (s *Store) Lock(ctx context.Context, wait time.Duration, now time.Time) (*L
 		if err := os.WriteFile(path, me, 0o600); err != nil {
 			return nil, errors.Join(s.failed("write to", err), file.Close())
 		}
-		return &Lock{file}, nil
+		l := &Lock{file: file}
+		l.Beat(now)
+		return l, nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, s.busy()
+		return nil, s.busy(name, does)
 	}
 	return nil, s.failed("lock", err)
 }
@@ -60,54 +86,87 @@ func (s *Store) Lock(ctx context.Context, wait time.Duration, now time.Time) (*L
 // Unlock releases the lock.
 func (l *Lock) Unlock() error { return l.file.Close() }
 
-func (s *Store) busy() error {
-	e := &Error{Code: "busy", Sentence: "another process is updating", Hint: "wait for it, with --wait DURATION if you like"}
+// Beat shows that the holder gets on, by the time of the lock's file. It is for
+// whoever asks whether the holder hangs, so that it fails is no failure.
+func (l *Lock) Beat(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if since := now.Sub(l.beat); since < 0 || since >= beatEvery {
+		l.beat = now
+		_ = os.Chtimes(l.file.Path(), now, now)
+	}
+}
+
+func (s *Store) busy(name, does string) error {
+	e := &Error{Code: "busy", Sentence: "another process " + does, Hint: "wait for it, with --wait DURATION if you like"}
 	var h Holder
-	if data, err := readFile(filepath.Join(s.dir, "lock")); err == nil && json.Unmarshal(data, &h) == nil && h.PID > 0 {
-		e.Sentence = fmt.Sprintf("process %d is updating since %s", h.PID, h.Since.UTC().Format(time.RFC3339))
+	if data, err := readFile(filepath.Join(s.dir, name)); err == nil && json.Unmarshal(data, &h) == nil && h.PID > 0 {
+		e.Sentence = fmt.Sprintf("process %d %s since %s", h.PID, does, h.Since.UTC().Format(time.RFC3339))
 	}
 	return e
 }
 
-// Updating tells whether some process holds the lock. It takes no lock itself,
-// and any user may ask: the kernel lists all of them.
-func (s *Store) Updating() bool {
-	info, err := os.Stat(filepath.Join(s.dir, "lock"))
+// Work is an update that holds the lock.
+type Work struct {
+	PID      int       // 0 where the kernel does not tell
+	Progress time.Time // when it last got on
+}
+
+// Updating tells whether some process holds the lock, and which. It takes no lock
+// itself, and any user may ask: the kernel lists all of them.
+func (s *Store) Updating() (w Work, held bool) {
+	info, err := os.Stat(filepath.Join(s.dir, updateLock))
 	if err != nil {
-		return false
+		return w, false
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return false
+		return w, false
 	}
 	locks, err := os.Open("/proc/locks")
 	if err != nil {
-		return false
+		return w, false
 	}
 	defer locks.Close()
 	for lines := bufio.NewScanner(locks); lines.Scan(); {
-		if holds(lines.Text(), uint64(stat.Dev), stat.Ino, s.onBtrfs()) {
-			return true
+		if pid, ok := holds(lines.Text(), uint64(stat.Dev), stat.Ino, s.onBtrfs()); ok {
+			return Work{PID: pid, Progress: info.ModTime()}, true
 		}
 	}
-	return false
+	return w, false
+}
+
+// DaemonRuns tells whether a daemon holds its lock, for a process that may. It
+// tries the lock, by sharing it for a moment, which a daemon that starts then
+// waits for.
+func (s *Store) DaemonRuns() bool {
+	path := filepath.Join(s.dir, daemonLock)
+	if _, err := os.Stat(path); err != nil {
+		return false
+	}
+	file := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	free, err := file.TryRLock()
+	defer file.Close()
+	return err == nil && !free
 }
 
 // holds reads a line of /proc/locks, such as
 //
 //	3: FLOCK  ADVISORY  WRITE 1234 fe:00:131 0 EOF
 //
-// where the sixth field is the device's numbers in hexadecimal and the inode.
-func holds(line string, dev, inode uint64, anyDevice bool) bool {
+// where the fifth field is the process, and the sixth is the device's numbers in
+// hexadecimal and the inode.
+func holds(line string, dev, inode uint64, anyDevice bool) (pid int, ok bool) {
 	fields := strings.Fields(line)
 	if len(fields) < 6 || fields[1] != "FLOCK" || fields[3] != "WRITE" {
-		return false
+		return 0, false
 	}
 	id := strings.Split(fields[5], ":")
 	if len(id) != 3 || id[2] != strconv.FormatUint(inode, 10) {
-		return false
+		return 0, false
 	}
-	return anyDevice || fmt.Sprintf("%02x:%02x", unix.Major(dev), unix.Minor(dev)) == id[0]+":"+id[1]
+	pid, _ = strconv.Atoi(fields[4]) // 0 is a process of another namespace
+	return max(pid, 0), anyDevice || fmt.Sprintf("%02x:%02x", unix.Major(dev), unix.Minor(dev)) == id[0]+":"+id[1]
 }
 
 // onBtrfs: there, stat gives a device of the subvolume and /proc/locks another

@@ -21,6 +21,7 @@ import (
 	"slices"
 	"time"
 
+	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -40,15 +41,16 @@ const (
 type State struct {
 	Schema      int                  `json:"schema"`
 	Floors      []Floor              `json:"floors,omitempty"`
-	Sources     map[string]Source    `json:"sources,omitempty"`  // by the URL of the package's directory
-	KnownBad    []Bad                `json:"knownBad,omitempty"` // oldest first
-	Sets        map[string]Set       `json:"sets,omitempty"`     // by the set's name
-	Previous    string               `json:"previous,omitempty"` // the set that previous pointed to when this was written
-	OfflineURL  string               `json:"offlineUrl,omitempty"`
+	Sources     map[string]Source    `json:"sources,omitempty"`     // by the URL of the package's directory
+	KnownBad    []Bad                `json:"knownBad,omitempty"`    // oldest first
+	Sets        map[string]Set       `json:"sets,omitempty"`        // by the set's name
+	Previous    string               `json:"previous,omitempty"`    // the set that previous pointed to when this was written
 	SteppedDown bool                 `json:"steppedDown,omitempty"` // the consent of a _back URL was used for OfflineURL
 	HeldSince   time.Time            `json:"heldSince,omitzero"`
-	LastCheck   time.Time            `json:"lastCheck,omitzero"`
 	Missing     map[string]time.Time `json:"missing,omitempty"` // by the name of its copy, since when a configuration file is away
+	Pending     string               `json:"pending,omitempty"` // a sealed set that the preload hook could not judge yet
+	Totals      Totals               `json:"totals,omitzero"`
+	Timing
 
 	unknown map[string]json.RawMessage
 	lost    bool
@@ -218,9 +220,10 @@ func (s *State) UnmarshalJSON(data []byte) error {
 
 // fullState has no empty field, so that its JSON names every field there is.
 func fullState() plainState {
-	now := time.Unix(1, 0)
+	now, up := time.Unix(1, 0), machine.Uptime{Boot: "x"}
 	return plainState{Schema: Schema, Floors: []Floor{{}}, Sources: map[string]Source{"": {}}, KnownBad: []Bad{{}},
-		Sets: map[string]Set{"": {}}, Previous: "x", OfflineURL: "x", SteppedDown: true, HeldSince: now, LastCheck: now, Missing: map[string]time.Time{"": now}}
+		Sets: map[string]Set{"": {}}, Previous: "x", SteppedDown: true, HeldSince: now, Missing: map[string]time.Time{"": now}, Pending: "x", Totals: Totals{Requests: 1},
+		Timing: Timing{OfflineURL: "x", Source: "x", LastCheck: now, LastCheckUptime: up, Failures: 1, LastFailure: now, LastFailureUptime: up, OwnFault: true, NotBefore: now, Unfinished: "x"}}
 }
 
 // MarshalJSON writes the fields that were kept beside our own.

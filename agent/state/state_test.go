@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -43,7 +44,10 @@ func full() *State {
 		Sources:  map[string]Source{"http://m": {Best: floor(3), Validator: Validator{ETag: `"x"`}, Refused: &Failure{Code: "content_mismatch"}, Under: "u", Whole: base, List: "ab", Checked: base, Sidecar: true, CoolDown: base, AskedToWait: true, LastAnswered: base}},
 		KnownBad: []Bad{{Content: verifier.ContentID{7}, Definition: verifier.Version{1, 2, 3, 4}, Reason: "rolled back", Since: base}},
 		Sets:     map[string]Set{"1.2.3.4-00000000": {Source: "http://m", Installed: base, Retired: base}},
-		Previous: "1.2.3.4-00000000", OfflineURL: "http://m", SteppedDown: true, HeldSince: base, LastCheck: base}
+		Previous: "1.2.3.4-00000000", SteppedDown: true, HeldSince: base, Pending: "1.2.3.4-00000000",
+		Missing: map[string]time.Time{"managed.json": base}, Totals: Totals{Downloaded: 1, Reused: 2, Requests: 3, Runs: map[string]int64{"ok": 4}},
+		Timing: Timing{OfflineURL: "http://m", Source: "http://m", LastCheck: base, LastCheckUptime: machine.Uptime{Boot: "b", Seconds: 1.5}, Failures: 2, LastFailure: base,
+			LastFailureUptime: machine.Uptime{Boot: "b", Seconds: 2}, OwnFault: true, NotBefore: base, Unfinished: "1.2.3.4-00000000"}}
 }
 
 // What is saved is loaded again, field by field, and the modes are right
@@ -282,13 +286,23 @@ func TestLock(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	ctx := context.Background()
-	if s.Updating() {
+	if _, held := s.Updating(); held {
 		t.Error("held before anybody took it")
 	}
 	lock, err := s.Lock(ctx, 0, base)
 	must(t, err)
-	if !s.Updating() {
-		t.Error("not seen to be held")
+	if work, held := s.Updating(); !held || work.PID != os.Getpid() || !work.Progress.Equal(base) {
+		t.Errorf("not seen to be held: %+v %t", work, held)
+	}
+	lock.Beat(base.Add(time.Second)) // too soon to be worth it
+	if work, _ := s.Updating(); !work.Progress.Equal(base) {
+		t.Errorf("progress at %s", work.Progress)
+	}
+	for _, at := range []time.Time{base.Add(time.Minute), base} { // the clock may be set back
+		lock.Beat(at)
+		if work, _ := s.Updating(); !work.Progress.Equal(at) {
+			t.Errorf("progress at %s, want %s", work.Progress, at)
+		}
 	}
 	info, err := os.Stat(filepath.Join(s.Dir(), "lock"))
 	must(t, err)
@@ -312,12 +326,76 @@ func TestLock(t *testing.T) {
 	must(t, lock.Unlock())
 	after, err := os.Stat(filepath.Join(s.Dir(), "lock"))
 	must(t, err)
-	if s.Updating() || !os.SameFile(info, after) {
+	if _, held := s.Updating(); held || !os.SameFile(info, after) {
 		t.Error("still held, or another file")
 	}
 	again, err := s.Lock(ctx, 0, base)
 	must(t, err)
 	must(t, again.Unlock())
+}
+
+// The daemon's lock is another one, which whoever looks at it never keeps.
+func TestDaemonLock(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	ctx := context.Background()
+	if s.DaemonRuns() {
+		t.Error("runs before there was one")
+	}
+	lock, err := s.LockDaemon(ctx, base)
+	must(t, err)
+	update, err := s.Lock(ctx, 0, base)
+	must(t, err)
+	must(t, update.Unlock())
+	for range 3 {
+		if !s.DaemonRuns() {
+			t.Error("not seen to run")
+		}
+	}
+	_, err = s.LockDaemon(ctx, base)
+	wantCode(t, err, "busy")
+	if want := fmt.Sprintf("process %d is the daemon since 2026-11-01T12:00:00Z", os.Getpid()); err.(*Error).Sentence != want {
+		t.Errorf("said %q, want %q", err.(*Error).Sentence, want)
+	}
+	must(t, lock.Unlock())
+	if s.DaemonRuns() {
+		t.Error("still seen to run")
+	}
+	again, err := s.LockDaemon(ctx, base)
+	must(t, err)
+	must(t, again.Unlock())
+}
+
+// A state that an earlier version wrote is read with its times.
+func TestTimingOfEarlierVersions(t *testing.T) {
+	t.Parallel()
+	st := decode([]byte(`{"schema":1,"offlineUrl":"http://m","lastCheck":"2026-11-01T12:00:00Z"}`))
+	if st.OfflineURL != "http://m" || !st.LastCheck.Equal(base) || st.Lost() {
+		t.Errorf("got %+v", st)
+	}
+}
+
+func TestTimingAndTotals(t *testing.T) {
+	t.Parallel()
+	var timing Timing
+	up := machine.Uptime{Boot: "b", Seconds: 5}
+	timing.Failed(base, up, true, base.Add(time.Hour))
+	timing.Failed(base.Add(time.Minute), up, false, time.Time{})
+	if timing.Failures != 2 || timing.OwnFault || !timing.NotBefore.IsZero() || !timing.LastFailure.Equal(base.Add(time.Minute)) {
+		t.Errorf("after two failures: %+v", timing)
+	}
+	timing.Checked("http://m", base, up)
+	timing.Succeeded()
+	if want := (Timing{Source: "http://m", LastCheck: base, LastCheckUptime: up}); timing != want {
+		t.Errorf("after a success: %+v", timing)
+	}
+	var totals Totals
+	totals.Add("ok", 10, 5, 2)
+	totals.Add("ok", 1, 0, 1)
+	totals.Add("busy", 0, 0, 0)
+	if totals.Downloaded != 11 || totals.Reused != 5 || totals.Requests != 3 || totals.Runs["ok"] != 2 || totals.Runs["busy"] != 1 {
+		t.Errorf("totals are %+v", totals)
+	}
 }
 
 // What the holder left in the lock is no reason to fail, whatever it is.
@@ -326,7 +404,7 @@ func TestBusyWithGarbage(t *testing.T) {
 	for _, garbage := range []string{"", "{", `{"pid":-1}`, `{"pid":"x"}`, strings.Repeat("x", 100)} {
 		s := open(t)
 		must(t, os.WriteFile(filepath.Join(s.Dir(), "lock"), []byte(garbage), 0o600))
-		err := s.busy()
+		err := s.busy("lock", "is updating")
 		wantCode(t, err, "busy")
 		if err.(*Error).Sentence != "another process is updating" {
 			t.Errorf("%q: %v", garbage, err)
@@ -347,11 +425,11 @@ func TestLineOfLocks(t *testing.T) {
 		"3: FLOCK  ADVISORY  WRITE 1234 <none>:0 0 EOF":     false,
 		"": false,
 	} {
-		if got := holds(line, dev, 131, false); got != want {
-			t.Errorf("%q: %t", line, got)
+		if pid, got := holds(line, dev, 131, false); got != want || got && pid != 1234 {
+			t.Errorf("%q: %d %t", line, pid, got)
 		}
 	}
-	if !holds("3: FLOCK  ADVISORY  WRITE 1 00:2f:131 0 EOF", dev, 131, true) {
+	if pid, got := holds("3: FLOCK  ADVISORY  WRITE -1 00:2f:131 0 EOF", dev, 131, true); !got || pid != 0 {
 		t.Error("the inode alone does not count where it must")
 	}
 }

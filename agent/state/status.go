@@ -15,6 +15,10 @@ type Status struct {
 	Current     *Current       `json:"current,omitempty"`
 	Sets        map[string]Set `json:"sets,omitempty"` // by the set's name
 	Settings    *Settings      `json:"settings,omitempty"`
+	Fallback    bool           `json:"fallback,omitempty"`        // the last update came from the fallback
+	Duration    float64        `json:"durationSeconds,omitempty"` // of the last attempt
+	Totals      Totals         `json:"totals,omitzero"`
+	Timing
 }
 
 // Failure is why something did not work.

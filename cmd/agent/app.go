@@ -30,6 +30,7 @@ func (p *program) app() *cli.App {
 			p.definitionsCommand(),
 			p.healthCommand(),
 			p.configCommand(),
+			p.runCommand(),
 			p.mirrorCommand(),
 			p.packageCommand(),
 			command(cli.Command{Name: "version", Usage: "show the program's version", Action: p.version}),

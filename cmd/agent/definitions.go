@@ -76,6 +76,9 @@ func (p *program) update(c *cli.Context) error {
 // where a fallback made up for it.
 func (p *program) showUpdate(r agent.Result) {
 	if line := updateLine(r); line != "" {
+		if r.Outcome == agent.Skipped && toJournal(p.stdout) {
+			line = "<6>" + line // a timer asks all day, so that is no notice
+		}
 		fmt.Fprintln(p.stdout, line)
 	}
 	if r.DryRun {

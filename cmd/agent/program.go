@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/machine"
 )
 
 // program is one run of the command.
@@ -119,20 +120,26 @@ func (p *program) logger(c *cli.Context) (*logrus.Logger, error) {
 	if c.String("output") == "json" && !c.IsSet("log-level") {
 		log.SetOutput(io.Discard) // one object is the whole answer, unless somebody asks for more
 	}
+	journal := toJournal(p.stderr)
 	switch c.String("log-format") {
 	case "text":
-		log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
+		// The journal has times of its own.
+		log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true, DisableTimestamp: journal})
 	case "json":
 		log.SetFormatter(&logrus.JSONFormatter{DisableHTMLEscape: true})
 	default:
 		return nil, &usageError{"the log format is neither text nor json", "leave --log-format out for text"}
+	}
+	if journal {
+		log.SetFormatter(journalFormat{log.Formatter})
 	}
 	return log, nil
 }
 
 // agent is this machine's.
 func (p *program) agent() *agent.Agent {
-	return &agent.Agent{Paths: p.paths, Arch: agent.HostArch(), Built: built(), Now: time.Now, Log: p.log}
+	return &agent.Agent{Paths: p.paths, Arch: agent.HostArch(), Built: built(), Version: programVersion(), Now: time.Now, Log: p.log,
+		Uptime: machine.ReadUptime, Identity: machine.ReadIdentity()}
 }
 
 // writer is agent for commands that write.

@@ -1,0 +1,266 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
+
+	"mdatp-offline-agent/agent"
+)
+
+const (
+	// tick is how often everything is looked at again, whatever else happens.
+	tick = time.Minute
+	// daily is how often what is installed is hashed.
+	daily = 24 * time.Hour
+	// breather is how long a run that changed nothing about what is due, since it
+	// could not even be recorded, is followed by none.
+	breather = time.Minute
+	// patience is how long an update that is told to stop may take to. With the
+	// rest of a stop it stays within a second.
+	patience = 700 * time.Millisecond
+	// stuck is how long an update may show nothing at all, a long sync included,
+	// before the service manager is left to think that the daemon hangs.
+	stuck = time.Hour
+	// slept is how much more the machine's uptime must have grown than a timer saw
+	// for the machine to have slept, and not only to be busy.
+	slept = 5 * time.Second
+)
+
+// Daemon is what Run needs. Its fields are set once, before.
+type Daemon struct {
+	Agent    *agent.Agent
+	Log      logrus.FieldLogger
+	Changes  <-chan struct{}    // the configuration may have changed; nil: the minute's look has to do
+	Reload   <-chan os.Signal   // the administrator says so
+	Notify   func(state string) // tells the service manager; nil: there is none
+	Watchdog time.Duration      // how often it wants to hear from us; 0: not at all
+	Ended    func(agent.Result) // is told how each update ended; nil: nobody is
+}
+
+// loop is one run of the daemon.
+type loop struct {
+	*Daemon
+	work   *work     // the job under way; nil for none
+	woke   time.Time // when the machine last woke; zero: it has not slept
+	quiet  time.Time // no update before; of the clock that only timers have
+	hash   time.Time // when to hash next; likewise
+	plan   agent.Plan
+	told   string    // what the service manager was told last
+	broken string    // what was wrong with the configuration when that was logged
+	turn   time.Time // of the last turn
+	up     float64   // the uptime then, in seconds
+}
+
+// Run is the daemon, until ctx ends. The error is what kept it from starting:
+// another daemon runs, or the state directory can't be used.
+func (d *Daemon) Run(ctx context.Context) error {
+	unlock, err := d.Agent.LockDaemon(ctx)
+	if err != nil {
+		return err
+	}
+	l := &loop{Daemon: d, hash: time.Now(), turn: time.Now(), up: d.uptime()}
+	l.run(ctx)
+	return unlock()
+}
+
+func (l *loop) run(ctx context.Context) {
+	l.look(ctx)
+	l.notify(daemon.SdNotifyReady)
+	l.Log.Info("the daemon has started")
+	l.Agent.ExportMetrics(ctx)
+	for {
+		l.act(ctx)
+		l.tell()
+		timer := time.NewTimer(l.rest())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			l.stop()
+			return
+		case <-l.Changes:
+		case <-l.Reload:
+			l.reload(ctx)
+		case <-l.done():
+			l.finish()
+		case <-timer.C:
+		}
+		timer.Stop()
+		l.look(ctx)
+	}
+}
+
+// look sees how things are: whether the machine slept, what is configured, and
+// what is due.
+func (l *loop) look(ctx context.Context) {
+	now, up := time.Now(), l.uptime()
+	if gap := time.Duration((up - l.up) * float64(time.Second)); gap-now.Sub(l.turn) > slept {
+		l.woke = l.Agent.Now()
+		l.Log.Info("the machine has slept")
+	}
+	l.turn, l.up = now, up
+	if l.work == nil { // else its lock would be in the way
+		l.keep(ctx)
+	}
+	l.plan = l.Agent.Plan(l.woke)
+	l.logBroken()
+}
+
+// keep keeps the last good configuration.
+func (l *loop) keep(ctx context.Context) {
+	changed, err := l.Agent.KeepConfiguration(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		l.Log.WithError(err).Warn("the configuration could not be kept")
+	case changed:
+		l.quiet = time.Time{}
+		l.Log.Info("the configuration has changed")
+	}
+}
+
+// logBroken tells the log once that the configuration is broken, and once that it
+// is good again.
+func (l *loop) logBroken() {
+	now := ""
+	if l.plan.Broken != nil {
+		now = l.plan.Broken.Error()
+	}
+	if now == l.broken {
+		return
+	}
+	l.broken = now
+	if now != "" {
+		l.Log.WithFields(l.plan.Broken.Fields()).Error("the configuration is broken")
+	} else {
+		l.Log.Info("the configuration is good again")
+	}
+}
+
+// act begins what is due, unless something is under way.
+func (l *loop) act(ctx context.Context) {
+	now := time.Now()
+	switch {
+	case l.work != nil || ctx.Err() != nil:
+	case !now.Before(l.hash):
+		l.hash = now.Add(daily)
+		l.work = begin(ctx, "hashing the installed definitions", func(ctx context.Context, _ *work) *agent.Result {
+			if err := l.Agent.Rehash(ctx); err != nil && ctx.Err() == nil {
+				l.Log.WithError(err).Error("the installed definitions are damaged, or can not be checked")
+			}
+			return nil
+		})
+	case l.plan.Rule == "" && !l.Agent.Now().Before(l.plan.Due) && !now.Before(l.quiet):
+		woke := l.woke
+		l.work = begin(ctx, "beginning an update", func(ctx context.Context, w *work) *agent.Result {
+			r := l.Agent.Update(ctx, agent.Options{Scheduled: true, Daemon: true, Since: woke, Progress: w})
+			return &r
+		})
+	}
+}
+
+// done is closed when the job under way has ended.
+func (l *loop) done() <-chan struct{} {
+	if l.work == nil {
+		return nil
+	}
+	return l.work.ended
+}
+
+// finish takes note of how a job ended. The memory that it took is given back at
+// once, since there may be nothing to do for hours.
+func (l *loop) finish() {
+	r := l.work.result
+	l.work = nil
+	debug.FreeOSMemory()
+	if r == nil {
+		return
+	}
+	if r.Outcome == agent.Failed || r.Outcome == agent.Skipped {
+		l.quiet = time.Now().Add(breather)
+	}
+	r.Log(l.Log)
+	if l.Ended != nil {
+		l.Ended(*r)
+	}
+}
+
+// reload is what a signal asks for. Everything is looked at anew at each turn
+// anyway, so there is nothing more to do than to say so.
+func (l *loop) reload(ctx context.Context) {
+	l.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	l.Log.Info("the configuration is read again, as asked for")
+	l.quiet = time.Time{}
+	l.look(ctx)
+	l.told = ""
+	l.notify(daemon.SdNotifyReady)
+}
+
+// stop ends what is under way, or leaves it behind: whatever it was doing can be
+// cut anywhere, and the next run goes on with it.
+func (l *loop) stop() {
+	l.notify(daemon.SdNotifyStopping)
+	if l.work != nil && !l.work.stop(patience) {
+		l.Log.Info("an update was cut off, and the next one goes on with it")
+	}
+	l.Log.Info("the daemon has stopped")
+}
+
+// rest is how long nothing needs to be done.
+func (l *loop) rest() time.Duration {
+	rest := tick
+	if l.Watchdog > 0 {
+		rest = min(rest, l.Watchdog/2)
+	}
+	if l.work == nil && l.plan.Rule == "" {
+		rest = min(rest, max(l.plan.Due.Sub(l.Agent.Now()), time.Until(l.quiet), 0))
+	}
+	return rest
+}
+
+// tell tells the service manager what is going on, if that has changed, and that
+// the loop turns.
+func (l *loop) tell() {
+	if text := l.doing(); text != l.told {
+		l.told = text
+		l.notify("STATUS=" + text)
+	}
+	if l.Watchdog > 0 && (l.work == nil || l.work.idle() < stuck) {
+		l.notify(daemon.SdNotifyWatchdog)
+	}
+}
+
+// doing says in words what the daemon does, for systemctl status.
+func (l *loop) doing() string {
+	var text string
+	switch {
+	case l.work != nil:
+		text = l.work.what()
+	case l.plan.Rule != "":
+		text = "no periodic updates, since " + l.plan.Rule
+	default:
+		text = "the next update is due at " + l.plan.Due.Local().Format("2006-01-02 15:04:05 MST")
+	}
+	if l.plan.Broken != nil {
+		text += "; " + l.plan.Broken.Error()
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+func (l *loop) notify(state string) {
+	if l.Notify != nil {
+		l.Notify(state)
+	}
+}
+
+// uptime is the machine's, in seconds; where nobody tells, no sleep is seen.
+func (d *Daemon) uptime() float64 {
+	if d.Agent.Uptime == nil {
+		return 0
+	}
+	return d.Agent.Uptime().Seconds
+}

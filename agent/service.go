@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/health/metrics"
+	"mdatp-offline-agent/managedconfig"
+)
+
+// What a daemon needs besides updates: to be the only one, to know when the next
+// update is due, to keep the last good configuration, and to hash what is
+// installed from time to time.
+
+// LockDaemon makes the caller the one daemon of this machine until unlock is
+// called. While there is one, scheduled runs by others do nothing.
+func (a *Agent) LockDaemon(ctx context.Context) (unlock func() error, err error) {
+	store, err := state.Open(a.Paths.State)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := store.LockDaemon(ctx, a.Now())
+	if err != nil {
+		return nil, err
+	}
+	return lock.Unlock, nil
+}
+
+// Plan is what the schedule says at the moment.
+type Plan struct {
+	Decision
+	Broken *Failure // what is wrong with the configuration; a good copy may stand in for it
+}
+
+// Plan decides when the next periodic update is due, from what is configured and
+// remembered now. since is when the machine woke, zero where it has not slept. It
+// writes nothing.
+func (a *Agent) Plan(since time.Time) Plan {
+	store := state.View(a.Paths.State)
+	config, err := a.readConfiguration(store, true)
+	if err != nil {
+		return Plan{Decision: Decision{Rule: "the configuration is broken"}, Broken: Explain(err)}
+	}
+	memory, err := store.Load()
+	if err != nil {
+		return Plan{Decision: Decision{Rule: "the memory can not be read"}, Broken: Explain(err)}
+	}
+	known := a.known(memory.Timing, memory.HeldSince)
+	known.Since = later(known.Since, since)
+	known.Installed = a.hasCurrent()
+	return Plan{Decision: Decide(config.settings, known), Broken: Explain(config.broken)}
+}
+
+// hasCurrent tells, without hashing or trusting anything, whether there is a set
+// that nobody has touched since it was found whole.
+func (a *Agent) hasCurrent() bool {
+	dir, err := engine.View(a.Paths.Engine)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	set, ok, err := dir.Current()
+	if err != nil || !ok {
+		return false
+	}
+	files, err := statSet(set)
+	return err == nil && untouched(set, files, state.View(a.Paths.State).LoadStatus().Current)
+}
+
+// KeepConfiguration keeps copies of the configuration files as they are now, as
+// far as they are valid, and notes which of them are away. It tells whether
+// anything was new, and takes the lock only then.
+func (a *Agent) KeepConfiguration(ctx context.Context) (changed bool, err error) {
+	store := state.View(a.Paths.State)
+	config, err := a.readConfiguration(store, true)
+	if len(config.files) == 0 || notPermitted(err) {
+		return false, err
+	}
+	memory, loadErr := store.Load()
+	if loadErr != nil {
+		return false, loadErr
+	}
+	before := maps.Clone(memory.Missing)
+	config.noteMissing(store, memory, a.Now())
+	missing := !maps.EqualFunc(before, memory.Missing, time.Time.Equal)
+	if !missing && !config.isNews(store) {
+		return false, nil
+	}
+	err = a.locked(ctx, 0, func(store *state.Store, memory *state.State) error {
+		config.noteMissing(store, memory, a.Now())
+		if missing {
+			err = store.Save(memory)
+		}
+		return errors.Join(err, config.keepLastGood(store))
+	})
+	if err == nil {
+		a.exportMetrics(ctx, config.settings)
+	}
+	return err == nil, err
+}
+
+// isNews tells whether a file that is valid is not what its copy is.
+func (c configuration) isNews(store *state.Store) bool {
+	for _, f := range c.files {
+		if f.good && string(store.LastGood(f.name)) != string(f.data) {
+			return true
+		}
+	}
+	return false
+}
+
+// Rehash hashes the active set against its signed list. One that is not what it
+// was is forgotten as installed, so that an update is due; the error says what is
+// wrong. Nothing is written where nothing is wrong.
+func (a *Agent) Rehash(ctx context.Context) error {
+	dir, err := engine.View(a.Paths.Engine)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if _, ok, err := dir.Current(); err == nil && !ok {
+		return nil // nothing is installed
+	}
+	config, err := a.readConfiguration(state.View(a.Paths.State), true)
+	if err != nil {
+		return err
+	}
+	trust, err := a.loadTrust(config.settings)
+	if err != nil {
+		return err
+	}
+	_, why := openCurrent(ctx, dir, trust, nil)
+	if why == nil || ctx.Err() != nil {
+		return why
+	}
+	err = a.locked(ctx, 0, func(store *state.Store, _ *state.State) error {
+		status := store.LoadStatus()
+		status.Current = nil
+		return store.SaveStatus(status)
+	})
+	return errors.Join(why, err)
+}
+
+// ExportMetrics writes the metrics file, where one is configured.
+func (a *Agent) ExportMetrics(ctx context.Context) {
+	config, err := a.readConfiguration(state.View(a.Paths.State), true)
+	if err == nil {
+		a.exportMetrics(ctx, config.settings)
+	}
+}
+
+// exportMetrics writes the metrics file. That it can't be written must stop no
+// update, so it is for the log alone.
+func (a *Agent) exportMetrics(ctx context.Context, s managedconfig.Settings) {
+	path := s.Agent.MetricsFile.Value
+	if path == "" || ctx.Err() != nil {
+		return
+	}
+	if err := metrics.Write(path, a.Facts(ctx), a.Version); err != nil {
+		a.Log.WithError(err).Warn("the metrics file could not be written")
+	}
+}
