@@ -222,3 +222,37 @@ func TestOneDaemon(t *testing.T) {
 	w.later(9 * time.Hour)
 	w.want(agent.Updated, "", agent.Options{Scheduled: true})
 }
+
+// What fails on this machine before any source is asked is tried again often,
+// and what costs a source a request is not.
+func TestRetriesByWhoseFault(t *testing.T) {
+	t.Parallel()
+	scheduled := agent.Options{Scheduled: true, Now: true}
+	waits := func(w *world) (longest time.Duration) {
+		for range 8 {
+			w.later(8 * time.Hour)
+			w.update(scheduled)
+			longest = w.agent.Facts(context.Background()).NextCheck.Sub(w.agent.Now())
+		}
+		return longest
+	}
+	w := newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.publish(pack{n: 1})
+	w.want(agent.Updated, "")
+	must(t, os.Remove(filepath.Join(w.agent.Paths.Trust, "root.pem")))
+	if longest := waits(w); longest < 7*time.Minute || longest > 15*time.Minute {
+		t.Errorf("without trust, tried again after %s", longest)
+	}
+	w = newWorld(t)
+	w.offline(w.web().ringURL(), false, "")
+	w.publish(pack{n: 1})
+	w.want(agent.Updated, "")
+	w.publish(pack{n: 2})
+	w.want(agent.Updated, "")
+	_, err := w.agent.Rollback(context.Background(), 0)
+	must(t, err)
+	if longest := waits(w); longest < 2*time.Hour {
+		t.Errorf("known bad, asked again after %s", longest)
+	}
+}
