@@ -78,7 +78,11 @@ func (at *attempt) preload(ctx context.Context, set engine.Set, n *news, v verif
 		s.condemn(list, "condemned by "+preloadHook)
 		return &Failure{codePreload, preloadHook + " condemned the definitions " + list.Definition.String(), condemnedHint}
 	}
-	return set.Check(ctx, list.Files)
+	err = intact(ctx, set, n.raw, list)
+	if Explain(err).is(codeDamaged) {
+		return &Failure{codeDamaged, preloadHook + " changed the set that it was to test", "let the hook only read what is in AGENT_SET_DIR, and write elsewhere"}
+	}
+	return err
 }
 
 const condemnedHint = "publish a good package with a higher version; the log has what the hook wrote"
@@ -160,7 +164,7 @@ func (s *session) notFit(ctx context.Context, i *installed) string {
 		return "the signer of the set before is revoked"
 	case s.knownBad(i):
 		return "the set before is known bad"
-	case i.set.Check(ctx, i.list().Files) != nil:
+	case intact(ctx, i.set, i.raw, i.list()) != nil:
 		return "the set before is damaged"
 	}
 	return ""

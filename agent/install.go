@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -143,8 +142,7 @@ func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 
 // holdsAll tells whether a set on disk is the package's to the last byte.
 func holdsAll(ctx context.Context, set engine.Set, n *news) bool {
-	raw, err := set.SignedList()
-	return err == nil && bytes.Equal(raw, n.raw) && set.Check(ctx, n.signed.List.Files) == nil
+	return intact(ctx, set, n.raw, n.signed.List) == nil
 }
 
 // makeRoom sees to it that there is room for the set, and, where the source's
