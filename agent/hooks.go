@@ -177,6 +177,15 @@ func (s *session) replaceActive(settings managedconfig.Settings, i *installed, a
 	if err := s.store.Save(s.memory); err != nil {
 		return err
 	}
+	return s.activate(i, activate)
+}
+
+// activate makes a set the active one. How its files look is noted now that they
+// were hashed, since the hook that comes next may change them.
+func (s *session) activate(i *installed, activate func(engine.Set) error) (err error) {
+	if i.files, err = statSet(i.set); err != nil {
+		return err
+	}
 	if err := activate(i.set); err != nil {
 		return err
 	}

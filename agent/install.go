@@ -188,7 +188,7 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 	if v == verifier.Renewal || s.damaged {
 		activate = s.dir.Renew // nobody should go back to the same files, or to damaged ones
 	}
-	if err := activate(set); err != nil {
+	if err := s.activate(&installed{set: set, raw: n.raw, signed: n.signed}, activate); err != nil {
 		return err
 	}
 	if v == verifier.Downgrade {
@@ -200,7 +200,6 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 		s.raiseFloor(n.signed)
 	}
 	s.memory.ForgetBad(n.signed.List.Content())
-	s.current, s.damaged = &installed{set: set, raw: n.raw, signed: n.signed}, false
 	return nil
 }
 
