@@ -104,8 +104,11 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err := at.commit(ctx, set, n, v); err != nil { // 8. commit
 		return err
 	}
-	if err := at.session.dir.DropParts(); err != nil {
+	if err := at.session.dir.DropParts(); err != nil || v == verifier.Renewal {
 		return err
+	}
+	if at.session.memory.Unfinished != "" {
+		at.step("telling " + postloadHook + " of definitions " + n.signed.List.Definition.String())
 	}
 	return at.session.settle(ctx, at.config.settings, was, at.pulse) // 9. postload
 }
@@ -177,7 +180,7 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 	at.step("activating definitions " + n.signed.List.Definition.String())
 	s := at.session
 	s.memory.Pending = ""
-	if v != verifier.Renewal {
+	if v != verifier.Renewal || s.memory.Unfinished != "" { // the hook is still to see the renewed content
 		s.expectPostload(at.config.settings, set.Name)
 	}
 	s.memory.NoteSet(set.Name, state.Set{Source: at.place.Name, Installed: at.started.UTC().Truncate(time.Second)})

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/verifier"
@@ -123,6 +124,87 @@ func TestPostloadCondemnsBoth(t *testing.T) {
 	w.status("up_to_date", "")
 }
 
+// A postload hook that gives no verdict condemns nothing either. It is told again
+// by each run, and keeps no newer package away.
+func TestPostloadAtFault(t *testing.T) {
+	t.Parallel()
+	hooks := map[string]string{
+		"mended":      about(2, "exit 3"),
+		"newer":       about(2, "exit 3"),
+		"renewed":     about(2, "exit 3"),
+		"set before":  about(2, "exit 1") + about(1, "kill -KILL $$"),
+		"left behind": "sleep 100 & exit 1",
+		"rolled back": about(1, "exit 3"),
+	}
+	worlds := map[string]*hooked{}
+	for what, script := range hooks {
+		w := newHooked(t)
+		worlds[what] = w
+		w.hooks("", "")
+		w.run([]step{installed(1)})
+		w.publish(pack{n: 2})
+		w.hooks("", script)
+	}
+	rolled := worlds["rolled back"]
+	delete(worlds, "rolled back")
+	rolled.hooks("", "")
+	rolled.want(agent.Updated, "")
+	rolled.hooks("", hooks["rolled back"])
+	change := make(chan error, 1)
+	go func() {
+		_, err := rolled.agent.Rollback(context.Background(), 0)
+		change <- err
+	}()
+
+	results := together(worlds)
+	for what, w := range worlds {
+		sentence, told := "is at fault, since it ended with exit code 3", repeat(postload(2, 1), tries)
+		switch what {
+		case "set before":
+			sentence, told = "it failed with the set before as well", append([]string{postload(2, 1)}, repeat(postload(1, 2), tries)...)
+		case "left behind":
+			sentence = "it left processes behind"
+		}
+		w.failed(results[what], "postload_failed", sentence, 2)
+		w.told(told...)
+		w.previously(1)
+		w.bad()
+	}
+	w := worlds["mended"]
+	w.want(agent.Skipped, "skipped", agent.Options{Scheduled: true}) // not at once,
+	w.hooks("", good)
+	w.later(2 * time.Minute) // but soon
+	w.want(agent.UpToDate, "", agent.Options{Scheduled: true})
+	w.told(postload(2, 1))
+	w.status("up_to_date", "")
+
+	w = rolled
+	w.wantCode(<-change, "postload_failed")
+	w.has(1)
+	w.told(repeat(postload(1, 2), tries)...)
+	w.hooks("", good)
+	w.want(agent.Failed, "known_bad", agent.Options{Scheduled: true}) // 2 was rolled back by hand
+	w.told(postload(1, 2))
+
+	worlds["newer"].publish(pack{n: 3})
+	worlds["renewed"].publish(pack{n: 2, issued: base})
+	results = together(map[string]*hooked{"newer": worlds["newer"], "renewed": worlds["renewed"]})
+	w = worlds["newer"]
+	if r := results["newer"]; r.Outcome != agent.Updated || r.FailReason != nil {
+		t.Errorf("a newer package: %s %v", r.Outcome, r.FailReason)
+	}
+	w.has(3)
+	w.told(append(repeat(postload(2, 1), tries), postload(3, 2))...)
+	w.status("up_to_date", "")
+
+	w = worlds["renewed"]
+	w.failed(results["renewed"], "postload_failed", "exit code 3", 2)
+	w.told(repeat(postload(2, 1), tries)...)
+	w.hooks("", good)
+	w.want(agent.UpToDate, "") // the renewal did not make it forget the hook
+	w.told(postload(2, 1))
+}
+
 // Killed between the exchange and the hook's answer, the agent is due at once,
 // and tells the hook again.
 func TestKilledInPostload(t *testing.T) {
@@ -163,6 +245,26 @@ func TestKilledWhileGoingBack(t *testing.T) {
 	w.bad(2)
 	w.want(agent.Failed, "known_bad")
 	w.told()
+}
+
+// The same moments, just before the exchange: what was to become active is on
+// record, and is not active. The hook is told of what is.
+func TestKilledBeforeTheExchange(t *testing.T) {
+	t.Parallel()
+	scheduled := agent.Options{Scheduled: true}
+	w := newHooked(t)
+	w.hooks("", "")
+	w.run([]step{installed(1), installed(2)})
+	w.hooks("", good)
+	w.unfinished(name(3) + "-01234567")
+	w.want(agent.UpToDate, "", scheduled)
+	w.told(postload(2, 1))
+
+	w.hooks("", about(2, "exit 1"))
+	w.unfinished(w.link("previous")) // 2 was condemned, and had not made way yet
+	w.failed(w.agent.Update(context.Background(), scheduled), "known_bad", "", 1)
+	w.told(postload(2, 1), postload(1, 2))
+	w.bad(2)
 }
 
 // Commands by hand that exchange the set tell the hook of it. What somebody chose
