@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"mdatp-offline-agent/agent"
 )
 
 // work is a job that runs beside the loop. It is also how the job tells how it
@@ -13,21 +11,25 @@ import (
 type work struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
-	result *agent.Result // when it has ended; nil for a job without one
+	then   func() // what the loop is to do when it has ended
 
 	mu   sync.Mutex
 	step string
 	last time.Time // when it last got on
 }
 
+// job is what runs beside the loop. What it gives touches the loop and is for the
+// loop to call.
+type job func(context.Context, *work) (then func())
+
 // begin runs a job that does what step says, until it says otherwise.
-func begin(ctx context.Context, step string, job func(context.Context, *work) *agent.Result) *work {
+func begin(ctx context.Context, step string, do job) *work {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &work{cancel: cancel, ended: make(chan struct{}), step: step, last: time.Now()}
 	go func() {
 		defer cancel()
 		defer close(w.ended)
-		w.result = job(ctx, w)
+		w.then = do(ctx, w)
 	}()
 	return w
 }
