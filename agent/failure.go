@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-
-	"github.com/sirupsen/logrus"
 )
 
 // Failure is why something did not work, as people and programs see it.
@@ -21,10 +19,16 @@ func (f *Failure) Error() string { return f.Code + ": " + f.Message }
 // Reason gives the parts that a report shows.
 func (f *Failure) Reason() (code, sentence, hint string) { return f.Code, f.Message, f.Hint }
 
-// Fields are the parts for a log.
-func (f *Failure) Fields() logrus.Fields {
-	return logrus.Fields{"failReason": f.Code, "failMessage": f.Message, "failHint": f.Hint}
-}
+// Field gives what a log has of a failure: in JSON the object that reports have,
+// in text its sentence.
+func (f *Failure) Field() (name string, value any) { return "failReason", loggedFailure(*f) }
+
+// loggedFailure is a Failure that is no error, of which a log would show nothing
+// but the text.
+type loggedFailure Failure
+
+// String is what a text has.
+func (f loggedFailure) String() string { return f.Code + ": " + f.Message }
 
 // is tells whether f has that code; no failure has none.
 func (f *Failure) is(code string) bool { return f != nil && f.Code == code }

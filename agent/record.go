@@ -78,7 +78,7 @@ func (u *update) keepCount(failure *Failure) {
 	case unrecorded(failure):
 		return
 	default:
-		m.Failed(u.Now(), u.uptime(), local(failure), u.rest())
+		m.Failed(u.Now(), u.uptime(), local(failure) && !u.asked, u.rest())
 		result = failure.Code
 	}
 	m.Totals.Add(result, u.tally.Bytes.Load(), u.result.BytesReused, u.tally.Requests.Load())

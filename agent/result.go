@@ -55,7 +55,7 @@ func (r Result) Log(log logrus.FieldLogger) {
 	log = log.WithFields(logrus.Fields{"outcome": r.Outcome, "definitionsVersion": r.Definitions, "engineVersion": r.Engine, "previousDefinitionsVersion": r.Previous,
 		"source": r.Source, "bytesDownloaded": r.BytesDownloaded, "bytesReused": r.BytesReused, "requests": r.Requests, "durationSeconds": r.DurationSeconds})
 	if r.FailReason != nil {
-		log = log.WithFields(r.FailReason.Fields())
+		log = log.WithField(r.FailReason.Field())
 	}
 	switch r.Outcome {
 	case Skipped:

@@ -12,8 +12,8 @@ import (
 )
 
 // The waits before a failed update is tried again, which double with each
-// failure in a row. A fault of this machine's costs no server anything and is
-// looked at often, so that it need not be told when somebody has mended it.
+// failure in a row. What fails before any server is asked costs none of them
+// anything and is looked at often, so that nobody has to say that it is mended.
 const (
 	firstRetry   = 2 * time.Minute
 	longestLocal = 15 * time.Minute

@@ -159,7 +159,7 @@ type commandLine struct{ page, text string }
 
 var (
 	// A shell's prompt, sudo, a path or a schedule may stand before the name.
-	called = regexp.MustCompile("(?:^|[\\s/=])agent ((?:--?[a-z]|[a-z])[^|>;&`]*)")
+	called = regexp.MustCompile("(?:^|[\\s/=]|mdatp-)agent ((?:--?[a-z]|[a-z])[^|>;&`]*)")
 	inline = regexp.MustCompile("`([^`\n]+)`")
 	output = regexp.MustCompile(`^(?:agent|hint|why|at hand|source): `)
 )

@@ -56,6 +56,7 @@ type loop struct {
 	plan   agent.Plan
 	told   string    // what the service manager was told last
 	broken string    // what was wrong with the configuration when that was logged
+	unkept string    // why it could not be kept; likewise
 	turn   time.Time // of the last turn
 	up     float64   // the uptime then, in seconds
 }
@@ -127,7 +128,7 @@ func (l *loop) logBroken() {
 	}
 	l.broken = now
 	if now != "" {
-		l.Log.WithFields(l.plan.Broken.Fields()).Error("the configuration is broken")
+		l.Log.WithField(l.plan.Broken.Field()).Error("the configuration is broken")
 	} else {
 		l.Log.Info("the configuration is good again")
 	}
@@ -153,11 +154,16 @@ func (l *loop) act(ctx context.Context) {
 func (l *loop) keepConfiguration(ctx context.Context, _ *work) (then func()) {
 	changed, err := l.Agent.KeepConfiguration(ctx)
 	return func() {
-		switch {
-		case err != nil:
+		why := ""
+		if err != nil {
 			l.keep = time.Now().Add(breather)
-			l.Log.WithError(err).Warn("the configuration could not be kept")
-		case changed:
+			why = err.Error()
+		}
+		if why != "" && why != l.unkept { // once, and not each minute
+			l.Log.WithError(err).Warn("the last good configuration can not be kept")
+		}
+		l.unkept = why
+		if changed {
 			l.quiet = time.Time{}
 			l.Log.Info("the configuration has changed")
 		}

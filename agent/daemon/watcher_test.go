@@ -17,13 +17,6 @@ import (
 // inTime is how long after a change its hint may come.
 const inTime = 2 * time.Second
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // tree is a directory with a file far down in it that is watched.
 type tree struct {
 	testing.TB

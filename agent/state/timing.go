@@ -17,7 +17,7 @@ type Timing struct {
 	Failures          int            `json:"failures,omitempty"` // recorded failures since the last success
 	LastFailure       time.Time      `json:"lastFailure,omitzero"`
 	LastFailureUptime machine.Uptime `json:"lastFailureUptime,omitzero"`
-	OwnFault          bool           `json:"ownFault,omitempty"`   // the last failure was this machine's and not a source's
+	OwnFault          bool           `json:"ownFault,omitempty"`   // the last failure was this machine's, and no source was asked
 	NotBefore         time.Time      `json:"notBefore,omitzero"`   // until when every source asked to be left alone
 	Unfinished        string         `json:"unfinished,omitempty"` // a set that is to be active, or is, and that the postload hook has not seen yet
 }
