@@ -89,6 +89,7 @@ func (l *loop) run(ctx context.Context) {
 		case <-l.Changes:
 		case <-l.Reload:
 			l.reload()
+		case <-l.stepped():
 		case <-l.done():
 			l.finish()
 		case <-timer.C:
@@ -185,7 +186,8 @@ func (l *loop) rehash(ctx context.Context, _ *work) (then func()) {
 func (l *loop) update(woke time.Time) job {
 	return func(ctx context.Context, w *work) (then func()) {
 		r := l.Agent.Update(ctx, agent.Options{Scheduled: true, Daemon: true, Since: woke, Progress: w})
-		return func() { l.updated(r, ctx.Err() != nil) }
+		madeWay := ctx.Err() != nil
+		return func() { l.updated(r, madeWay) }
 	}
 }
 
@@ -208,6 +210,14 @@ func (l *loop) done() <-chan struct{} {
 		return nil
 	}
 	return l.work.ended
+}
+
+// stepped has something when the job under way does something else than before.
+func (l *loop) stepped() <-chan struct{} {
+	if l.work == nil {
+		return nil
+	}
+	return l.work.stepped
 }
 
 // finish takes note of how a job ended. The memory that it took is given back at
