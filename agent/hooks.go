@@ -102,9 +102,14 @@ func (s *session) expectPostload(settings managedconfig.Settings, set string) {
 }
 
 // settle is step 9: the hook is told of the active set. was is the set before,
-// nil for none; a condemned set makes way for it.
+// nil for none; a condemned set makes way for it. Where the hook is at fault, the
+// failure says that the set is active all the same, or nobody would think so.
 func (s *session) settle(ctx context.Context, settings managedconfig.Settings, was *installed, beat func()) error {
 	good, err := s.tell(ctx, settings, was.version(), beat)
+	var fault *Failure
+	if errors.As(err, &fault) {
+		return &Failure{fault.Code, fault.Message + "; the definitions " + s.current.version() + " are active", fault.Hint}
+	}
 	if good || err != nil {
 		return err
 	}
@@ -209,7 +214,7 @@ func (u *update) finishLast(ctx context.Context) (untold, err error) {
 	}
 	u.step("telling " + postloadHook + " of definitions " + s.current.version())
 	err = s.settle(ctx, u.config.settings, s.before(), u.pulse)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || s.memory.Unfinished == "" { // condemned, and gone back from
 		return nil, err
 	}
 	u.Log.WithError(err).Warn("the postload hook has not taken the active set")

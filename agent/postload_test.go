@@ -262,7 +262,7 @@ func TestKilledBeforeTheExchange(t *testing.T) {
 
 	w.hooks("", about(2, "exit 1"))
 	w.unfinished(w.link("previous")) // 2 was condemned, and had not made way yet
-	w.failed(w.agent.Update(context.Background(), scheduled), "known_bad", "", 1)
+	w.failed(w.agent.Update(context.Background(), scheduled), "postload_failed", "", 1)
 	w.told(postload(2, 1), postload(1, 2))
 	w.bad(2)
 }
