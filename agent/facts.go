@@ -25,6 +25,9 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	if err != nil {
 		config.settings = managedconfig.Defaults()
 	}
+	if config.broken == nil && stoodIn(status) {
+		status.FailReason = nil // mended since
+	}
 	f := health.Facts{UpdateFailed: status.Failed, Failure: healthFailure(status.FailReason)}
 	settingsFacts(&f, config, status)
 	if err == nil { // else nobody knows what was configured
@@ -75,6 +78,12 @@ func settingsFacts(f *health.Facts, config configuration, status state.Status) {
 	f.FallbackToCloud = health.Setting[bool](settings.FallbackToCloud)
 	f.Due = time.Duration(settings.DueDays) * 24 * time.Hour
 	f.Notes = status.Notes
+}
+
+// stoodIn tells whether the only complaint of the last run was that it went by a
+// copy of the configuration.
+func stoodIn(status state.Status) bool {
+	return !status.Failed && !status.Fallback && status.FailReason != nil && status.FailReason.Code == codeConfig
 }
 
 // scheduleFacts tells which source is not asked, what keeps periodic updates off,

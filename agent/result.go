@@ -57,10 +57,12 @@ func (r Result) Log(log logrus.FieldLogger) {
 	if r.FailReason != nil {
 		log = log.WithField(r.FailReason.Field())
 	}
-	switch r.Outcome {
-	case Skipped:
+	switch {
+	case r.Outcome == Skipped:
 		log.Debug("nothing to do")
-	case Failed:
+	case r.Outcome == Failed && unrecorded(r.FailReason):
+		log.Info("the update did not take place") // another one is at work, or it was told to end
+	case r.Outcome == Failed:
 		log.Error("the update failed")
 	default:
 		log.Info("the update is done")

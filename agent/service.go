@@ -34,6 +34,8 @@ func (a *Agent) LockDaemon(ctx context.Context) (unlock func() error, err error)
 type Plan struct {
 	Decision
 	Broken *Failure // what is wrong with the configuration; a good copy may stand in for it
+	News   bool     // a valid configuration file is another one than was kept
+	Unkept bool     // KeepConfiguration has something to do, be it that a file has gone
 }
 
 // Plan decides when the next periodic update is due, from what is configured and
@@ -41,18 +43,22 @@ type Plan struct {
 // writes nothing.
 func (a *Agent) Plan(since time.Time) Plan {
 	store := state.View(a.Paths.State)
-	config, err := a.readConfiguration(store, true)
-	if err != nil {
-		return Plan{Decision: Decision{Rule: "the configuration is broken"}, Broken: Explain(err)}
-	}
+	config, configErr := a.readConfiguration(store, true)
 	memory, err := store.Load()
 	if err != nil {
 		return Plan{Decision: Decision{Rule: "the memory can not be read"}, Broken: Explain(err)}
 	}
+	p := Plan{Broken: Explain(config.broken), News: config.isNews(store)}
+	p.Unkept = p.News || a.notesMissing(config, store, memory)
+	if configErr != nil {
+		p.Decision, p.Broken = Decision{Rule: "the configuration is broken"}, Explain(configErr)
+		return p
+	}
 	known := a.known(memory.Timing, memory.HeldSince)
 	known.Since = later(known.Since, since)
 	known.Installed = a.hasCurrent()
-	return Plan{Decision: Decide(config.settings, known), Broken: Explain(config.broken)}
+	p.Decision = Decide(config.settings, known)
+	return p
 }
 
 // hasCurrent tells, without hashing or trusting anything, whether there is a set
@@ -76,17 +82,12 @@ func (a *Agent) hasCurrent() bool {
 // anything was new, and takes the lock only then.
 func (a *Agent) KeepConfiguration(ctx context.Context) (changed bool, err error) {
 	store := state.View(a.Paths.State)
-	config, err := a.readConfiguration(store, true)
-	if len(config.files) == 0 || notPermitted(err) {
+	config, _ := a.readConfiguration(store, true) // of one that is broken, the other file may be good
+	memory, err := store.Load()
+	if err != nil {
 		return false, err
 	}
-	memory, loadErr := store.Load()
-	if loadErr != nil {
-		return false, loadErr
-	}
-	before := maps.Clone(memory.Missing)
-	config.noteMissing(store, memory, a.Now())
-	missing := !maps.EqualFunc(before, memory.Missing, time.Time.Equal)
+	missing := a.notesMissing(config, store, memory)
 	if !missing && !config.isNews(store) {
 		return false, nil
 	}
@@ -101,6 +102,13 @@ func (a *Agent) KeepConfiguration(ctx context.Context) (changed bool, err error)
 		a.exportMetrics(ctx, config.settings)
 	}
 	return err == nil, err
+}
+
+// notesMissing notes in memory which files are away, and tells whether that is new.
+func (a *Agent) notesMissing(config configuration, store *state.Store, memory *state.State) bool {
+	before := maps.Clone(memory.Missing)
+	config.noteMissing(store, memory, a.Now())
+	return !maps.EqualFunc(before, memory.Missing, time.Time.Equal)
 }
 
 // isNews tells whether a file that is valid is not what its copy is.

@@ -19,7 +19,8 @@ const (
 	// daily is how often what is installed is hashed.
 	daily = 24 * time.Hour
 	// breather is how long a run that changed nothing about what is due, since it
-	// could not even be recorded, is followed by none.
+	// could not even be recorded, is followed by none; likewise for keeping the
+	// configuration.
 	breather = time.Minute
 	// patience is how long an update that is told to stop may take to. With the
 	// rest of a stop it stays within a second.
@@ -47,9 +48,11 @@ type Daemon struct {
 type loop struct {
 	*Daemon
 	work   *work     // the job under way; nil for none
+	yields bool      // that is an update, and it makes way for a new configuration
 	woke   time.Time // when the machine last woke; zero: it has not slept
 	quiet  time.Time // no update before; of the clock that only timers have
 	hash   time.Time // when to hash next; likewise
+	keep   time.Time // the configuration is not kept before; likewise
 	plan   agent.Plan
 	told   string    // what the service manager was told last
 	broken string    // what was wrong with the configuration when that was logged
@@ -71,10 +74,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func (l *loop) run(ctx context.Context) {
-	l.look(ctx)
+	l.look()
 	l.notify(daemon.SdNotifyReady)
 	l.Log.Info("the daemon has started")
-	l.Agent.ExportMetrics(ctx)
 	for {
 		l.act(ctx)
 		l.tell()
@@ -86,46 +88,32 @@ func (l *loop) run(ctx context.Context) {
 			return
 		case <-l.Changes:
 		case <-l.Reload:
-			l.reload(ctx)
+			l.reload()
+		case <-l.stepped():
 		case <-l.done():
 			l.finish()
 		case <-timer.C:
 		}
 		timer.Stop()
-		l.look(ctx)
+		l.look()
 	}
 }
 
 // look sees how things are: whether the machine slept, what is configured, and
-// what is due.
-func (l *loop) look(ctx context.Context) {
+// what is due. It only reads, so that nothing slow keeps the loop from turning.
+func (l *loop) look() {
 	now, up := time.Now(), l.uptime()
 	if gap := time.Duration((up - l.up) * float64(time.Second)); gap-now.Sub(l.turn) > slept {
 		l.woke = l.Agent.Now()
 		l.Log.Info("the machine has slept")
 	}
 	l.turn, l.up = now, up
-	if l.work == nil { // else its lock would be in the way
-		l.keep(ctx)
-	}
 	l.plan = l.Agent.Plan(l.woke)
 	l.logBroken()
-}
-
-// keep keeps the last good configuration.
-func (l *loop) keep(ctx context.Context) {
-	changed, err := l.Agent.KeepConfiguration(ctx)
-	why := ""
-	if err != nil && ctx.Err() == nil {
-		why = err.Error()
-	}
-	if why != "" && why != l.unkept { // once, and not each minute
-		l.Log.WithError(err).Warn("the last good configuration can not be kept")
-	}
-	l.unkept = why
-	if changed {
-		l.quiet = time.Time{}
-		l.Log.Info("the configuration has changed")
+	if l.yields && l.plan.News {
+		l.yields = false
+		l.Log.Info("the update makes way, since the configuration has changed")
+		l.work.cancel() // the next one goes on with what came, if that is still wanted
 	}
 }
 
@@ -152,20 +140,67 @@ func (l *loop) act(ctx context.Context) {
 	now := time.Now()
 	switch {
 	case l.work != nil || ctx.Err() != nil:
+	case l.plan.Unkept && !now.Before(l.keep):
+		l.work = begin(ctx, "keeping the configuration", l.keepConfiguration)
 	case !now.Before(l.hash):
 		l.hash = now.Add(daily)
-		l.work = begin(ctx, "hashing the installed definitions", func(ctx context.Context, _ *work) *agent.Result {
-			if err := l.Agent.Rehash(ctx); err != nil && ctx.Err() == nil {
-				l.Log.WithError(err).Error("the installed definitions are damaged, or can not be checked")
-			}
-			return nil
-		})
+		l.work = begin(ctx, "hashing the installed definitions", l.rehash)
 	case l.plan.Rule == "" && !l.Agent.Now().Before(l.plan.Due) && !now.Before(l.quiet):
-		woke := l.woke
-		l.work = begin(ctx, "beginning an update", func(ctx context.Context, w *work) *agent.Result {
-			r := l.Agent.Update(ctx, agent.Options{Scheduled: true, Daemon: true, Since: woke, Progress: w})
-			return &r
-		})
+		l.yields = !l.plan.News // else it could not be kept, and would be news for ever
+		l.work = begin(ctx, "beginning an update", l.update(l.woke))
+	}
+}
+
+// keepConfiguration is the job that keeps the last good configuration.
+func (l *loop) keepConfiguration(ctx context.Context, _ *work) (then func()) {
+	changed, err := l.Agent.KeepConfiguration(ctx)
+	return func() {
+		why := ""
+		if err != nil {
+			l.keep = time.Now().Add(breather)
+			why = err.Error()
+		}
+		if why != "" && why != l.unkept { // once, and not each minute
+			l.Log.WithError(err).Warn("the last good configuration can not be kept")
+		}
+		l.unkept = why
+		if changed {
+			l.quiet = time.Time{}
+			l.Log.Info("the configuration has changed")
+		}
+	}
+}
+
+// rehash is the job that looks whether what is installed is whole.
+func (l *loop) rehash(ctx context.Context, _ *work) (then func()) {
+	err := l.Agent.Rehash(ctx)
+	l.Agent.ExportMetrics(ctx)
+	return func() {
+		if err != nil {
+			l.Log.WithError(err).Error("the installed definitions are damaged, or can not be checked")
+		}
+	}
+}
+
+// update gives the job that is one update.
+func (l *loop) update(woke time.Time) job {
+	return func(ctx context.Context, w *work) (then func()) {
+		r := l.Agent.Update(ctx, agent.Options{Scheduled: true, Daemon: true, Since: woke, Progress: w})
+		madeWay := ctx.Err() != nil
+		return func() { l.updated(r, madeWay) }
+	}
+}
+
+// updated takes note of how an update ended. One that made way is followed by
+// the next at once.
+func (l *loop) updated(r agent.Result, madeWay bool) {
+	l.yields = false
+	if !madeWay && (r.Outcome == agent.Failed || r.Outcome == agent.Skipped) {
+		l.quiet = time.Now().Add(breather)
+	}
+	r.Log(l.Log)
+	if l.Ended != nil {
+		l.Ended(r)
 	}
 }
 
@@ -177,31 +212,30 @@ func (l *loop) done() <-chan struct{} {
 	return l.work.ended
 }
 
+// stepped has something when the job under way does something else than before.
+func (l *loop) stepped() <-chan struct{} {
+	if l.work == nil {
+		return nil
+	}
+	return l.work.stepped
+}
+
 // finish takes note of how a job ended. The memory that it took is given back at
 // once, since there may be nothing to do for hours.
 func (l *loop) finish() {
-	r := l.work.result
+	then := l.work.then
 	l.work = nil
+	then()
 	debug.FreeOSMemory()
-	if r == nil {
-		return
-	}
-	if r.Outcome == agent.Failed || r.Outcome == agent.Skipped {
-		l.quiet = time.Now().Add(breather)
-	}
-	r.Log(l.Log)
-	if l.Ended != nil {
-		l.Ended(*r)
-	}
 }
 
 // reload is what a signal asks for. Everything is looked at anew at each turn
 // anyway, so there is nothing more to do than to say so.
-func (l *loop) reload(ctx context.Context) {
+func (l *loop) reload() {
 	l.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	l.Log.Info("the configuration is read again, as asked for")
-	l.quiet = time.Time{}
-	l.look(ctx)
+	l.quiet, l.keep = time.Time{}, time.Time{}
+	l.look()
 	l.told = ""
 	l.notify(daemon.SdNotifyReady)
 }

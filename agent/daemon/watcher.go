@@ -21,13 +21,14 @@ const (
 )
 
 // Watcher tells when files may have changed. It watches directories, since what
-// is replaced by a rename, or through a link, never shows at the file itself; and
-// all directories above, since each may be removed and made anew. What it tells
-// is a hint: whoever hears it has to look. On a network file system it may tell
-// nothing at all.
+// is replaced by a rename, or through a link, never shows at the file itself; all
+// directories above, since each may be removed and made anew; and, where a link
+// leads elsewhere, those there. What it tells is a hint: whoever hears it has to
+// look. On a network file system it may tell nothing at all.
 type Watcher struct {
 	root  string // directories above are not watched
 	files []string
+	ways  []string // to the files, over links
 	inner *fsnotify.Watcher
 	on    map[string]inode // the directories that are watched
 	hints chan struct{}
@@ -61,10 +62,8 @@ func (w *Watcher) Close() error {
 
 func (w *Watcher) run() {
 	defer close(w.ended)
-	timer := time.NewTimer(0)
-	if !timer.Stop() {
-		<-timer.C
-	}
+	timer := time.NewTimer(quietTime)
+	timer.Stop()
 	var began time.Time // of the burst; zero: none
 	for {
 		select {
@@ -95,26 +94,13 @@ func (w *Watcher) run() {
 	}
 }
 
-// matters tells whether an event is about a file, its directory, or one on the way
-// to it. In the file's own directory everything is, since a swap by links names
-// others than the file.
+// matters tells whether an event is about something on the way to a file, or in its
+// directory, where people swap files in ways of their own.
 func (w *Watcher) matters(name string) bool {
-	for _, file := range w.files {
-		if file == name || strings.HasPrefix(file, name+"/") || filepath.Dir(name) == filepath.Dir(file) || filepath.Dir(name) == leadsTo(file) {
-			return true
-		}
-	}
-	return false
-}
-
-// leadsTo is the directory where a file really lies, empty where it does not lie
-// anywhere.
-func leadsTo(file string) string {
-	real, err := filepath.EvalSymlinks(file)
-	if err != nil {
-		return ""
-	}
-	return filepath.Dir(real)
+	name = filepath.Clean(name) // what lies in / comes with two slashes
+	inDir := func(file string) bool { return filepath.Dir(name) == filepath.Dir(file) }
+	onWay := func(way string) bool { return way == name || strings.HasPrefix(way, name+"/") }
+	return slices.ContainsFunc(w.files, inDir) || slices.ContainsFunc(w.ways, onWay)
 }
 
 // rewatch watches what there is now. A directory may be made between the look and
@@ -126,6 +112,7 @@ func (w *Watcher) rewatch() {
 	maps.DeleteFunc(w.on, func(dir string, _ inode) bool { return !slices.Contains(watched, dir) })
 	const tries = 10 // somebody may be making and removing all the time
 	for range tries {
+		w.ways = w.findWays()
 		now := w.wanted()
 		if maps.Equal(now, w.on) {
 			return
@@ -144,26 +131,69 @@ func (w *Watcher) rewatch() {
 	}
 }
 
-// wanted finds the directories to watch: from the root down to each file, as far
-// as they exist, and where a link leads.
+// wanted finds the directories to watch: from the root down to the end of each
+// way, as far as they exist.
 func (w *Watcher) wanted() map[string]inode {
 	found := map[string]inode{}
-	for _, file := range w.files {
-		dirs := []string{leadsTo(file)}
-		for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
-			dirs = append(dirs, dir)
+	for _, way := range w.ways {
+		for dir := filepath.Dir(way); ; dir = filepath.Dir(dir) {
+			if id, ok := identify(dir); ok {
+				found[dir] = id
+			}
 			if dir == w.root || dir == filepath.Dir(dir) {
 				break
 			}
 		}
-		for _, dir := range slices.Compact(dirs) {
-			if info, err := os.Stat(dir); dir != "" && err == nil && info.IsDir() {
-				st, ok := info.Sys().(*syscall.Stat_t)
-				if ok {
-					found[dir] = inode{uint64(st.Dev), st.Ino}
-				}
-			}
-		}
 	}
 	return found
+}
+
+// identify tells which directory there is at a path, if one is.
+func identify(dir string) (inode, bool) {
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() {
+		return inode{}, false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return inode{}, false
+	}
+	return inode{uint64(st.Dev), st.Ino}, true
+}
+
+// findWays gives for each file the links that lead to it, one after the other, and
+// where the last one leads. No link is above any of them, so each directory has
+// one name here: of two names for one, the kernel would tell by the first.
+func (w *Watcher) findWays() (ways []string) {
+	const links = 40 // more the kernel does not follow
+	for _, at := range w.files {
+		for range links {
+			link, next := w.firstLink(at)
+			if link == "" {
+				break
+			}
+			ways, at = append(ways, link), next
+		}
+		ways = append(ways, at)
+	}
+	return ways
+}
+
+// firstLink finds the first link on a path below the root, and what the path is
+// behind it; empty where there is none.
+func (w *Watcher) firstLink(path string) (link, next string) {
+	for end := 1; end <= len(path); end++ {
+		if end < len(path) && path[end] != '/' || strings.HasPrefix(w.root+"/", path[:end]+"/") {
+			continue
+		}
+		target, err := os.Readlink(path[:end])
+		if err != nil {
+			continue
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path[:end]), target)
+		}
+		return path[:end], filepath.Join(target, path[end:])
+	}
+	return "", ""
 }

@@ -4,30 +4,33 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"mdatp-offline-agent/agent"
 )
 
 // work is a job that runs beside the loop. It is also how the job tells how it
 // gets on: an agent.Progress.
 type work struct {
-	cancel context.CancelFunc
-	ended  chan struct{}
-	result *agent.Result // when it has ended; nil for a job without one
+	cancel  context.CancelFunc
+	stepped chan struct{} // has something after a step
+	ended   chan struct{}
+	then    func() // what the loop is to do when it has ended
 
 	mu   sync.Mutex
 	step string
 	last time.Time // when it last got on
 }
 
+// job is what runs beside the loop. What it gives touches the loop and is for the
+// loop to call.
+type job func(context.Context, *work) (then func())
+
 // begin runs a job that does what step says, until it says otherwise.
-func begin(ctx context.Context, step string, job func(context.Context, *work) *agent.Result) *work {
+func begin(ctx context.Context, step string, do job) *work {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &work{cancel: cancel, ended: make(chan struct{}), step: step, last: time.Now()}
+	w := &work{cancel: cancel, stepped: make(chan struct{}, 1), ended: make(chan struct{}), step: step, last: time.Now()}
 	go func() {
 		defer cancel()
 		defer close(w.ended)
-		w.result = job(ctx, w)
+		w.then = do(ctx, w)
 	}()
 	return w
 }
@@ -50,6 +53,10 @@ func (w *work) Step(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.step, w.last = what, time.Now()
+	select {
+	case w.stepped <- struct{}{}:
+	default: // the loop has yet to look
+	}
 }
 
 // Expect is for bars.
