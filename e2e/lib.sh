@@ -53,6 +53,7 @@ run_step() {
   printf '%-7s %6s s  %s%s\n' "$outcome" "$(seconds_since "$began")" "$title" "$(sed -n 's/^  = /; /p' "$log" | tr -d '\n')"
   if [ "$outcome" = FAIL ]; then
     tail -n 40 "$log" | cut -c 1-400 | sed 's/^/        /'
+    (inside journalctl --no-pager -o short-precise -n 30 -u 'mdatp-agent*') 2>&1 | cut -c 1-400 | sed 's/^/        | /'
   fi
 }
 
