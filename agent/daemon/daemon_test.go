@@ -477,7 +477,8 @@ func (l *live) hang() (came <-chan struct{}) {
 }
 
 // An update from a mirror that hangs makes way for a configuration that names
-// another one; a file that is written anew, or that is broken, is no reason.
+// another one. A file that is written anew and says the same, or that is broken,
+// is no reason.
 func TestMakesWay(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -486,9 +487,12 @@ func TestMakesWay(t *testing.T) {
 	l.configure("one", "")
 	l.begin()
 	<-came
-	l.configure("one", "")
+	l.configure("one", `,"comment":"no setting of ours"`)
+	l.none("nothing that matters")
 	l.write(l.agent.Paths.Managed, "{")
-	l.none("nothing new that is valid")
+	l.none("nothing that is valid")
+	must(t, os.Remove(l.agent.Paths.Managed))
+	l.none("nothing at all")
 	l.answer.Store(nil)
 	l.configure("two", "")
 	if r := l.next(agent.Failed, "one"); r.FailReason.Code != "interrupted" {
