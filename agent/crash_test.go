@@ -45,6 +45,10 @@ func play(a *agent.Agent, role string) int {
 	ctx := context.Background()
 	switch role {
 	case "backAndForth":
+		if err := os.WriteFile(begunBy(a), nil, 0o644); err != nil {
+			fmt.Println(err)
+			return 1
+		}
 		for n := uint32(1); ; n = 3 - n { // 1 and 2 in turns; the floor is consented to
 			r := a.Update(ctx, agent.Options{AllowDowngrade: v(n)})
 			if r.Outcome == agent.Failed && codeOf(r) != "rollback_refused" {
@@ -72,6 +76,10 @@ func play(a *agent.Agent, role string) int {
 	}
 	return 0
 }
+
+// begunBy is the file by which a child says that it has started, however long a
+// busy machine took for that.
+func begunBy(a *agent.Agent) string { return filepath.Join(a.Paths.Root, "..", "begun") }
 
 // publishLink makes the mirror of the crash test offer the other package.
 func publishLink(a *agent.Agent, n uint32) error {
@@ -113,7 +121,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		cmd := w.child("backAndForth")
 		cmd.Stdout, cmd.Stderr = &out, &out
 		must(t, cmd.Start())
-		time.Sleep(time.Duration(20+random.IntN(150)) * time.Millisecond) // the moment is what is tested
+		for tries := 0; os.Remove(begunBy(w.agent)) != nil; tries++ {
+			if tries > 3000 {
+				t.Fatalf("the child did not start: %s", &out)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond) // the moment is what is tested
 		must(t, cmd.Process.Kill())
 		if err := cmd.Wait(); err == nil || out.Len() > 0 {
 			t.Fatalf("the child ended by itself: %v %s", err, &out)

@@ -9,16 +9,18 @@
 //  3. Ask each source for news.
 //  4. Verify the signed list; compare it with what is installed and accepted.
 //  5. Plan: what is at hand, what must come, is there room.
-//  6. Fetch into staging, hashing.
-//  7. Seal the set.
+//  6. Fetch into staging, hashing; seal the set.
+//  7. Preload hook: the sealed set, to which nothing leads yet.
 //  8. Commit: rename, fsync.
-//  9. Record, report, clean up.
+//  9. Postload hook: the active set; condemned, back to the one before.
+//  10. Record, report, clean up.
 //
 // It promises that whatever happens in between, the engine directory holds the
 // old set or the new one, whole and verified; that a failure has one reason
-// code and changes nothing; and that the next run converges by itself.
+// code and, but for that of the postload hook, changes nothing; and that the next
+// run converges by itself.
 //
 // It does not decide who is trusted (package verifier), how bytes travel
-// (agent/source), how they become durable (agent/engine), or how a report looks
-// (package health).
+// (agent/source), how they become durable (agent/engine), how a hook is run
+// (agent/hook), or how a report looks (package health).
 package agent

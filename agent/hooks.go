@@ -78,7 +78,11 @@ func (at *attempt) preload(ctx context.Context, set engine.Set, n *news, v verif
 		s.condemn(list, "condemned by "+preloadHook)
 		return &Failure{codePreload, preloadHook + " condemned the definitions " + list.Definition.String(), condemnedHint}
 	}
-	return set.Check(ctx, list.Files)
+	err = intact(ctx, set, n.raw, list)
+	if Explain(err).is(codeDamaged) {
+		return &Failure{codeDamaged, preloadHook + " changed the set that it was to test", "let the hook only read what is in AGENT_SET_DIR, and write elsewhere"}
+	}
+	return err
 }
 
 const condemnedHint = "publish a good package with a higher version; the log has what the hook wrote"
@@ -98,9 +102,14 @@ func (s *session) expectPostload(settings managedconfig.Settings, set string) {
 }
 
 // settle is step 9: the hook is told of the active set. was is the set before,
-// nil for none; a condemned set makes way for it.
+// nil for none; a condemned set makes way for it. Where the hook is at fault, the
+// failure says that the set is active all the same, or nobody would think so.
 func (s *session) settle(ctx context.Context, settings managedconfig.Settings, was *installed, beat func()) error {
 	good, err := s.tell(ctx, settings, was.version(), beat)
+	var fault *Failure
+	if errors.As(err, &fault) {
+		return &Failure{fault.Code, fault.Message + "; the definitions " + s.current.version() + " are active", fault.Hint}
+	}
 	if good || err != nil {
 		return err
 	}
@@ -129,7 +138,11 @@ func (s *session) tell(ctx context.Context, settings managedconfig.Settings, bef
 // the set as far as anybody can tell, and the hook is at fault: the set stays.
 func (s *session) goBack(ctx context.Context, settings managedconfig.Settings, was *installed, beat func()) error {
 	condemned := s.current
-	if why := s.notFit(ctx, was); why != "" {
+	why := s.notFit(ctx, was)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if why != "" {
 		return &Failure{codePostload, postloadHook + " condemned the definitions " + condemned.version() + ", which stay, since " + why,
 			"look into the log for what the hook wrote; it is told again by the next update"}
 	}
@@ -137,7 +150,7 @@ func (s *session) goBack(ctx context.Context, settings managedconfig.Settings, w
 		return err
 	}
 	good, err := s.tell(ctx, settings, condemned.version(), beat)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return err
 	}
 	if good {
@@ -160,7 +173,7 @@ func (s *session) notFit(ctx context.Context, i *installed) string {
 		return "the signer of the set before is revoked"
 	case s.knownBad(i):
 		return "the set before is known bad"
-	case i.set.Check(ctx, i.list().Files) != nil:
+	case intact(ctx, i.set, i.raw, i.list()) != nil:
 		return "the set before is damaged"
 	}
 	return ""
@@ -173,6 +186,15 @@ func (s *session) replaceActive(settings managedconfig.Settings, i *installed, a
 	if err := s.store.Save(s.memory); err != nil {
 		return err
 	}
+	return s.activate(i, activate)
+}
+
+// activate makes a set the active one. How its files look is noted now that they
+// were hashed, since the hook that comes next may change them.
+func (s *session) activate(i *installed, activate func(engine.Set) error) (err error) {
+	if i.files, err = statSet(i.set); err != nil {
+		return err
+	}
 	if err := activate(i.set); err != nil {
 		return err
 	}
@@ -180,21 +202,19 @@ func (s *session) replaceActive(settings managedconfig.Settings, i *installed, a
 	return nil
 }
 
-// finishLast repeats step 9 where a run was killed between activation and the
-// hook's answer, or the hook was at fault then. If it still is, that is given as
-// untold, since news that may mend it must not wait for it.
+// finishLast repeats step 9 where a run was killed before the hook's answer, or
+// the hook was at fault then. What was to be active may not be: a run is also
+// killed just before an exchange, be it one that goes back from a condemned set.
+// So the hook is told of what is active, whatever that is. If it is still at
+// fault, that is given as untold, since news that may mend it must not wait for it.
 func (u *update) finishLast(ctx context.Context) (untold, err error) {
 	s := u.session
-	if s.memory.Unfinished == "" || u.opts.DryRun {
-		return nil, nil
-	}
-	if s.current == nil || s.current.set.Name != s.memory.Unfinished {
-		s.memory.Unfinished = "" // it never became active
+	if s.memory.Unfinished == "" || s.current == nil || u.opts.DryRun {
 		return nil, nil
 	}
 	u.step("telling " + postloadHook + " of definitions " + s.current.version())
 	err = s.settle(ctx, u.config.settings, s.before(), u.pulse)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || s.memory.Unfinished == "" { // condemned, and gone back from
 		return nil, err
 	}
 	u.Log.WithError(err).Warn("the postload hook has not taken the active set")

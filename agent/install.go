@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -105,8 +104,11 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err := at.commit(ctx, set, n, v); err != nil { // 8. commit
 		return err
 	}
-	if err := at.session.dir.DropParts(); err != nil {
+	if err := at.session.dir.DropParts(); err != nil || v == verifier.Renewal {
 		return err
+	}
+	if at.session.memory.Unfinished != "" {
+		at.step("telling " + postloadHook + " of definitions " + n.signed.List.Definition.String())
 	}
 	return at.session.settle(ctx, at.config.settings, was, at.pulse) // 9. postload
 }
@@ -143,8 +145,7 @@ func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 
 // holdsAll tells whether a set on disk is the package's to the last byte.
 func holdsAll(ctx context.Context, set engine.Set, n *news) bool {
-	raw, err := set.SignedList()
-	return err == nil && bytes.Equal(raw, n.raw) && set.Check(ctx, n.signed.List.Files) == nil
+	return intact(ctx, set, n.raw, n.signed.List) == nil
 }
 
 // makeRoom sees to it that there is room for the set, and, where the source's
@@ -179,7 +180,7 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 	at.step("activating definitions " + n.signed.List.Definition.String())
 	s := at.session
 	s.memory.Pending = ""
-	if v != verifier.Renewal {
+	if v != verifier.Renewal || s.memory.Unfinished != "" { // the hook is still to see the renewed content
 		s.expectPostload(at.config.settings, set.Name)
 	}
 	s.memory.NoteSet(set.Name, state.Set{Source: at.place.Name, Installed: at.started.UTC().Truncate(time.Second)})
@@ -190,7 +191,7 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 	if v == verifier.Renewal || s.damaged {
 		activate = s.dir.Renew // nobody should go back to the same files, or to damaged ones
 	}
-	if err := activate(set); err != nil {
+	if err := s.activate(&installed{set: set, raw: n.raw, signed: n.signed}, activate); err != nil {
 		return err
 	}
 	if v == verifier.Downgrade {
@@ -202,7 +203,6 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 		s.raiseFloor(n.signed)
 	}
 	s.memory.ForgetBad(n.signed.List.Content())
-	s.current, s.damaged = &installed{set: set, raw: n.raw, signed: n.signed}, false
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"maps"
@@ -82,6 +83,19 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust verifier.Trust, see
 		return current, nil
 	}
 	return current, set.Check(ctx, current.signed.List.Files)
+}
+
+// intact hashes a set whose signed list is known. The error is set_damaged also
+// where the list is not that one, or that of the context.
+func intact(ctx context.Context, set engine.Set, raw []byte, list *verifier.List) error {
+	found, err := set.SignedList()
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(found, raw) {
+		return &Failure{codeDamaged, "the signed list of a set was exchanged", "run agent definitions update to install the set anew"}
+	}
+	return set.Check(ctx, list.Files)
 }
 
 // untouched tells whether a set looks as it did when it was found whole.

@@ -126,9 +126,7 @@ func (s *session) save(status state.Status, keep int) error {
 	if err := s.store.Save(s.memory); err != nil {
 		return err
 	}
-	if status.Current, err = s.seenCurrent(); err != nil {
-		return err
-	}
+	status.Current = s.seenCurrent()
 	status.Sets = maps.Clone(s.memory.Sets)
 	s.markBad(status.Sets, sets)
 	if err := s.store.SaveStatus(status); err != nil {
@@ -142,16 +140,12 @@ func (s *session) save(status state.Status, keep int) error {
 }
 
 // seenCurrent is how the active set looked when it was found whole, nil where
-// there is none. What this run has installed itself was hashed just now.
-func (s *session) seenCurrent() (seen *state.Current, err error) {
+// there is none.
+func (s *session) seenCurrent() *state.Current {
 	if s.current == nil {
-		return nil, nil
+		return nil
 	}
-	files := s.current.files
-	if files == nil {
-		files, err = statSet(s.current.set)
-	}
-	return &state.Current{Set: s.current.set.Name, Files: files}, err
+	return &state.Current{Set: s.current.set.Name, Files: s.current.files}
 }
 
 // takeStock brings what is remembered of sets in line with what is on disk.

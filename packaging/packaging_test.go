@@ -258,15 +258,18 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	need(t, "shellcheck", "shellcheck")
 	for kind, patterns := range map[string][]string{
-		"sh":   {"deb/*", "rpm/*"},
-		"bash": {"*.sh", "completions/*.bash", "../e2e/run", "../e2e/*.sh"},
+		"sh":   {"../packaging/deb/*", "../packaging/rpm/*"},
+		"bash": {"../packaging/*.sh", "../packaging/completions/*.bash", "../e2e/run", "../e2e/*.sh"},
 	} {
 		var scripts []string
 		for _, pattern := range patterns {
-			scripts = append(scripts, glob(t, pattern)...)
+			for _, path := range glob(t, pattern) {
+				scripts = append(scripts, strings.TrimPrefix(path, "../"))
+			}
 		}
-		out, err := exec.Command("shellcheck", append([]string{"--shell=" + kind, "--external-sources"}, scripts...)...).CombinedOutput()
-		if err != nil {
+		cmd := exec.Command("shellcheck", append([]string{"--shell=" + kind, "--external-sources"}, scripts...)...)
+		cmd.Dir = ".." // where the scripts name each other from
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("shellcheck: %v\n%s", err, out)
 		}
 	}

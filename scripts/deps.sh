@@ -6,7 +6,8 @@ set -euo pipefail
 # command:package
 wanted="nginx:nginx-light python3:python3 openssl:openssl osslsigncode:osslsigncode zip:zip unzip:unzip
         curl:curl jq:jq strace:strace setpriv:util-linux gcc:gcc time:time promtool:prometheus
-        systemd-analyze:systemd shellcheck:shellcheck mandoc:mandoc zsh:zsh fish:fish"
+        systemd-analyze:systemd shellcheck:shellcheck mandoc:mandoc zsh:zsh fish:fish
+        debootstrap:debootstrap systemd-nspawn:systemd-container dbus-daemon:dbus ip:iproute2 rpm:rpm"
 
 missing=""
 for pair in $wanted; do

@@ -42,7 +42,8 @@ const maxTries = 4
 // where the hook is to blame and not the set, and ctx's where ctx ended first;
 // either way the set is as good as it was before.
 //
-// What the hook wrote goes to log, at level info unless the set is good.
+// What the hook wrote goes to log, as a warning where it condemns or is at fault:
+// it is all that tells why, and nobody could ask the hook for it later.
 func Run(ctx context.Context, c Command, s Set, log logrus.FieldLogger) (Verdict, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -53,7 +54,7 @@ func Run(ctx context.Context, c Command, s Set, log logrus.FieldLogger) (Verdict
 	p, err := start(c.Path, s.environment())
 	if err != nil {
 		err = notRun(err)
-		log.WithError(err).WithField("hook", c.Path[0]).Info("a hook is at fault")
+		log.WithError(err).WithField("hook", c.Path[0]).Warn("a hook is at fault")
 		return 0, err
 	}
 	verdict, err := p.run(ctx, c)
@@ -95,11 +96,11 @@ func report(log logrus.FieldLogger, verdict Verdict, err error) {
 	var fault *Fault
 	switch {
 	case errors.As(err, &fault):
-		log.WithError(err).Info("a hook is at fault")
+		log.WithError(err).Warn("a hook is at fault")
 	case err != nil:
 		log.Info("a hook was stopped before it had an answer")
 	case verdict == Condemned:
-		log.Info("a hook condemned the set")
+		log.Warn("a hook condemned the set")
 	default:
 		log.Debug("a hook found the set good")
 	}

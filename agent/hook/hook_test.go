@@ -430,7 +430,7 @@ func TestClosedOutputIsNoFault(t *testing.T) {
 // Whatever a hook writes is escaped in the log, and no part of an error.
 func TestOutputIsEscaped(t *testing.T) {
 	t.Parallel()
-	for code, level := range map[int]logrus.Level{0: logrus.DebugLevel, 1: logrus.InfoLevel, 9: logrus.InfoLevel} {
+	for code, level := range map[int]logrus.Level{0: logrus.DebugLevel, 1: logrus.WarnLevel, 9: logrus.WarnLevel} {
 		_, entry, err := run(t, t.Context(), script(fmt.Sprintf(`printf 'out\n'; printf '\033[31mEVIL\377\n' >&2; exit %d`, code)), aSet(t))
 		if got, want := entry.Data["output"], `"out\n\x1b[31mEVIL\xff\n"`; got != want || entry.Level != level {
 			t.Errorf("exit code %d is logged at level %v with %v, want %v and %s", code, entry.Level, got, level, want)

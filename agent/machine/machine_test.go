@@ -85,7 +85,7 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%s makes no difference", what)
 		}
 	}
-	if ReadIdentity() != ReadIdentity() {
+	if first, second := ReadIdentity(), ReadIdentity(); first != second {
 		t.Error("this machine has two identities")
 	}
 }
