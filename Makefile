@@ -18,7 +18,7 @@ PROGRAM ?= bin/agent
 # For pipefail: a test that fails must not be hidden by the filter behind it.
 SHELL := /bin/bash
 
-.PHONY: build demo test deps lint unit unit-as-user fuzz packages e2e bench-deps bench clean
+.PHONY: build demo test deps lint unit unit-as-user fuzz packages e2e bench-deps bench soak clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(PROGRAM) ./cmd/agent
@@ -67,6 +67,13 @@ bench-deps:
 # how cost grows; see docs/benchmarks.md.
 bench: build
 	./bench/run
+
+# One daemon through ten thousand changes and a thousand updates, twice: the
+# program as it is installed, and inside of a process whose goroutines can be counted.
+# Ten minutes; what grows is a failure. `make test` has a twentieth of it.
+soak: build
+	@set -o pipefail; go build -o build/soak ./bench/soak; \
+	{ echo '# What years leave behind in the daemon'; echo; ./build/soak -program $(PROGRAM) && ./build/soak; } | tee bench/results/soak.md
 
 clean:
 	rm -rf bin build dist

@@ -53,7 +53,7 @@ func (r Result) ExitCode() int {
 // JSON. For a command that shows the result itself that would be once too often.
 func (r Result) Log(log logrus.FieldLogger) {
 	log = log.WithFields(logrus.Fields{"outcome": r.Outcome, "definitionsVersion": r.Definitions, "engineVersion": r.Engine, "previousDefinitionsVersion": r.Previous,
-		"source": r.Source, "bytesDownloaded": r.BytesDownloaded, "bytesReused": r.BytesReused, "requests": r.Requests, "durationSeconds": r.DurationSeconds})
+		"source": r.Source, "bytesDownloaded": r.BytesDownloaded, "bytesReused": r.BytesReused, "requests": r.Requests, "durationSeconds": r.DurationSeconds, "resumed": r.Resumed})
 	if r.FailReason != nil {
 		log = log.WithField(r.FailReason.Field())
 	}

@@ -2,6 +2,9 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"maps"
 	"time"
@@ -33,9 +36,9 @@ func (a *Agent) LockDaemon(ctx context.Context) (unlock func() error, err error)
 // Plan is what the schedule says at the moment.
 type Plan struct {
 	Decision
-	Broken *Failure // what is wrong with the configuration; a good copy may stand in for it
-	News   bool     // a valid configuration file is another one than was kept
-	Unkept bool     // KeepConfiguration has something to do, be it that a file has gone
+	Broken   *Failure // what is wrong with the configuration; a good copy may stand in for it
+	Unkept   bool     // KeepConfiguration has something to do
+	Settings string   // stands for what is in force: another string, another setting; empty: nothing is
 }
 
 // Plan decides when the next periodic update is due, from what is configured and
@@ -48,8 +51,7 @@ func (a *Agent) Plan(since time.Time) Plan {
 	if err != nil {
 		return Plan{Decision: Decision{Rule: "the memory can not be read"}, Broken: Explain(err)}
 	}
-	p := Plan{Broken: Explain(config.broken), News: config.isNews(store)}
-	p.Unkept = p.News || a.notesMissing(config, store, memory)
+	p := Plan{Broken: Explain(config.broken), Unkept: config.isNews(store) || a.notesMissing(config, store, memory)}
 	if configErr != nil {
 		p.Decision, p.Broken = Decision{Rule: "the configuration is broken"}, Explain(configErr)
 		return p
@@ -57,8 +59,17 @@ func (a *Agent) Plan(since time.Time) Plan {
 	known := a.known(memory.Timing, memory.HeldSince)
 	known.Since = later(known.Since, since)
 	known.Installed = a.hasCurrent()
-	p.Decision = Decide(config.settings, known)
+	p.Decision, p.Settings = Decide(config.settings, known), inForce(config.settings)
 	return p
+}
+
+// inForce stands for settings, wherever they came from.
+func inForce(s managedconfig.Settings) string {
+	h := sha256.New()
+	for _, row := range s.Rows() {
+		_ = json.NewEncoder(h).Encode([]any{row.Name, row.Value}) // values of our own always encode
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // hasCurrent tells, without hashing or trusting anything, whether there is a set

@@ -48,7 +48,7 @@ type Daemon struct {
 type loop struct {
 	*Daemon
 	work   *work     // the job under way; nil for none
-	yields bool      // that is an update, and it makes way for a new configuration
+	under  string    // that is an update under these settings (agent.Plan), which makes way for others; empty: it is none
 	woke   time.Time // when the machine last woke; zero: it has not slept
 	quiet  time.Time // no update before; of the clock that only timers have
 	hash   time.Time // when to hash next; likewise
@@ -110,8 +110,8 @@ func (l *loop) look() {
 	l.turn, l.up = now, up
 	l.plan = l.Agent.Plan(l.woke)
 	l.logBroken()
-	if l.yields && l.plan.News {
-		l.yields = false
+	if l.under != "" && l.plan.Settings != "" && l.plan.Settings != l.under {
+		l.under = ""
 		l.Log.Info("the update makes way, since the configuration has changed")
 		l.work.cancel() // the next one goes on with what came, if that is still wanted
 	}
@@ -146,7 +146,7 @@ func (l *loop) act(ctx context.Context) {
 		l.hash = now.Add(daily)
 		l.work = begin(ctx, "hashing the installed definitions", l.rehash)
 	case l.plan.Rule == "" && !l.Agent.Now().Before(l.plan.Due) && !now.Before(l.quiet):
-		l.yields = !l.plan.News // else it could not be kept, and would be news for ever
+		l.under = l.plan.Settings
 		l.work = begin(ctx, "beginning an update", l.update(l.woke))
 	}
 }
@@ -194,7 +194,7 @@ func (l *loop) update(woke time.Time) job {
 // updated takes note of how an update ended. One that made way is followed by
 // the next at once.
 func (l *loop) updated(r agent.Result, madeWay bool) {
-	l.yields = false
+	l.under = ""
 	if !madeWay && (r.Outcome == agent.Failed || r.Outcome == agent.Skipped) {
 		l.quiet = time.Now().Add(breather)
 	}

@@ -71,8 +71,14 @@ func (l *live) other() string {
 // configure names a ring of the mirror, one or two, and more of the section agent.
 func (l *live) configure(ring, more string) {
 	l.Helper()
-	l.write(l.agent.Paths.Managed+".new", fmt.Sprintf(`{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":"%s/%s/production"},
+	l.put(fmt.Sprintf(`{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":"%s/%s/production"},
 		"cloudService":{"definitionUpdatesInterval":%d},"agent":{"jitter":0%s}}`, l.url, ring, int(interval.Seconds()), more))
+}
+
+// put replaces the configuration as a whole, so that nobody sees half of it.
+func (l *live) put(text string) {
+	l.Helper()
+	l.write(l.agent.Paths.Managed+".new", text)
 	must(l, os.Rename(l.agent.Paths.Managed+".new", l.agent.Paths.Managed))
 }
 
@@ -250,7 +256,7 @@ func TestBrokenConfiguration(t *testing.T) {
 	l.next(agent.Updated, "one")
 	l.wantReason("")
 
-	l.write(l.agent.Paths.Managed, `{"antivirusEngine":`)
+	l.put(`{"antivirusEngine":`)
 	l.wantReason("config_invalid") // who asks need not wait for the daemon
 	l.untilDoing("config_invalid: ")
 	l.publish(l.ring)
@@ -286,7 +292,7 @@ func TestBrokenFromTheFirst(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
 	l.publish(l.ring)
-	l.write(l.agent.Paths.Managed, `{"antivirusEngine":`)
+	l.put(`{"antivirusEngine":`)
 	l.begin()
 	l.untilDoing("the configuration is broken")
 	before := l.turned()
@@ -329,7 +335,7 @@ func TestRules(t *testing.T) {
 	inhibitor := filepath.Join(l.agent.Paths.Inhibit, "backup")
 	section := func(more string) func() {
 		return func() {
-			l.write(l.agent.Paths.Managed, fmt.Sprintf(`{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":"%s/one/production"%s,"definitionUpdatesInterval":%d},"agent":{"jitter":0}}`, l.url, more, int(interval.Seconds())))
+			l.put(fmt.Sprintf(`{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":"%s/one/production"%s,"definitionUpdatesInterval":%d},"agent":{"jitter":0}}`, l.url, more, int(interval.Seconds())))
 		}
 	}
 	free := section(`},"cloudService":{"automaticDefinitionUpdateEnabled":true`)
@@ -477,7 +483,8 @@ func (l *live) hang() (came <-chan struct{}) {
 }
 
 // An update from a mirror that hangs makes way for a configuration that names
-// another one; a file that is written anew, or that is broken, is no reason.
+// another one. A file that is written anew and says the same, or that is broken,
+// is no reason.
 func TestMakesWay(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
@@ -486,9 +493,12 @@ func TestMakesWay(t *testing.T) {
 	l.configure("one", "")
 	l.begin()
 	<-came
-	l.configure("one", "")
-	l.write(l.agent.Paths.Managed, "{")
-	l.none("nothing new that is valid")
+	l.configure("one", `,"comment":"no setting of ours"`)
+	l.none("nothing that matters")
+	l.put("{")
+	l.none("nothing that is valid")
+	must(t, os.Remove(l.agent.Paths.Managed))
+	l.none("nothing at all")
 	l.answer.Store(nil)
 	l.configure("two", "")
 	if r := l.next(agent.Failed, "one"); r.FailReason.Code != "interrupted" {

@@ -4,14 +4,19 @@
 // It decides nothing itself. What is due, and why not, is package agent's word
 // (Agent.Plan), asked for anew at each turn of one loop: when something in the
 // directories of the configuration changed, when the administrator says so, when
-// an update has ended, when the next one is due, and once a minute. The last is
-// what the daemon relies on; everything else only makes it quicker.
+// an update gets on or has ended, when the next one is due, and once a minute. The
+// last is what the daemon relies on; everything else only makes it quicker.
+//
+// The loop itself only reads. What may wait for a disk or a network is a job
+// beside it, one at a time: keeping the configuration, hashing, an update.
 //
 // # What is promised
 //
 //   - There is one daemon on a machine, and one update at a time.
 //   - A change of the configuration is in force within two seconds, where the
 //     file system tells of changes, and within a minute everywhere.
+//     An update that is under way makes way for it, and what came already is not
+//     lost.
 //   - The clock of the wall may be set, and the machine may sleep: updates
 //     neither pile up nor stop.
 //   - Run returns within a second of being told to, whatever is under way. What

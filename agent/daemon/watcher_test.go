@@ -284,6 +284,20 @@ func TestWatcherRemoval(t *testing.T) {
 	w.seen("")
 }
 
+// TestWatcherFromTheTop watches as on a machine, where the root is /.
+func TestWatcherFromTheTop(t *testing.T) {
+	t.Parallel()
+	w := newTree(t)
+	must(t, os.RemoveAll(w.at("etc")))
+	watcher, err := daemon.NewWatcher("/", w.file)
+	must(t, err)
+	w.Cleanup(func() { must(w, watcher.Close()) })
+	w.watcher = watcher
+	must(t, os.MkdirAll(w.dir, 0o755))
+	w.write(w.file, "1")
+	w.seen("1")
+}
+
 // TestWatcherReusedInode has the kernel give a new directory the number of the one
 // that was removed, so that only the watch itself shows that it is another one.
 func TestWatcherReusedInode(t *testing.T) {

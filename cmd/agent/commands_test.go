@@ -48,6 +48,7 @@ func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"exit":      cmdExit,
+		"until":     cmdUntil,
 		"expand":    cmdExpand,
 		"lab":       cmdLab,
 		"publish":   cmdPublish,
@@ -88,6 +89,20 @@ func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// until TEXT COMMAND... runs a command again and again, until its output contains
+// the text. What a daemon does by itself comes in two seconds; here it has ten.
+func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_ = ts.Exec(args[1], args[2:]...) // its output tells
+		if strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("it never said %q", args[0])
+		}
 	}
 }
 

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What the program may cost while it has nothing to do. All of it is measured with
+// the program as it is installed, since the race detector and the test binary cost
+// far more than what is looked for.
+
+const (
+	residentLimit = 20 << 10 // KiB of the daemon at rest
+	notDueLimit   = 10 * time.Millisecond
+)
+
+// installed builds the program as it is installed. Where that is not possible, as
+// for a user who has no access to the modules that it needs, the test says so.
+func installed(t testing.TB) string {
+	t.Helper()
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("SKIPPED: the Go tool is missing, and the program can't be built without it")
+	}
+	program := filepath.Join(t.TempDir(), "mdatp-agent")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w", "-o", program, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOPROXY=off", "GOTOOLCHAIN=local")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if bytes.Contains(out, []byte("GOPROXY=off")) || bytes.Contains(out, []byte("permission denied")) {
+			t.Skipf("SKIPPED: this user can't build the program (run it as the user who has the modules)\n%s", out)
+		}
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return program
+}
+
+// updated is an endpoint that the daemon of a program has updated over HTTP by a
+// package of 30 MB, and where nothing is due for hours.
+func updated(t *testing.T, program string, watchdog time.Duration) *unit {
+	t.Helper()
+	m := newEndpoint(t)
+	m.publish(6, 5<<20)
+	m.configure(fmt.Sprintf(`,"metricsFile":%q`, filepath.Join(m.paths.State, "agent.prom")))
+	u, env := m.manage(watchdog)
+	cmd := m.command("--log-level", "info", "run")
+	cmd.Path, cmd.Args[0] = program, program
+	var log bytes.Buffer
+	u.begin(cmd, env, &log)
+	u.stderr = &log
+	u.wait("STATUS=The next update is due at ")
+	return u
+}
+
+// touching finds in strace's output each call that changes, or may change, a file.
+func touching(trace string) (calls []string) {
+	opened := regexp.MustCompile(`open(at2?)?\(.*O_(WRONLY|RDWR|CREAT|TRUNC|APPEND)`)
+	for line := range strings.Lines(trace) {
+		if strings.Contains(line, "openat") || strings.Contains(line, "open(") {
+			if !opened.MatchString(line) {
+				continue
+			}
+		}
+		calls = append(calls, strings.TrimSpace(line))
+	}
+	return calls
+}
+
+// writers are the system calls that touch looks for: those that open files and
+// those that change them. What is written to a terminal or a socket is not among them.
+const writers = "trace=open,openat,openat2,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir," +
+	"chmod,fchmod,fchmodat,chown,fchown,fchownat,utimensat,truncate,ftruncate,fallocate,fsync,fdatasync,sync,syncfs,sync_file_range"
+
+// The daemon at rest writes nothing and stays small.
+func TestDaemonAtRest(t *testing.T) {
+	strace := needs(t, "strace", "strace")
+	const watchdog, while = 4 * time.Second, 10 * time.Second
+	u := updated(t, installed(t), watchdog)
+	trace := filepath.Join(u.dir, "trace")
+	cmd := exec.Command(strace, "-f", "-y", "-o", trace, "-e", writers+",write,pwrite64", "-p", strconv.Itoa(u.pid))
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	u.must(cmd.Start())
+	time.Sleep(while)
+	u.must(cmd.Process.Signal(syscall.SIGINT))
+	_ = cmd.Wait() // strace ends by the signal that it was sent
+	text, err := os.ReadFile(trace)
+	if err != nil || strings.Contains(said.String(), "Operation not permitted") {
+		t.Skipf("SKIPPED: processes can't be traced here (kernel.yama.ptrace_scope, or a container): %s", said.String())
+	}
+	looks := strings.Count(string(text), filepath.Base(u.paths.Managed))
+	if looks < 3 {
+		t.Errorf("it was seen to look at its configuration %d times in %s, so strace did not see it", looks, while)
+	}
+	if calls := slices.DeleteFunc(touching(string(text)), noFile); len(calls) > 0 {
+		t.Errorf("it wrote while it had nothing to do:\n%s", strings.Join(calls, "\n"))
+	}
+	if kib := u.resident(); kib > residentLimit {
+		t.Errorf("%d KiB are resident, want at most %d", kib, residentLimit)
+	} else {
+		t.Logf("%d KiB are resident after an update of 30 MB; %d looks at the configuration", kib, looks)
+	}
+	u.stop()
+}
+
+// noFile tells a call that touches no file: a ping of the watchdog, or how the
+// runtime wakes its own threads; and what strace says of signals and ends.
+func noFile(call string) bool {
+	return regexp.MustCompile(`write\(\d+<(socket:|anon_inode:\[eventfd)|--- SIG|\+\+\+ exited`).MatchString(call)
+}
+
+// resident is the process's resident memory in KiB.
+func (u *unit) resident() int {
+	u.Helper()
+	return u.status("VmRSS")
+}
+
+// status reads a number from the kernel's account of the process.
+func (u *unit) status(name string) int {
+	u.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", u.pid))
+	u.must(err)
+	m := regexp.MustCompile(`(?m)^` + name + `:\s+(\d+)`).FindSubmatch(text)
+	if m == nil {
+		u.Fatalf("no %s in %s", name, text)
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	u.must(err)
+	return n
+}
+
+// A timer's run that is not due opens nothing for writing, and is over at once.
+func TestNotDue(t *testing.T) {
+	strace := needs(t, "strace", "strace")
+	program := installed(t)
+	u := updated(t, program, time.Minute)
+	u.stop()
+	run := func(wrap ...string) *exec.Cmd {
+		cmd := u.command("definitions", "update", "--scheduled")
+		cmd.Args = append(append(wrap, program), cmd.Args[1:]...)
+		cmd.Path = cmd.Args[0]
+		return cmd
+	}
+	trace := filepath.Join(u.dir, "trace")
+	out, err := run(strace, "-f", "-o", trace, "-e", writers).CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "Nothing to do, since the next update is due at ") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, err := os.ReadFile(trace)
+	u.must(err)
+	if !strings.Contains(string(text), filepath.Base(u.paths.Managed)) {
+		t.Fatalf("strace did not see it look at its configuration:\n%s", text)
+	}
+	calls := slices.DeleteFunc(touching(string(text)), noFile)
+	if len(calls) > 0 {
+		t.Errorf("it touched files:\n%s", strings.Join(calls, "\n"))
+	}
+
+	const runs = 200
+	took := make([]time.Duration, runs)
+	var sum time.Duration
+	for i := range took {
+		cmd := run()
+		began := time.Now()
+		u.must(cmd.Run())
+		took[i] = time.Since(began)
+		sum += took[i]
+	}
+	slices.Sort(took)
+	t.Logf("%d runs: mean %s, median %s, least %s", runs, sum/runs, took[runs/2], took[0])
+	// Other tests keep the machine busy, so that the mean says more about them.
+	if took[runs/10] > notDueLimit {
+		t.Errorf("nine of ten runs take longer than %s", took[runs/10])
+	}
+}
