@@ -107,7 +107,8 @@ func lastGood(store *state.Store, f configFile, standIn bool) (managedconfig.Doc
 // noteMissing remembers since when files are away whose copies are still kept.
 func (c configuration) noteMissing(store *state.Store, memory *state.State, now time.Time) {
 	for _, f := range c.files {
-		_, noted := memory.Missing[f.name]
+		since, noted := memory.Missing[f.name]
+		noted = noted && !since.After(now) // or the clock was wrong then
 		switch {
 		case !f.absent || store.LastGood(f.name) == nil:
 			delete(memory.Missing, f.name)

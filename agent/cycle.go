@@ -60,10 +60,24 @@ func (a *Agent) Update(ctx context.Context, o Options) Result {
 	u := &update{Agent: a, opts: o, started: a.Now(), up: a.uptime(), result: newResult(o)}
 	u.tally.Watch = u.got
 	r := u.run(ctx)
+	if r.Outcome == Skipped && !u.opts.Daemon {
+		u.keepNews(ctx)
+	}
 	if r.Outcome != Skipped && !o.DryRun {
 		a.exportMetrics(ctx, u.config.settings) // without the lock, which they would show
 	}
 	return r
+}
+
+// keepNews keeps a new configuration although nothing is due yet. From then on it
+// does not matter how often the same is written again, and there is a good copy
+// when it breaks. A run that can't, does nothing, as it would have without.
+func (u *update) keepNews(ctx context.Context) {
+	if u.config.isNews(state.View(u.Paths.State)) {
+		if _, err := u.KeepConfiguration(ctx); err != nil {
+			u.Log.WithError(err).Debug("the configuration could not be kept")
+		}
+	}
 }
 
 // run is one update, from taking the lock to giving it back.
@@ -132,12 +146,12 @@ func (u *update) decide(store *state.Store, installed bool) error {
 	} else if err != nil {
 		return err
 	}
-	known := u.known(memory.Timing, memory.HeldSince)
-	known.Now, known.Up, known.Installed, known.AskNow = u.started, u.up, installed, u.opts.Now
+	known := u.known(store, u.config, timing(store, memory), memory.HeldSince) // now, and not when the run began: it may have waited
+	known.Installed, known.AskNow = installed, u.opts.Now
 	known.Since = later(known.Since, u.opts.Since)
 	known.Daemon = u.opts.Scheduled && !u.opts.Daemon && store.DaemonRuns()
 	u.decision = Decide(u.config.settings, known)
-	if skip := u.decision.Skip(u.started); skip != "" && u.opts.Scheduled {
+	if skip := u.decision.Skip(known.Now); skip != "" && u.opts.Scheduled {
 		return &Failure{codeSkipped, skip, "agent definitions update, without --scheduled, updates at once"}
 	}
 	if len(u.decision.Places) == 0 {

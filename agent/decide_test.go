@@ -85,7 +85,7 @@ func TestDecideWhether(t *testing.T) {
 	}
 	good := level("real_time")
 	done := func(ago time.Duration) agent.Known {
-		return agent.Known{Timing: state.Timing{LastCheck: base.Add(-ago), Source: mirrorURL}, Installed: true}
+		return agent.Known{Timing: state.Timing{LastCheck: base.Add(-ago), Source: sourceOf(mirrorURL)}, Installed: true}
 	}
 	edit := func(k agent.Known, f func(*agent.Known)) agent.Known { f(&k); return k }
 	for _, c := range []struct {
@@ -108,7 +108,7 @@ func TestDecideWhether(t *testing.T) {
 		{"due", good, done(3600 * time.Second), ""},
 		{"asked for now", good, edit(done(time.Second), func(k *agent.Known) { k.AskNow = true }), ""},
 		{"nothing installed", good, edit(done(time.Second), func(k *agent.Known) { k.Installed = false }), ""},
-		{"another URL", good, edit(done(time.Second), func(k *agent.Known) { k.Timing.Source = mirrorURL + "/" }), ""},
+		{"another URL", good, edit(done(time.Second), func(k *agent.Known) { k.Timing.Source = sourceOf(mirrorURL + "/") }), ""},
 		{"last check in the future", good, done(-time.Second), ""},
 		{"asked for now, but held", good, edit(done(time.Second), func(k *agent.Known) { k.AskNow, k.HeldSince = true, base }), "held"},
 	} {

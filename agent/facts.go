@@ -30,8 +30,11 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	}
 	f := health.Facts{UpdateFailed: status.Failed, Failure: healthFailure(status.FailReason)}
 	settingsFacts(&f, config, status)
-	if err == nil { // else nobody knows what was configured
-		a.scheduleFacts(&f, config.settings, status)
+	switch {
+	case err == nil:
+		a.scheduleFacts(&f, store, config, status)
+	case !notPermitted(err): // else nobody knows what was configured
+		f.Rule = ruleBroken
 	}
 	f.LastAttempt, f.LastSuccess, f.Fallback = status.LastAttempt, status.LastSuccess, status.Fallback
 	f.LastDuration, f.Totals = time.Duration(status.Duration*float64(time.Second)), health.Totals(status.Totals)
@@ -88,10 +91,10 @@ func stoodIn(status state.Status) bool {
 
 // scheduleFacts tells which source is not asked, what keeps periodic updates off,
 // or when the next one is due.
-func (a *Agent) scheduleFacts(f *health.Facts, s managedconfig.Settings, status state.Status) {
-	known := a.known(status.Timing, status.HeldSince)
+func (a *Agent) scheduleFacts(f *health.Facts, store *state.Store, config configuration, status state.Status) {
+	known := a.known(store, config, status.Timing, status.HeldSince)
 	known.Installed = status.Current != nil
-	decision := Decide(s, known)
+	decision := Decide(config.settings, known)
 	f.NextCheck, f.Rule = decision.Due, decision.Rule
 	f.Notes = append(f.Notes, decision.Notes...)
 	if f.Rule != "" {

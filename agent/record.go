@@ -25,7 +25,7 @@ func (u *update) finish(err error) Result {
 	if failure != nil {
 		u.Log.WithError(err).Debug("the update ended")
 	}
-	if s != nil && s.lock != nil && s.memory != nil && !u.opts.DryRun && u.leavesRecord(failure) {
+	if s != nil && s.lock != nil && s.memory != nil && !u.opts.DryRun && (failure == nil || !unrecorded(failure)) {
 		if err := u.record(failure); err != nil && failure == nil {
 			failure = Explain(err)
 		}
@@ -45,12 +45,6 @@ func (u *update) finish(err error) Result {
 	r.BytesDownloaded, r.Requests = u.tally.Bytes.Load(), u.tally.Requests.Load()
 	r.DurationSeconds = seconds(u.Now().Sub(u.started))
 	return *r
-}
-
-// leavesRecord tells whether anything is to be written down. Where one source is
-// left alone for a while, that is what was learned of the others.
-func (u *update) leavesRecord(failure *Failure) bool {
-	return failure == nil || !unrecorded(failure) || failure.Code == codeCoolingDown && u.asked
 }
 
 // record writes down how the update ended.
@@ -78,7 +72,7 @@ func (u *update) keepCount(failure *Failure) {
 	case unrecorded(failure):
 		return
 	default:
-		m.Failed(u.Now(), u.uptime(), local(failure) && !u.asked, u.rest())
+		m.Failed(firstSource(u.config.settings), u.Now(), u.uptime(), local(failure) && !u.asked, u.rest())
 		result = failure.Code
 	}
 	m.Totals.Add(result, u.tally.Bytes.Load(), u.result.BytesReused, u.tally.Requests.Load())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"time"
 
 	"mdatp-offline-agent/agent/machine"
@@ -29,32 +30,53 @@ func nextDue(s managedconfig.Settings, k Known) time.Time {
 	if k.AskNow || k.Timing.Unfinished != "" && k.Timing.Failures == 0 {
 		return k.Now // a run was killed before it was done
 	}
-	start, spread := k.start(s)
+	interval := time.Duration(s.CloudService.DefinitionUpdatesInterval.Value) * time.Second
+	spread := k.share(jitter(s, interval))
+	start, delay := k.start(s, interval, spread)
 	if start.IsZero() { // nobody knows since when
-		start, spread = k.Now, 0
+		start, delay = k.Now, 0
 	}
-	return notBefore(k, withinWindow(s.Agent.UpdateWindow.Value, k, start, spread))
+	return withinWindow(s.Agent.UpdateWindow.Value, k, start, delay, spread)
 }
 
 // start is the earliest time of the next update, and how much later this machine
 // begins so that a fleet does not begin at once.
-func (k Known) start(s managedconfig.Settings) (start time.Time, spread time.Duration) {
-	interval := time.Duration(s.CloudService.DefinitionUpdatesInterval.Value) * time.Second
-	spread = k.share(jitter(s, interval))
-	since := k.past(k.Since)
-	if changedSource(s, k.Timing) {
-		return later(since, k.past(k.Changed)), spread
+func (k Known) start(s managedconfig.Settings, interval, spread time.Duration) (start time.Time, delay time.Duration) {
+	since, changed := k.past(k.Since), k.past(k.Changed)
+	if changedSource(s, k.Timing) { // neither what failed nor who wanted to rest concerns the new one
+		return later(since, changed), spread
 	}
-	if wait, failed := k.retry(interval); failed {
-		if wait.Before(since) { // a whole site may have been started again
-			return since, spread
+	if until, resting := k.resting(); resting {
+		return until, spread
+	}
+	if at, failed := k.retry(interval); failed {
+		if at.Before(since) { // a whole site may have been started again
+			return since, k.afterStart(spread, since.Sub(at))
 		}
-		return wait, 0 // spread already
+		return at, 0 // spread already
 	}
-	if ago, ok := k.ago(k.Timing.LastCheck, k.Timing.LastCheckUptime); ok && k.Installed {
-		return later(k.Now.Add(interval-ago), since), spread
+	ago, ok := k.ago(k.Timing.LastCheck, k.Timing.LastCheckUptime)
+	if !ok || !k.Installed {
+		return later(since, changed), spread
 	}
-	return later(since, k.past(k.Changed)), spread
+	regular := k.Now.Add(interval - ago)
+	start = later(later(regular, since), changed)
+	if start.Equal(since) {
+		return since, k.afterStart(spread, since.Sub(regular))
+	}
+	return start, spread
+}
+
+// afterStart is the delay after the machine was started, or woke. It is bounded
+// whatever is configured, and shorter where the machine has missed a week: one
+// that never runs for long must have its turn, too.
+func (k Known) afterStart(spread, overdue time.Duration) time.Duration {
+	const week = 7 * 24 * time.Hour
+	spread = min(spread, k.share(longestJitter))
+	if overdue > week {
+		return spread / 20
+	}
+	return spread
 }
 
 // changedSource tells whether the first source is another one than at the last
@@ -64,12 +86,16 @@ func changedSource(s managedconfig.Settings, t state.Timing) bool {
 	return source != t.Source && (t.Source != "" || s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw != t.OfflineURL)
 }
 
-// firstSource is what is asked first: the mirror, or the cloud.
+// firstSource stands for what is asked first, the mirror or the cloud. It is a
+// digest, since anybody may read it where it is kept, and the cloud's URL may have
+// a token in it.
 func firstSource(s managedconfig.Settings) string {
+	source := s.Agent.CloudURL.Value
 	if s.AntivirusEngine.OfflineDefinitionUpdate.Value {
-		return s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw
+		source = s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw
 	}
-	return s.Agent.CloudURL.Value
+	sum := sha256.Sum256([]byte(source))
+	return hex.EncodeToString(sum[:8])
 }
 
 // retry tells when an update that failed is tried again: sooner than the interval,
@@ -136,24 +162,32 @@ func jitter(s managedconfig.Settings, interval time.Duration) time.Duration {
 	return min(interval/10, longestJitter)
 }
 
+// timerReach is how long a timer that looks now and then may take to see that
+// something is due.
+const timerReach = 6 * time.Minute
+
 // withinWindow moves a start into the window, and delays it there. A start that
-// was missed counts from where the window opened. Where the window is shorter
-// than the delay, the delay shrinks, or some machines would never have their turn.
-func withinWindow(w managedconfig.Window, k Known, start time.Time, spread time.Duration) time.Time {
+// was missed counts from where the window opened, and what the window moved there
+// is spread, or all of a fleet would begin when it opens. Where the window is
+// shorter than the delay, the delay shrinks, or some machines would never have
+// their turn.
+func withinWindow(w managedconfig.Window, k Known, start time.Time, delay, spread time.Duration) time.Time {
 	if w.IsZero() {
-		return start.Add(spread)
+		return start.Add(delay)
 	}
 	open := func(at time.Time) bool {
 		wall := at.In(cmp.Or(k.Location, time.Local))
 		return w.Contains(wall.Hour()*60 + wall.Minute())
 	}
 	inside := nextMinute(later(start, k.Now), open)
-	start = later(start, opening(inside, open))
-	room := nextMinute(inside, func(at time.Time) bool { return !open(at) }).Sub(start)
-	if spread >= room {
-		spread = time.Duration(float64(room) * (float64(spread) / float64(spread+room)))
+	if opens := opening(inside, open); opens.After(start) {
+		start, delay = opens, spread
 	}
-	return start.Add(spread)
+	closes := nextMinute(inside, func(at time.Time) bool { return !open(at) })
+	if room := max(0, closes.Sub(start)-timerReach); delay >= room && delay > 0 {
+		delay = time.Duration(float64(room) * (float64(delay) / float64(delay+room)))
+	}
+	return start.Add(delay)
 }
 
 // enoughMinutes is how far a window's ends are looked for. A day may lack the
@@ -187,13 +221,11 @@ func opening(at time.Time, open func(time.Time) bool) time.Time {
 	return at
 }
 
-// notBefore waits as long as the sources asked to be left alone. A time further
-// away than any that they can ask for was written with a wrong clock.
-func notBefore(k Known, due time.Time) time.Time {
-	if k.Timing.NotBefore.Sub(k.Now) > longestCoolDown {
-		return due
-	}
-	return later(due, k.Timing.NotBefore)
+// resting tells until when every source asked to be left alone. A time further away
+// than any that they can ask for was written with a wrong clock.
+func (k Known) resting() (until time.Time, resting bool) {
+	left := k.Timing.NotBefore.Sub(k.Now)
+	return k.Timing.NotBefore, left > 0 && left <= longestCoolDown
 }
 
 func later(a, b time.Time) time.Time {

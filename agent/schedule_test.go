@@ -1,6 +1,8 @@
 package agent_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"slices"
@@ -22,6 +24,12 @@ func up(since time.Duration) machine.Uptime {
 // idOf is the identity of the n-th machine of a fleet.
 func idOf(n int) machine.Identity { return machine.Identity{byte(n), byte(n >> 8), 7} }
 
+// sourceOf is what the timing has of a source that is asked first.
+func sourceOf(url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return hex.EncodeToString(sum[:8])
+}
+
 // hourly is a machine with a mirror that updates each hour, with more of its
 // section agent.
 func hourly(agentSection string) string {
@@ -32,7 +40,7 @@ func hourly(agentSection string) string {
 // time.
 func checked(ago time.Duration) agent.Known {
 	return agent.Known{Now: base, Up: up(1000 * time.Hour), Since: base.Add(-1000 * time.Hour), Installed: true,
-		Timing: state.Timing{Source: mirrorURL, LastCheck: base.Add(-ago), LastCheckUptime: up(1000*time.Hour - ago)}}
+		Timing: state.Timing{Source: sourceOf(mirrorURL), LastCheck: base.Add(-ago), LastCheckUptime: up(1000*time.Hour - ago)}}
 }
 
 // When the next update is due, without the delay that spreads a fleet.
@@ -57,8 +65,8 @@ func TestDue(t *testing.T) {
 		{"not due at boot", edit(checked(20*time.Minute), func(k *agent.Known) { k.Up, k.Since = machine.Uptime{Boot: "b2", Seconds: 60}, base.Add(-time.Minute) }), 40 * time.Minute, 40 * time.Minute},
 		{"nothing installed", edit(checked(20*time.Minute), func(k *agent.Known) { k.Installed = false }), -1000 * time.Hour, -1000 * time.Hour},
 		{"nothing installed, just configured", edit(checked(20*time.Minute), func(k *agent.Known) { k.Installed, k.Changed = false, base.Add(-time.Second) }), -time.Second, -time.Second},
-		{"another URL", edit(checked(20*time.Minute), func(k *agent.Known) { k.Timing.Source, k.Changed = "http://old", base.Add(-time.Second) }), -time.Second, -time.Second},
-		{"another URL, by a file from the future", edit(checked(20*time.Minute), func(k *agent.Known) { k.Timing.Source, k.Changed = "http://old", base.Add(year) }), -1000 * time.Hour, -1000 * time.Hour},
+		{"another URL", edit(checked(20*time.Minute), func(k *agent.Known) { k.Timing.Source, k.Changed = sourceOf("http://old"), base.Add(-time.Second) }), -time.Second, -time.Second},
+		{"another URL, by a file from the future", edit(checked(20*time.Minute), func(k *agent.Known) { k.Timing.Source, k.Changed = sourceOf("http://old"), base.Add(year) }), -1000 * time.Hour, -1000 * time.Hour},
 		{"the URL that an earlier version noted", edit(checked(20*time.Minute), func(k *agent.Known) { k.Timing.Source, k.Timing.OfflineURL = "", mirrorURL }), 40 * time.Minute, 40 * time.Minute},
 		{"another than an earlier version noted", edit(checked(20*time.Minute), func(k *agent.Known) { k.Timing.Source, k.Timing.OfflineURL = "", "http://old" }), -1000 * time.Hour, -1000 * time.Hour},
 		{"never checked", edit(checked(0), func(k *agent.Known) { k.Timing = state.Timing{} }), -1000 * time.Hour, -1000 * time.Hour},
@@ -78,7 +86,14 @@ func TestDue(t *testing.T) {
 		{"never later than the interval", failed(20, 0, false), 30 * time.Minute, time.Hour},
 		{"a fault of this machine's", failed(20, 0, true), 7*time.Minute + 30*time.Second, 15 * time.Minute},
 		{"failed, then booted", edit(failed(1, time.Hour, false), func(k *agent.Known) { k.Up.Boot, k.Since = "b2", base.Add(-time.Second) }), -time.Second, -time.Second},
-		{"failed, then another URL", edit(failed(20, 0, false), func(k *agent.Known) { k.Timing.Source, k.Changed = "http://old", base }), 0, 0},
+		{"failed, then another URL", edit(failed(20, 0, false), func(k *agent.Known) { k.Timing.Source, k.Changed = sourceOf("http://old"), base }), 0, 0},
+		{"failed before any source was asked", edit(failed(3, 0, true), func(k *agent.Known) {
+			k.Timing.LastCheck, k.Timing.LastCheckUptime, k.Installed = time.Time{}, machine.Uptime{}, false
+		}), 4 * time.Minute, 8 * time.Minute},
+		{"the old server asked for rest, and there is a new one", edit(failed(3, 0, false), func(k *agent.Known) {
+			k.Timing.Source, k.Timing.NotBefore, k.Changed = sourceOf("http://old"), base.Add(5*time.Hour), base
+		}), 0, 0},
+		{"overdue since a change", edit(checked(2*time.Hour), func(k *agent.Known) { k.Changed = base.Add(-time.Minute) }), -time.Minute, -time.Minute},
 		{"failed in the future", edit(failed(20, 0, false), func(k *agent.Known) { k.Up, k.Timing.LastFailure = machine.Uptime{}, base.Add(year) }), time.Hour, time.Hour},
 		{"the server asked for more than the interval", edit(failed(1, 0, false), func(k *agent.Known) { k.Timing.NotBefore = base.Add(5 * time.Hour) }), 5 * time.Hour, 5 * time.Hour},
 		{"more than a server can ask for", edit(failed(1, 0, false), func(k *agent.Known) { k.Timing.NotBefore = base.Add(7 * time.Hour) }), time.Minute, 2 * time.Minute},
@@ -200,7 +215,7 @@ func TestWindow(t *testing.T) {
 		{"overdue inside, since the evening", "22:00-05:00", "2026-11-02 03:00", 20 * time.Hour, "2026-11-01 22:00", "2026-11-01 22:06"},
 		{"overdue inside, since less", "22:00-05:00", "2026-11-02 03:00", 2 * time.Hour, "2026-11-02 02:00", "2026-11-02 02:06"},
 		{"missed", "22:00-05:00", "2026-11-02 05:00", 20 * time.Hour, "2026-11-02 22:00", "2026-11-02 22:06"},
-		{"shorter than the delay", "22:00-22:02", "2026-11-01 12:00", 2 * time.Hour, "2026-11-01 22:00", "2026-11-01 22:02"},
+		{"hardly longer than the delay", "22:00-22:15", "2026-11-01 12:00", 2 * time.Hour, "2026-11-01 22:00", "2026-11-01 22:06"},
 		{"the day that lacks the window", "02:10-02:50", "2026-03-28 12:00", 2 * time.Hour, "2026-03-30 02:10", "2026-03-30 02:16"},
 		{"the day that lacks its beginning", "02:30-03:30", "2026-03-28 12:00", 2 * time.Hour, "2026-03-29 03:00", "2026-03-29 03:06"},
 		{"the day that has it twice, the first time", "02:30-03:30", "2026-10-24 12:00", 2 * time.Hour, "2026-10-25T02:30:00+02:00", "2026-10-25T02:36:00+02:00"},
@@ -221,19 +236,85 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// What the window moves to its opening is spread there, be it that each machine had
+// its own time before: retries of an outage, or what a server asked for.
+func TestWindowOpensSpread(t *testing.T) {
+	t.Parallel()
+	for what, f := range map[string]func(*agent.Known){
+		"failing":   func(k *agent.Known) { k.Timing.Failures, k.Timing.LastFailure = 9, k.Now.Add(-time.Minute) },
+		"resting":   func(k *agent.Known) { k.Timing.NotBefore = k.Now.Add(2 * time.Hour) },
+		"regularly": func(*agent.Known) {},
+	} {
+		s := settings(t, hourly(`"updateWindow":"22:00-05:00"`))
+		opens := time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC)
+		var early int
+		const fleet = 300
+		for n := range fleet {
+			k := agent.Known{Now: base, Location: time.UTC, Installed: true, Machine: idOf(n), Timing: state.Timing{Source: sourceOf(mirrorURL), LastCheck: base.Add(-2 * time.Hour)}}
+			f(&k)
+			due := agent.Decide(s, k).Due
+			if due.Before(opens) || due.After(opens.Add(6*time.Minute)) {
+				t.Fatalf("%s: machine %d is due at %s", what, n, due)
+			}
+			if due.Before(opens.Add(time.Minute)) {
+				early++
+			}
+		}
+		if early > fleet/3 {
+			t.Errorf("%s: %d of %d machines begin in the first minute", what, early, fleet)
+		}
+	}
+}
+
+// A timer that looks every five minutes finds each machine due in its window, also
+// in the shortest one and with the longest delay.
+func TestTimerMeetsWindow(t *testing.T) {
+	t.Parallel()
+	for _, more := range []string{``, `,"jitter":86400`} {
+		s := settings(t, hourly(`"updateWindow":"02:00-02:15"`+more))
+		for n := range 200 {
+			last, runs := base.Add(-12*time.Hour), 0
+			for now := base.Add(time.Duration(n) * time.Second); now.Before(base.Add(3 * day)); now = now.Add(5 * time.Minute) {
+				k := agent.Known{Now: now, Location: time.UTC, Installed: true, Machine: idOf(n), Timing: state.Timing{Source: sourceOf(mirrorURL), LastCheck: last}}
+				if agent.Decide(s, k).Skip(now) == "" {
+					last = now
+					runs++
+				}
+			}
+			if runs != 3 {
+				t.Fatalf("machine %d ran %d times in three nights", n, runs)
+			}
+		}
+	}
+}
+
+// A machine that never runs for long has its turn all the same.
+func TestShortSessions(t *testing.T) {
+	t.Parallel()
+	s := settings(t, hourly(`"jitter":86400`))
+	for n := range 200 {
+		since := base.Add(-5 * time.Minute)
+		k := agent.Known{Now: base, Up: machine.Uptime{Boot: "b2", Seconds: 300}, Since: since, Installed: true, Machine: idOf(n),
+			Timing: state.Timing{Source: sourceOf(mirrorURL), LastCheck: base.Add(-8 * day), LastCheckUptime: up(0)}}
+		if due := agent.Decide(s, k).Due; due.After(since.Add(time.Minute)) {
+			t.Fatalf("machine %d, which has missed a week, is due %s after its start", n, due.Sub(since))
+		}
+	}
+}
+
 // Wherever and whenever: what is due next lies in the window, at most two days
 // ahead, and does not move as time goes by before it.
 func TestWindowAlways(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"America/New_York", "Australia/Lord_Howe"} {
 		where := zone(t, name)
-		for _, window := range []string{"22:00-05:30", "01:15-02:45", "12:00-12:01", "02:00-03:00", "00:00-23:59"} {
+		for _, window := range []string{"22:00-05:30", "01:15-02:45", "12:00-12:15", "02:00-03:00", "00:00-23:59"} {
 			s := settings(t, hourly(fmt.Sprintf(`"updateWindow":%q`, window)))
 			w := s.Agent.UpdateWindow.Value
 			var due time.Time
 			last := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			for now := last; now.Year() == 2026; now = now.Add(3*time.Hour + 7*time.Minute) {
-				k := agent.Known{Now: now, Location: where, Installed: true, Machine: idOf(3), Timing: state.Timing{Source: mirrorURL, LastCheck: last}}
+				k := agent.Known{Now: now, Location: where, Installed: true, Machine: idOf(3), Timing: state.Timing{Source: sourceOf(mirrorURL), LastCheck: last}}
 				next := agent.Decide(s, k).Due
 				if wall := next.In(where); !w.Contains(wall.Hour()*60+wall.Minute()) || next.After(now.Add(49*time.Hour)) {
 					t.Fatalf("%s in %s: at %s it is due at %s", window, name, now.In(where), wall)

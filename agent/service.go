@@ -39,6 +39,8 @@ type Plan struct {
 	Broken   *Failure // what is wrong with the configuration; a good copy may stand in for it
 	Unkept   bool     // KeepConfiguration has something to do
 	Settings string   // stands for what is in force: another string, another setting; empty: nothing is
+
+	MetricsFile string // as configured; empty: none, or nobody knows
 }
 
 // Plan decides when the next periodic update is due, from what is configured and
@@ -49,18 +51,32 @@ func (a *Agent) Plan(since time.Time) Plan {
 	config, configErr := a.readConfiguration(store, true)
 	memory, err := store.Load()
 	if err != nil {
-		return Plan{Decision: Decision{Rule: "the memory can not be read"}, Broken: Explain(err)}
+		return Plan{Decision: Decision{Rule: "what the agent remembers can not be read, as " + Explain(err).Code + " says"}}
 	}
 	p := Plan{Broken: Explain(config.broken), Unkept: config.isNews(store) || a.notesMissing(config, store, memory)}
 	if configErr != nil {
-		p.Decision, p.Broken = Decision{Rule: "the configuration is broken"}, Explain(configErr)
+		p.Decision, p.Broken = Decision{Rule: ruleBroken}, Explain(configErr)
 		return p
 	}
-	known := a.known(memory.Timing, memory.HeldSince)
+	known := a.known(store, config, timing(store, memory), memory.HeldSince)
 	known.Since = later(known.Since, since)
 	known.Installed = a.hasCurrent()
 	p.Decision, p.Settings = Decide(config.settings, known), inForce(config.settings)
+	p.MetricsFile = config.settings.Agent.MetricsFile.Value
 	return p
+}
+
+// ruleBroken keeps periodic updates off where no copy of a broken configuration
+// can stand in for it.
+const ruleBroken = "the configuration is broken"
+
+// timing is what is remembered for the schedule. A memory that a later version
+// wrote is never written to, so there the status has it, which is.
+func timing(store *state.Store, memory *state.State) state.Timing {
+	if memory.Newer() {
+		return store.LoadStatus().Timing
+	}
+	return memory.Timing
 }
 
 // inForce stands for settings, wherever they came from.
@@ -146,7 +162,7 @@ func (a *Agent) Rehash(ctx context.Context) error {
 	}
 	config, err := a.readConfiguration(state.View(a.Paths.State), true)
 	if err != nil {
-		return err
+		return nil // that is said elsewhere, and is no damage
 	}
 	trust, err := a.loadTrust(config.settings)
 	if err != nil {
@@ -164,22 +180,18 @@ func (a *Agent) Rehash(ctx context.Context) error {
 	return errors.Join(why, err)
 }
 
-// ExportMetrics writes the metrics file, where one is configured.
-func (a *Agent) ExportMetrics(ctx context.Context) {
-	config, err := a.readConfiguration(state.View(a.Paths.State), true)
-	if err == nil {
-		a.exportMetrics(ctx, config.settings)
-	}
-}
-
-// exportMetrics writes the metrics file. That it can't be written must stop no
-// update, so it is for the log alone.
-func (a *Agent) exportMetrics(ctx context.Context, s managedconfig.Settings) {
-	path := s.Agent.MetricsFile.Value
+// ExportMetrics writes the metrics file, unless path is empty. That it can't be
+// written must stop no update, so it is for the log alone.
+func (a *Agent) ExportMetrics(ctx context.Context, path string) {
 	if path == "" || ctx.Err() != nil {
 		return
 	}
 	if err := metrics.Write(path, a.Facts(ctx), a.Version); err != nil {
 		a.Log.WithError(err).Warn("the metrics file could not be written")
 	}
+}
+
+// exportMetrics is ExportMetrics for the file that is configured.
+func (a *Agent) exportMetrics(ctx context.Context, s managedconfig.Settings) {
+	a.ExportMetrics(ctx, s.Agent.MetricsFile.Value)
 }

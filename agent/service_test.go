@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
 )
@@ -254,5 +255,81 @@ func TestRetriesByWhoseFault(t *testing.T) {
 	must(t, err)
 	if longest := waits(w); longest < 2*time.Hour {
 		t.Errorf("known bad, asked again after %s", longest)
+	}
+}
+
+// A memory that a later version wrote is not written to, and the schedule holds all
+// the same.
+func TestScheduleWithNewerMemory(t *testing.T) {
+	t.Parallel()
+	scheduled := agent.Options{Scheduled: true}
+	w := newWorld(t)
+	w.publish(pack{n: 1})
+	w.offline(w.ring, false, `"jitter":0`)
+	w.want(agent.Updated, "")
+	path := filepath.Join(w.agent.Paths.State, "state.json")
+	w.write(path, []byte(strings.Replace(string(w.read(path)), `"schema": 1`, `"schema": 2`, 1)))
+	before := string(w.read(path))
+	w.later(9 * time.Hour)
+	w.want(agent.UpToDate, "", scheduled)
+	w.later(time.Minute)
+	w.want(agent.Skipped, "skipped", scheduled)
+	if string(w.read(path)) != before {
+		t.Error("the newer memory was written to")
+	}
+}
+
+// What anybody may read has no token of the cloud's URL in it.
+func TestStatusHasNoTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	site := w.web()
+	w.publish(pack{n: 1})
+	w.configure(`{"agent":{"cloudUrl":"` + site.ringURL() + `arch_x86_64/updates.zip?sig=SECRETTOKEN"}}`)
+	w.want(agent.Updated, "")
+	if text := string(w.read(filepath.Join(w.agent.Paths.State, "status.json"))); strings.Contains(text, "SECRETTOKEN") {
+		t.Errorf("the status has the token: %s", text)
+	}
+}
+
+// A configuration that is broken, and whose copy can't stand in, stops periodic
+// updates, and the report says so.
+func TestBrokenIsARule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.publish(pack{n: 1})
+	w.offline(w.ring, false, `"caFile":"/etc/ssl/none.pem"`)
+	w.want(agent.Updated, "")
+	w.configure(`{`)
+	if f := w.agent.Facts(context.Background()); f.Rule != "the configuration is broken" || !f.NextCheck.IsZero() {
+		t.Errorf("rule %q, next check %s", f.Rule, f.NextCheck)
+	}
+	must(t, w.agent.Rehash(context.Background())) // that is no damage
+	w.status("up_to_date", "config_invalid")
+}
+
+// A run that waited for another one does not do its work again.
+func TestWaitedForAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.publish(pack{n: 1})
+	w.offline(w.ring, false, `"jitter":0`)
+	store, err := state.Open(w.agent.Paths.State)
+	must(t, err)
+	lock, err := store.Lock(context.Background(), 0, base)
+	must(t, err)
+	done := make(chan agent.Result)
+	go func() {
+		done <- w.agent.Update(context.Background(), agent.Options{Scheduled: true, Wait: time.Minute})
+	}()
+	time.Sleep(200 * time.Millisecond) // it waits by now, or else begins later and sees the same
+	w.later(time.Hour)
+	memory, err := store.Load()
+	must(t, err)
+	memory.Failed(sourceOf(w.ring), w.agent.Now(), machine.Uptime{}, false, time.Time{})
+	must(t, store.Save(memory))
+	must(t, lock.Unlock())
+	if r := <-done; r.Outcome != agent.Skipped {
+		t.Errorf("it ended with %s %v", r.Outcome, r.FailReason)
 	}
 }

@@ -46,6 +46,7 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 		return s, err
 	}
 	s.seen = s.store.LoadStatus()
+	s.memory.Timing = timing(s.store, s.memory)
 	// Behind the lock, so that a directory that can't be written to is on record.
 	if s.dir, err = engine.Open(a.Paths.Engine); err != nil {
 		return s, err

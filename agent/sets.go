@@ -334,7 +334,7 @@ func (a *Agent) Hold(ctx context.Context, wait time.Duration) (since time.Time, 
 		since = m.HeldSince
 		return saveHeld(store, m)
 	})
-	a.ExportMetrics(ctx)
+	a.exportConfigured(ctx)
 	return since, err
 }
 
@@ -344,8 +344,16 @@ func (a *Agent) Unhold(ctx context.Context, wait time.Duration) error {
 		m.HeldSince = time.Time{}
 		return saveHeld(store, m)
 	})
-	a.ExportMetrics(ctx)
+	a.exportConfigured(ctx)
 	return err
+}
+
+// exportConfigured writes the metrics file for a command that needs nothing else of
+// the configuration.
+func (a *Agent) exportConfigured(ctx context.Context) {
+	if config, err := a.readConfiguration(state.View(a.Paths.State), true); err == nil {
+		a.exportMetrics(ctx, config.settings)
+	}
 }
 
 // saveHeld writes down whether updates are held, for who acts and for who looks.

@@ -106,8 +106,8 @@ func because(what string, why *Failure) string {
 
 // neglected finds what keeps this machine from noticing trouble by itself.
 func neglected(f Facts) (found []finding) {
-	if slices.Contains(f.Notes, NoteClockWrong) {
-		found = append(found, finding{CheckWarning, "the clock is wrong"})
+	if slices.Contains(f.Notes, NoteClockWrong) { // and by it nothing can be told to be late
+		return []finding{{CheckWarning, "the clock is wrong"}}
 	}
 	if late := f.Now.Sub(f.NextCheck); !f.NextCheck.IsZero() && late > checkLate {
 		found = append(found, finding{CheckWarning, "a periodic update was due " + span(late) + " ago and nobody made it"})

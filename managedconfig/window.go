@@ -30,19 +30,29 @@ func (w Window) String() string {
 	return fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)
 }
 
+// shortestWindow is the length, in minutes, below which a timer that looks now and
+// then could miss the window every day.
+const shortestWindow = 15
+
 var windowForm = regexp.MustCompile(`^([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])$`)
 
 func readWindow(l literal) (Window, remark, *Error) {
 	text, _ := l.value.(string)
+	refused := refuse(l, fmt.Sprintf("a part of the day like 22:00-05:30, in local time, of %d minutes or more", shortestWindow),
+		"write two times of 24 hours with a hyphen between them, or remove the key to allow updates at all times")
 	m := windowForm.FindStringSubmatch(text)
-	if m == nil || text[:5] == text[6:] {
-		return Window{}, remark{}, refuse(l, "a part of the day like 22:00-05:30, in local time, whose ends differ",
-			"write two times of 24 hours with a hyphen between them, or remove the key to allow updates at all times")
+	if m == nil {
+		return Window{}, remark{}, refused
 	}
 	minute := func(i int) int {
 		hours, _ := strconv.Atoi(m[i]) // digits, by the form
 		minutes, _ := strconv.Atoi(m[i+1])
 		return 60*hours + minutes
 	}
-	return Window{From: minute(1), To: minute(3)}, remark{}, nil
+	w := Window{From: minute(1), To: minute(3)}
+	const day = 24 * 60
+	if (w.To-w.From+day)%day < shortestWindow {
+		return Window{}, remark{}, refused
+	}
+	return w, remark{}, nil
 }

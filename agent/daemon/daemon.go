@@ -20,8 +20,10 @@ const (
 	daily = 24 * time.Hour
 	// breather is how long a run that changed nothing about what is due, since it
 	// could not even be recorded, is followed by none; likewise for keeping the
-	// configuration.
+	// configuration. It doubles with each such run.
 	breather = time.Minute
+	// longestBreather bounds it.
+	longestBreather = time.Hour
 	// patience is how long an update that is told to stop may take to. With the
 	// rest of a stop it stays within a second.
 	patience = 700 * time.Millisecond
@@ -51,11 +53,16 @@ type loop struct {
 	under  string    // that is an update under these settings (agent.Plan), which makes way for others; empty: it is none
 	woke   time.Time // when the machine last woke; zero: it has not slept
 	quiet  time.Time // no update before; of the clock that only timers have
+	ran    bool      // an update has ended since the last look
+	vain   int       // how many in a row changed nothing about what is due
 	hash   time.Time // when to hash next; likewise
 	keep   time.Time // the configuration is not kept before; likewise
 	plan   agent.Plan
 	told   string    // what the service manager was told last
 	broken string    // what was wrong with the configuration when that was logged
+	rule   string    // what kept updates off when that was logged
+	export string    // the metrics file, when the configuration was last good
+	stale  bool      // the metrics are to be written
 	unkept string    // why it could not be kept; likewise
 	turn   time.Time // of the last turn
 	up     float64   // the uptime then, in seconds
@@ -68,7 +75,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l := &loop{Daemon: d, hash: time.Now(), turn: time.Now(), up: d.uptime()}
+	l := &loop{Daemon: d, stale: true, hash: time.Now(), turn: time.Now(), up: d.uptime()}
 	l.run(ctx)
 	return unlock()
 }
@@ -109,7 +116,8 @@ func (l *loop) look() {
 	}
 	l.turn, l.up = now, up
 	l.plan = l.Agent.Plan(l.woke)
-	l.logBroken()
+	l.logChanges()
+	l.breathe()
 	if l.under != "" && l.plan.Settings != "" && l.plan.Settings != l.under {
 		l.under = ""
 		l.Log.Info("the update makes way, since the configuration has changed")
@@ -117,21 +125,50 @@ func (l *loop) look() {
 	}
 }
 
-// logBroken tells the log once that the configuration is broken, and once that it
-// is good again.
-func (l *loop) logBroken() {
-	now := ""
-	if l.plan.Broken != nil {
-		now = l.plan.Broken.Error()
-	}
-	if now == l.broken {
+// breathe keeps an update away that is due again right after one has ended, in
+// whichever way: what it did could not be recorded, or is undone by somebody.
+func (l *loop) breathe() {
+	if !l.ran {
 		return
 	}
-	l.broken = now
-	if now != "" {
-		l.Log.WithField(l.plan.Broken.Field()).Error("the configuration is broken")
-	} else {
-		l.Log.Info("the configuration is good again")
+	l.ran = false
+	if l.plan.Rule != "" || l.plan.Due.After(l.Agent.Now()) {
+		l.vain = 0
+		return
+	}
+	l.quiet = time.Now().Add(min(breather<<min(l.vain, 10), longestBreather))
+	l.vain++
+}
+
+// hurry lets the next update begin when it is due, whatever came of those before.
+func (l *loop) hurry() { l.quiet, l.vain = time.Time{}, 0 }
+
+// logChanges tells the log once that the configuration is broken, and once that it
+// is good again; and the same of what keeps periodic updates off. The metrics show
+// it, too.
+func (l *loop) logChanges() {
+	if l.plan.Broken == nil {
+		l.export = l.plan.MetricsFile
+	}
+	broken := ""
+	if l.plan.Broken != nil {
+		broken = l.plan.Broken.Error()
+	}
+	if broken != l.broken {
+		l.broken, l.stale = broken, true
+		if broken != "" {
+			l.Log.WithField(l.plan.Broken.Field()).Error("the configuration is broken")
+		} else {
+			l.Log.Info("the configuration is good again")
+		}
+	}
+	if l.plan.Rule != l.rule {
+		l.rule, l.stale = l.plan.Rule, true
+		if l.rule != "" {
+			l.Log.Info("no periodic updates, since " + l.rule)
+		} else {
+			l.Log.Info("periodic updates go on")
+		}
 	}
 }
 
@@ -145,6 +182,13 @@ func (l *loop) act(ctx context.Context) {
 	case !now.Before(l.hash):
 		l.hash = now.Add(daily)
 		l.work = begin(ctx, "hashing the installed definitions", l.rehash)
+	case l.stale:
+		l.stale = false
+		path := l.export
+		l.work = begin(ctx, "writing metrics", func(ctx context.Context, _ *work) (then func()) {
+			l.Agent.ExportMetrics(ctx, path)
+			return func() {}
+		})
 	case l.plan.Rule == "" && !l.Agent.Now().Before(l.plan.Due) && !now.Before(l.quiet):
 		l.under = l.plan.Settings
 		l.work = begin(ctx, "beginning an update", l.update(l.woke))
@@ -165,7 +209,8 @@ func (l *loop) keepConfiguration(ctx context.Context, _ *work) (then func()) {
 		}
 		l.unkept = why
 		if changed {
-			l.quiet = time.Time{}
+			l.hurry()
+			l.stale = true
 			l.Log.Info("the configuration has changed")
 		}
 	}
@@ -174,9 +219,9 @@ func (l *loop) keepConfiguration(ctx context.Context, _ *work) (then func()) {
 // rehash is the job that looks whether what is installed is whole.
 func (l *loop) rehash(ctx context.Context, _ *work) (then func()) {
 	err := l.Agent.Rehash(ctx)
-	l.Agent.ExportMetrics(ctx)
 	return func() {
 		if err != nil {
+			l.stale = true
 			l.Log.WithError(err).Error("the installed definitions are damaged, or can not be checked")
 		}
 	}
@@ -195,9 +240,7 @@ func (l *loop) update(woke time.Time) job {
 // the next at once.
 func (l *loop) updated(r agent.Result, madeWay bool) {
 	l.under = ""
-	if !madeWay && (r.Outcome == agent.Failed || r.Outcome == agent.Skipped) {
-		l.quiet = time.Now().Add(breather)
-	}
+	l.ran = !madeWay
 	r.Log(l.Log)
 	if l.Ended != nil {
 		l.Ended(r)
@@ -234,7 +277,8 @@ func (l *loop) finish() {
 func (l *loop) reload() {
 	l.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	l.Log.Info("the configuration is read again, as asked for")
-	l.quiet, l.keep = time.Time{}, time.Time{}
+	l.hurry()
+	l.keep = time.Time{}
 	l.look()
 	l.told = ""
 	l.notify(daemon.SdNotifyReady)

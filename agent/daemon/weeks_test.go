@@ -42,6 +42,7 @@ type site struct {
 	slept  atomic.Int64 // how long the machine has slept, in seconds
 	boot   string
 	stop   func() // the daemon that runs
+	undo   func() // done after each update; nil: nothing
 	n      uint32 // version of the last package
 
 	mu   sync.Mutex
@@ -126,6 +127,9 @@ func (s *site) start() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.runs = append(s.runs, run{time.Now(), r})
+		if s.undo != nil {
+			s.undo()
+		}
 	}}
 	go func() { ended <- d.Run(ctx) }()
 	s.stop = func() {
@@ -363,4 +367,24 @@ func (s *site) wantOneAtATime() {
 			s.Errorf("at %s: %v", r.at, f)
 		}
 	}
+}
+
+// What is due again right after an update, since something undoes it each time,
+// comes less and less often, and not at all less than once an hour.
+func TestUpdatesInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		s.publish(s.ring)
+		s.configure("")
+		s.undo = func() { must(t, os.Remove(filepath.Join(s.agent.Paths.State, "status.json"))) }
+		s.start()
+		runs := s.passes(6 * time.Hour)
+		if len(runs) < 9 || len(runs) > 13 {
+			t.Errorf("%d runs in six hours", len(runs))
+		}
+		s.undo = nil
+		s.passes(time.Hour + time.Minute)
+		s.wantSteady("nothing is undone any more", s.passes(day), day)
+		s.stop()
+	})
 }

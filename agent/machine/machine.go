@@ -45,21 +45,22 @@ func firstAddress(dir string) string {
 	}
 	var cards []card
 	for _, e := range entries {
-		if c, ok := readCard(filepath.Join(dir, e.Name())); ok {
-			cards = append(cards, c)
+		cards = append(cards, readCard(filepath.Join(dir, e.Name())))
+	}
+	slices.SortFunc(cards, card.compare)
+	for _, c := range cards {
+		if address := text(c.dir, "address"); strings.Trim(address, "0:") != "" { // loopback and tunnels have none
+			return address
 		}
 	}
-	if len(cards) == 0 {
-		return ""
-	}
-	return slices.MinFunc(cards, card.compare).address
+	return ""
 }
 
 // card is one network interface.
 type card struct {
+	dir      string // of it in sysfs
 	hardware bool
 	index    int // in the order in which the kernel met them
-	address  string
 }
 
 func (c card) compare(other card) int {
@@ -72,18 +73,16 @@ func (c card) compare(other card) int {
 	return c.index - other.index
 }
 
-// readCard reads an interface's directory in sysfs. It is false for one without
-// an address of its own, such as loopback.
-func readCard(dir string) (c card, ok bool) {
-	text := func(name string) string {
-		data, _ := os.ReadFile(filepath.Join(dir, name))
-		return strings.TrimSpace(string(data))
-	}
-	c.address = text("address")
-	c.index, _ = strconv.Atoi(text("ifindex"))
+func readCard(dir string) card {
+	index, _ := strconv.Atoi(text(dir, "ifindex"))
 	_, err := os.Stat(filepath.Join(dir, "device"))
-	c.hardware = err == nil
-	return c, strings.Trim(c.address, "0:") != ""
+	return card{dir: dir, hardware: err == nil, index: index}
+}
+
+// text is the content of a small file, empty where it can't be read.
+func text(dir, name string) string {
+	data, _ := os.ReadFile(filepath.Join(dir, name))
+	return strings.TrimSpace(string(data))
 }
 
 // Uptime is a point in time that the kernel counted from one boot on. The zero

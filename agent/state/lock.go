@@ -52,15 +52,18 @@ type Lock struct {
 // it, the error has the code busy and says who. The file stays when the lock is
 // released: removing it would let two processes hold two locks of one name.
 func (s *Store) Lock(ctx context.Context, wait time.Duration, now time.Time) (*Lock, error) {
-	return s.take(ctx, updateLock, wait, now, "is updating")
+	return s.take(ctx, updateLock, wait, now, holder{"is updating", "wait for it, with --wait DURATION if you like"})
 }
 
 // LockDaemon takes the lock of the one daemon, else like Lock.
 func (s *Store) LockDaemon(ctx context.Context, now time.Time) (*Lock, error) {
-	return s.take(ctx, daemonLock, 0, now, "is the daemon")
+	return s.take(ctx, daemonLock, 0, now, holder{"is the daemon", "there is nothing to do, or stop that one first"})
 }
 
-func (s *Store) take(ctx context.Context, name string, wait time.Duration, now time.Time, does string) (*Lock, error) {
+// holder is what is said of who holds a lock.
+type holder struct{ does, hint string }
+
+func (s *Store) take(ctx context.Context, name string, wait time.Duration, now time.Time, other holder) (*Lock, error) {
 	path := filepath.Join(s.dir, name)
 	file := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	waiting, cancel := context.WithTimeout(ctx, max(wait, lockWait))
@@ -69,7 +72,8 @@ func (s *Store) take(ctx context.Context, name string, wait time.Duration, now t
 	switch {
 	case locked:
 		me, _ := json.Marshal(Holder{os.Getpid(), now.UTC().Truncate(time.Second)}) // an int and a time always encode
-		if err := os.WriteFile(path, me, 0o600); err != nil {
+		// On a full disk the lock is held all the same, and a daemon must start.
+		if err := os.WriteFile(path, me, 0o600); err != nil && !errors.Is(err, unix.ENOSPC) {
 			return nil, errors.Join(s.failed("write to", err), file.Close())
 		}
 		l := &Lock{file: file}
@@ -78,7 +82,7 @@ func (s *Store) take(ctx context.Context, name string, wait time.Duration, now t
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, s.busy(name, does)
+		return nil, s.busy(name, other)
 	}
 	return nil, s.failed("lock", err)
 }
@@ -97,11 +101,11 @@ func (l *Lock) Beat(now time.Time) {
 	}
 }
 
-func (s *Store) busy(name, does string) error {
-	e := &Error{Code: "busy", Sentence: "another process " + does, Hint: "wait for it, with --wait DURATION if you like"}
+func (s *Store) busy(name string, other holder) error {
+	e := &Error{Code: "busy", Sentence: "another process " + other.does, Hint: other.hint}
 	var h Holder
 	if data, err := readFile(filepath.Join(s.dir, name)); err == nil && json.Unmarshal(data, &h) == nil && h.PID > 0 {
-		e.Sentence = fmt.Sprintf("process %d %s since %s", h.PID, does, h.Since.UTC().Format(time.RFC3339))
+		e.Sentence = fmt.Sprintf("process %d %s since %s", h.PID, other.does, h.Since.UTC().Format(time.RFC3339))
 	}
 	return e
 }

@@ -379,8 +379,9 @@ func TestTimingAndTotals(t *testing.T) {
 	t.Parallel()
 	var timing Timing
 	up := machine.Uptime{Boot: "b", Seconds: 5}
-	timing.Failed(base, up, true, base.Add(time.Hour))
-	timing.Failed(base.Add(time.Minute), up, false, time.Time{})
+	timing.Failed("http://old", base, up, true, base.Add(time.Hour))
+	timing.Failed("http://m", base, up, true, base.Add(time.Hour)) // the first one of this source
+	timing.Failed("http://m", base.Add(time.Minute), up, false, time.Time{})
 	if timing.Failures != 2 || timing.OwnFault || !timing.NotBefore.IsZero() || !timing.LastFailure.Equal(base.Add(time.Minute)) {
 		t.Errorf("after two failures: %+v", timing)
 	}
@@ -404,7 +405,7 @@ func TestBusyWithGarbage(t *testing.T) {
 	for _, garbage := range []string{"", "{", `{"pid":-1}`, `{"pid":"x"}`, strings.Repeat("x", 100)} {
 		s := open(t)
 		must(t, os.WriteFile(filepath.Join(s.Dir(), "lock"), []byte(garbage), 0o600))
-		err := s.busy("lock", "is updating")
+		err := s.busy("lock", holder{"is updating", "wait"})
 		wantCode(t, err, "busy")
 		if err.(*Error).Sentence != "another process is updating" {
 			t.Errorf("%q: %v", garbage, err)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -170,6 +171,15 @@ func (s *Store) LastGood(name string) []byte {
 		return nil
 	}
 	return data
+}
+
+// LastGoodSince is when that copy was made; zero where there is none.
+func (s *Store) LastGoodSince(name string) time.Time {
+	info, err := os.Stat(filepath.Join(s.dir, "last-good", name))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 // SaveLastGood keeps a copy of a configuration file that was found valid, or,

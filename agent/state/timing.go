@@ -11,7 +11,7 @@ import (
 // clocks, since the one that people set may jump.
 type Timing struct {
 	OfflineURL        string         `json:"offlineUrl,omitempty"` // the mirror that was configured at the last check
-	Source            string         `json:"source,omitempty"`     // the source that was to be asked first at the last check
+	Source            string         `json:"source,omitempty"`     // what stands for the source that was to be asked first at the last run
 	LastCheck         time.Time      `json:"lastCheck,omitzero"`   // when a source was last asked
 	LastCheckUptime   machine.Uptime `json:"lastCheckUptime,omitzero"`
 	Failures          int            `json:"failures,omitempty"` // recorded failures since the last success
@@ -22,14 +22,24 @@ type Timing struct {
 	Unfinished        string         `json:"unfinished,omitempty"` // a set that is to be active, or is, and that the postload hook has not seen yet
 }
 
-// Checked notes that sources were asked, or were to be, this one first.
+// Checked notes that sources were asked, this one first.
 func (t *Timing) Checked(source string, now time.Time, up machine.Uptime) {
-	t.Source, t.LastCheck, t.LastCheckUptime = source, now.UTC(), up
+	t.first(source)
+	t.LastCheck, t.LastCheckUptime = now.UTC(), up
 }
 
-// Failed notes a failure; own says that it was this machine's. notBefore may be
-// zero.
-func (t *Timing) Failed(now time.Time, up machine.Uptime, own bool, notBefore time.Time) {
+// first notes the source that was to be asked first. What failed with another one
+// is not held against it.
+func (t *Timing) first(source string) {
+	if t.Source != source {
+		t.Source, t.Failures = source, 0
+	}
+}
+
+// Failed notes a failure, with the source that was asked first, or was to be; own
+// says that it was this machine's. notBefore may be zero.
+func (t *Timing) Failed(source string, now time.Time, up machine.Uptime, own bool, notBefore time.Time) {
+	t.first(source)
 	t.Failures++
 	t.LastFailure, t.LastFailureUptime, t.OwnFault, t.NotBefore = now.UTC(), up, own, notBefore
 }
