@@ -305,7 +305,7 @@ func TestCoolDown(t *testing.T) {
 		{"now", "3600", agent.Options{Now: true}, time.Minute, "", agent.Updated},
 		{"scheduled and now", "3600", agent.Options{Now: true, Scheduled: true}, time.Minute, "", agent.Updated},
 		{"it asked for less than the usual", "10", agent.Options{}, 11 * time.Second, "", agent.Updated},
-		{"scheduled, it asked for less", "61", agent.Options{Scheduled: true}, 62 * time.Second, "", agent.Updated},
+		{"scheduled, it asked for less", "61", agent.Options{Scheduled: true}, 68 * time.Second, "", agent.Updated},
 		{"after it", "3600", agent.Options{}, time.Hour, "", agent.Updated},
 		{"six hours are the most", "99999999999999999999", agent.Options{}, 6 * time.Hour, "", agent.Updated},
 		{"the clock was set back by days", "3600", agent.Options{}, -3 * day, "", agent.Updated},

@@ -46,14 +46,11 @@ func (k Known) start(s managedconfig.Settings, interval, spread time.Duration) (
 	if changedSource(s, k.Timing) { // neither what failed nor who wanted to rest concerns the new one
 		return later(since, changed), spread
 	}
-	if until, resting := k.resting(); resting {
-		return until, spread
-	}
-	if at, failed := k.retry(interval); failed {
+	if at, delay, failed := k.retry(interval, spread); failed {
 		if at.Before(since) { // a whole site may have been started again
 			return since, k.afterStart(spread, since.Sub(at))
 		}
-		return at, 0 // spread already
+		return at, delay
 	}
 	ago, ok := k.ago(k.Timing.LastCheck, k.Timing.LastCheckUptime)
 	if !ok || !k.Installed {
@@ -99,12 +96,26 @@ func firstSource(s managedconfig.Settings) string {
 }
 
 // retry tells when an update that failed is tried again: sooner than the interval,
-// and never later.
-func (k Known) retry(interval time.Duration) (time.Time, bool) {
+// and never later, unless every source asked to be left alone for longer. What they
+// ask may be the same moment for all of a fleet, so that is spread.
+func (k Known) retry(interval, spread time.Duration) (at time.Time, delay time.Duration, failed bool) {
 	ago, ok := k.ago(k.Timing.LastFailure, k.Timing.LastFailureUptime)
 	if k.Timing.Failures == 0 || !ok {
-		return time.Time{}, false
+		return time.Time{}, 0, false
 	}
+	failure := k.Now.Add(-ago)
+	wait := k.wait(interval)
+	// Between two times of one clock, whatever it showed. More than any source can
+	// ask for was written while that clock was set.
+	if rest := k.Timing.NotBefore.Sub(k.Timing.LastFailure); rest > wait && rest <= longestCoolDown {
+		return failure.Add(rest), spread, true
+	}
+	return failure.Add(wait), 0, true // it differs from machine to machine
+}
+
+// wait is how long after a failure the next try comes, between half of the longest
+// and all of it.
+func (k Known) wait(interval time.Duration) time.Duration {
 	longest := interval
 	if k.Timing.OwnFault {
 		longest = min(interval, longestLocal)
@@ -114,7 +125,7 @@ func (k Known) retry(interval time.Duration) (time.Time, bool) {
 		wait *= 2
 	}
 	wait = min(wait, longest)
-	return k.Now.Add(wait/2 + k.share(wait/2) - ago), true // between half of it and all of it
+	return wait/2 + k.share(wait/2)
 }
 
 // ago tells how long ago something was. It is false for what never was, and for
@@ -219,13 +230,6 @@ func opening(at time.Time, open func(time.Time) bool) time.Time {
 		at = before
 	}
 	return at
-}
-
-// resting tells until when every source asked to be left alone. A time further away
-// than any that they can ask for was written with a wrong clock.
-func (k Known) resting() (until time.Time, resting bool) {
-	left := k.Timing.NotBefore.Sub(k.Now)
-	return k.Timing.NotBefore, left > 0 && left <= longestCoolDown
 }
 
 func later(a, b time.Time) time.Time {

@@ -96,6 +96,7 @@ func TestDue(t *testing.T) {
 		{"overdue since a change", edit(checked(2*time.Hour), func(k *agent.Known) { k.Changed = base.Add(-time.Minute) }), -time.Minute, -time.Minute},
 		{"failed in the future", edit(failed(20, 0, false), func(k *agent.Known) { k.Up, k.Timing.LastFailure = machine.Uptime{}, base.Add(year) }), time.Hour, time.Hour},
 		{"the server asked for more than the interval", edit(failed(1, 0, false), func(k *agent.Known) { k.Timing.NotBefore = base.Add(5 * time.Hour) }), 5 * time.Hour, 5 * time.Hour},
+		{"the server asked for more, and that is over", edit(failed(1, 6*time.Hour, false), func(k *agent.Known) { k.Timing.NotBefore = base.Add(-time.Hour) }), -time.Hour, -time.Hour},
 		{"more than a server can ask for", edit(failed(1, 0, false), func(k *agent.Known) { k.Timing.NotBefore = base.Add(7 * time.Hour) }), time.Minute, 2 * time.Minute},
 
 		{"asked for now", edit(checked(0), func(k *agent.Known) { k.AskNow = true }), 0, 0},
@@ -241,8 +242,10 @@ func TestWindow(t *testing.T) {
 func TestWindowOpensSpread(t *testing.T) {
 	t.Parallel()
 	for what, f := range map[string]func(*agent.Known){
-		"failing":   func(k *agent.Known) { k.Timing.Failures, k.Timing.LastFailure = 9, k.Now.Add(-time.Minute) },
-		"resting":   func(k *agent.Known) { k.Timing.NotBefore = k.Now.Add(2 * time.Hour) },
+		"failing": func(k *agent.Known) { k.Timing.Failures, k.Timing.LastFailure = 9, k.Now.Add(-time.Minute) },
+		"resting": func(k *agent.Known) {
+			k.Timing.Failures, k.Timing.LastFailure, k.Timing.NotBefore = 1, k.Now, k.Now.Add(2*time.Hour)
+		},
 		"regularly": func(*agent.Known) {},
 	} {
 		s := settings(t, hourly(`"updateWindow":"22:00-05:00"`))

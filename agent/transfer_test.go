@@ -251,7 +251,7 @@ func TestForbiddenCoolsDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	site := w.web()
-	w.offline(site.ringURL(), false, "")
+	w.offline(site.ringURL(), false, `"jitter":0`)
 	w.publish(pack{n: 1})
 	site.fail(statusCode(http.StatusForbidden))
 	scheduled := agent.Options{Scheduled: true}
