@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,8 @@ type rangeReader struct {
 
 // Read gives the next bytes of the range.
 func (r *rangeReader) Read(p []byte) (int, error) {
-	if err := stopped(r.ctx); err != nil {
+	// That the package was closed reaches our context a little later.
+	if err := cmp.Or(stopped(r.line.p.open), stopped(r.ctx)); err != nil {
 		return 0, err
 	}
 	return r.all.Read(p)
