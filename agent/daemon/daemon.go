@@ -53,7 +53,8 @@ type loop struct {
 	under  string    // that is an update under these settings (agent.Plan), which makes way for others; empty: it is none
 	woke   time.Time // when the machine last woke; zero: it has not slept
 	quiet  time.Time // no update before; of the clock that only timers have
-	ran    bool      // an update has ended since the last look
+	force  string    // the settings in force at the last look, as Plan names them
+	ran    string    // those of an update that has ended since then; empty: none has
 	vain   int       // how many in a row changed nothing about what is due
 	hash   time.Time // when to hash next; likewise
 	keep   time.Time // the configuration is not kept before; likewise
@@ -117,6 +118,10 @@ func (l *loop) look() {
 	l.turn, l.up = now, up
 	l.plan = l.Agent.Plan(l.woke)
 	l.logChanges()
+	if l.plan.Settings != l.force { // kept or not
+		l.force = l.plan.Settings
+		l.hurry()
+	}
 	l.breathe()
 	if l.under != "" && l.plan.Settings != "" && l.plan.Settings != l.under {
 		l.under = ""
@@ -125,14 +130,16 @@ func (l *loop) look() {
 	}
 }
 
-// breathe keeps an update away that is due again right after one has ended, in
-// whichever way: what it did could not be recorded, or is undone by somebody.
+// breathe keeps an update away that is due again right after one has ended, under
+// the same settings and in whichever way: what it did could not be recorded, or is
+// undone by somebody.
 func (l *loop) breathe() {
-	if !l.ran {
+	if l.ran == "" {
 		return
 	}
-	l.ran = false
-	if l.plan.Rule != "" || l.plan.Due.After(l.Agent.Now()) {
+	same := l.ran == l.force
+	l.ran = ""
+	if !same || l.plan.Rule != "" || l.plan.Due.After(l.Agent.Now()) {
 		l.vain = 0
 		return
 	}
@@ -191,7 +198,7 @@ func (l *loop) act(ctx context.Context) {
 		})
 	case l.plan.Rule == "" && !l.Agent.Now().Before(l.plan.Due) && !now.Before(l.quiet):
 		l.under = l.plan.Settings
-		l.work = begin(ctx, "beginning an update", l.update(l.woke))
+		l.work = begin(ctx, "beginning an update", l.update(l.woke, l.under))
 	}
 }
 
@@ -209,7 +216,6 @@ func (l *loop) keepConfiguration(ctx context.Context, _ *work) (then func()) {
 		}
 		l.unkept = why
 		if changed {
-			l.hurry()
 			l.stale = true
 			l.Log.Info("the configuration has changed")
 		}
@@ -228,19 +234,23 @@ func (l *loop) rehash(ctx context.Context, _ *work) (then func()) {
 }
 
 // update gives the job that is one update.
-func (l *loop) update(woke time.Time) job {
+func (l *loop) update(woke time.Time, settings string) job {
 	return func(ctx context.Context, w *work) (then func()) {
 		r := l.Agent.Update(ctx, agent.Options{Scheduled: true, Daemon: true, Since: woke, Progress: w})
 		madeWay := ctx.Err() != nil
-		return func() { l.updated(r, madeWay) }
+		return func() {
+			if !madeWay {
+				l.ran = settings
+			}
+			l.updated(r)
+		}
 	}
 }
 
 // updated takes note of how an update ended. One that made way is followed by
 // the next at once.
-func (l *loop) updated(r agent.Result, madeWay bool) {
+func (l *loop) updated(r agent.Result) {
 	l.under = ""
-	l.ran = !madeWay
 	r.Log(l.Log)
 	if l.Ended != nil {
 		l.Ended(r)
