@@ -61,10 +61,10 @@ type loop struct {
 	plan   agent.Plan
 	told   string    // what the service manager was told last
 	broken string    // what was wrong with the configuration when that was logged
-	rule   string    // what kept updates off when that was logged
+	unkept string    // why it could not be kept; likewise
+	rule   string    // what kept updates off; likewise
 	export string    // the metrics file, when the configuration was last good
 	stale  bool      // the metrics are to be written
-	unkept string    // why it could not be kept; likewise
 	turn   time.Time // of the last turn
 	up     float64   // the uptime then, in seconds
 }
