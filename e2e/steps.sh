@@ -155,7 +155,7 @@ journal_is_clean() {
 
 daemon_from_document() {
   from_document daemon
-  rm -r "$work/root/etc/systemd/system/$timer.d"
+  rm -rf "$work/root/etc/systemd/system/$timer.d"
   active $daemon
   not active $timer
 }
