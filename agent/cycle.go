@@ -60,11 +60,12 @@ func (a *Agent) Update(ctx context.Context, o Options) Result {
 	u := &update{Agent: a, opts: o, started: a.Now(), up: a.uptime(), result: newResult(o)}
 	u.tally.Watch = u.got
 	r := u.run(ctx)
-	if r.Outcome == Skipped && !u.opts.Daemon {
-		u.keepNews(ctx)
-	}
-	if r.Outcome != Skipped && !o.DryRun {
+	switch {
+	case o.DryRun:
+	case r.Outcome != Skipped:
 		a.exportMetrics(ctx, u.config.settings) // without the lock, which they would show
+	case !o.Daemon: // which does so itself
+		u.keepNews(ctx)
 	}
 	return r
 }

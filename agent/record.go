@@ -49,29 +49,23 @@ func (u *update) finish(err error) Result {
 
 // record writes down how the update ended.
 func (u *update) record(failure *Failure) error {
-	status := u.session.seen
-	if failure == nil || !unrecorded(failure) {
-		status = u.statusAfter(failure)
-	}
+	status := u.statusAfter(failure)
 	u.keepCount(failure)
 	status.Timing, status.Totals = u.session.memory.Timing, u.session.memory.Totals
 	u.config.noteMissing(u.session.store, u.session.memory, u.started)
 	return u.session.save(status, u.config.settings.Agent.Keep.Value)
 }
 
-// remember keeps what the schedule and the counters need.
+// keepCount keeps what the schedule and the counters need.
 func (u *update) keepCount(failure *Failure) {
 	m := u.session.memory
 	if u.asked {
 		m.Checked(firstSource(u.config.settings), u.started, u.up)
 	}
 	result := "ok"
-	switch {
-	case failure == nil:
+	if failure == nil {
 		m.Succeeded()
-	case unrecorded(failure):
-		return
-	default:
+	} else {
 		m.Failed(firstSource(u.config.settings), u.Now(), u.uptime(), local(failure) && !u.asked, u.rest())
 		result = failure.Code
 	}

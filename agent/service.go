@@ -114,16 +114,16 @@ func (a *Agent) KeepConfiguration(ctx context.Context) (changed bool, err error)
 	if err != nil {
 		return false, err
 	}
-	missing := a.notesMissing(config, store, memory)
-	if !missing && !config.isNews(store) {
+	if !config.isNews(store) && !a.notesMissing(config, store, memory) {
 		return false, nil
 	}
 	err = a.locked(ctx, 0, func(store *state.Store, memory *state.State) error {
-		config.noteMissing(store, memory, a.Now())
-		if missing {
-			err = store.Save(memory)
+		if a.notesMissing(config, store, memory) {
+			if err := store.Save(memory); err != nil {
+				return err
+			}
 		}
-		return errors.Join(err, config.keepLastGood(store))
+		return config.keepLastGood(store)
 	})
 	if err == nil {
 		a.exportMetrics(ctx, config.settings)

@@ -333,3 +333,22 @@ func TestWaitedForAnother(t *testing.T) {
 		t.Errorf("it ended with %s %v", r.Outcome, r.FailReason)
 	}
 }
+
+// A scheduled run that is only tried keeps nothing, not even a new configuration.
+func TestDryRunKeepsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.publish(pack{n: 1})
+	w.offline(w.ring, false, `"jitter":0`)
+	w.want(agent.Updated, "")
+	w.offline(w.ring, false, `"jitter":0,"keep":3`)
+	before := snapshot(t, w.agent.Paths.State)
+	w.want(agent.Skipped, "skipped", agent.Options{Scheduled: true, DryRun: true})
+	if snapshot(t, w.agent.Paths.State) != before {
+		t.Error("a dry run wrote")
+	}
+	w.want(agent.Skipped, "skipped", agent.Options{Scheduled: true})
+	if snapshot(t, w.agent.Paths.State) == before {
+		t.Error("a new configuration was not kept")
+	}
+}
