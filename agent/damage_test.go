@@ -10,15 +10,19 @@ import (
 	"mdatp-offline-agent/agent"
 )
 
-// spoil overwrites the end of an installed file in place; quiet keeps its times.
+// spoil changes the last byte of an installed file in place; quiet keeps its times.
 func (w *world) spoil(path string, quiet bool) {
 	w.Helper()
 	info, err := os.Stat(path)
 	must(w, err)
 	must(w, os.Chmod(path, 0o644))
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	must(w, err)
-	_, err = f.WriteAt([]byte("!"), info.Size()-1)
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, info.Size()-1)
+	must(w, err)
+	last[0] ^= 1 // whatever it was: a signature may end with anything
+	_, err = f.WriteAt(last, info.Size()-1)
 	must(w, err)
 	must(w, f.Close())
 	must(w, os.Chmod(path, info.Mode()))
