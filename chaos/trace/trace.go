@@ -37,6 +37,7 @@ type Call struct {
 	Path    string // absolute, or what the kernel says of a descriptor: socket:[123]; of a rename or link, the new one
 	Program string // the file that the process runs
 	PID     int    // of the thread
+	Args    [6]uint64
 }
 
 // Point is a call in the one count over all of them.

@@ -265,7 +265,7 @@ func (t *tracer) before(tid int, th *thread, info syscallInfo) {
 	if th.program == "" {
 		th.program, _ = os.Readlink(proc(tid) + "/exe")
 	}
-	made := Call{Name: c.name, Path: c.path(tid, info.args()), Program: th.program, PID: tid}
+	made := Call{Name: c.name, Path: c.path(tid, info.args()), Program: th.program, PID: tid, Args: info.args()}
 	kind := t.Kind(made)
 	if kind == "" {
 		return
