@@ -43,10 +43,8 @@ type Scenario struct {
 
 // Violation is one run after which something did not hold.
 type Violation struct {
-	Scenario string `json:"scenario"`
-	Point    string `json:"point"`
-	Fault    string `json:"fault"` // kill, or the name of the error
-	What     string `json:"what"`
+	Run  string `json:"run"` // scenario, fault and point, as Options.Only takes it
+	What string `json:"what"`
 }
 
 func newCertificate(o Options, dir string) Certificate {
@@ -128,7 +126,7 @@ func (c Certificate) Text(w io.Writer) {
 		}
 	}
 	for _, v := range c.Violations {
-		fmt.Fprintf(w, "\nVIOLATION in %s, %s at %s: %s\n", v.Scenario, v.Fault, v.Point, v.What)
+		fmt.Fprintf(w, "\nVIOLATION in %s: %s\n", v.Run, v.What)
 	}
 }
 

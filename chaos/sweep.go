@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type Options struct {
 	Version string // of the program
 	Points  int    // how many kills, and how many faults, chosen at random; 0: all
 	Seed    uint64 // of the choice
+	Only    string // do only what is called like that, such as: full, EIO at fsync set-dir 1
 	// Progress is told how many of the runs are done, one call at a time; may be nil.
 	Progress func(done, all int)
 }
@@ -38,6 +40,9 @@ type task struct {
 	point string
 	fault fault
 }
+
+// String is how a run is called in a certificate.
+func (t task) String() string { return fmt.Sprintf("%s, %s at %s", t.start.name, t.fault, t.point) }
 
 // Sweep makes all runs, or a sample of them. Violations are in the certificate,
 // and are no error; that is trace.ErrUnsupported where nothing can be traced,
@@ -73,6 +78,7 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	}
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	tasks := append(sample(random, kills, o.Points), sample(random, faults, o.Points)...)
+	tasks = slices.DeleteFunc(tasks, func(t task) bool { return !strings.Contains(t.String(), o.Only) })
 	if err := s.runAll(ctx, tasks, o.Progress); err != nil {
 		return Certificate{}, err
 	}
@@ -186,6 +192,6 @@ func (s *sweep) note(t task, reached bool, violation error, took time.Duration) 
 	}
 	if violation != nil {
 		in.Violations++
-		c.Violations = append(c.Violations, Violation{t.start.name, t.point, t.fault.String(), violation.Error()})
+		c.Violations = append(c.Violations, Violation{t.String(), violation.Error()})
 	}
 }

@@ -23,6 +23,7 @@ func (p *program) selftestCommand() *cli.Command {
 		&cli.StringFlag{Name: "crash", Usage: "`DIR` on that file system, below which to work"},
 		&cli.IntFlag{Name: "points", DefaultText: "all", Usage: "`NUMBER` of kills, and of failing calls, chosen at random"},
 		&cli.Uint64Flag{Name: "seed", DefaultText: "chosen at random", Usage: "`NUMBER` that the choice begins with, to repeat it"},
+		&cli.StringFlag{Name: "only", Usage: "make only the runs whose `NAME` has this in it, as a violation tells it"},
 	}})
 }
 
@@ -30,7 +31,7 @@ func (p *program) selftest(c *cli.Context) error {
 	if err := errors.Join(arguments(c, 0, "no arguments"), needed(c, "crash")); err != nil {
 		return err
 	}
-	o := chaos.Options{Dir: c.String("crash"), Version: programVersion(), Points: c.Int("points"), Seed: c.Uint64("seed")}
+	o := chaos.Options{Dir: c.String("crash"), Version: programVersion(), Points: c.Int("points"), Seed: c.Uint64("seed"), Only: c.String("only")}
 	if o.Points < 0 {
 		return &usageError{"--points takes a number of points", "leave it out for all of them"}
 	}
