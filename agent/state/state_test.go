@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -249,6 +251,35 @@ func TestLastGood(t *testing.T) {
 	must(t, s.SaveLastGood("managed.json", nil))
 	if s.LastGood("managed.json") != nil {
 		t.Error("a file that was taken away is still remembered")
+	}
+}
+
+// What a killed run had not put in its place yet is removed by who writes next, and
+// nothing else is.
+func TestLeftoversOfAKilledRun(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	must(t, s.SaveLastGood("managed.json", []byte("{}")))
+	must(t, s.Save(&State{Schema: Schema}))
+	leftovers := []string{".state.json123456789", ".status.json1", "last-good/.managed.json42", ".engine-directory7"}
+	others := []string{"state.json", "last-good/managed.json", ".profile", ".json", "state.json1", ".state.json", ".state.json.1"}
+	for _, name := range append(slices.Clone(leftovers), others...) {
+		if _, err := os.Stat(filepath.Join(s.Dir(), name)); err != nil {
+			must(t, os.WriteFile(filepath.Join(s.Dir(), name), nil, 0o600))
+		}
+	}
+	lock, err := s.Lock(t.Context(), 0, time.Now())
+	must(t, err)
+	defer lock.Unlock()
+	for _, name := range leftovers {
+		if _, err := os.Lstat(filepath.Join(s.Dir(), name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
+	for _, name := range others {
+		if _, err := os.Lstat(filepath.Join(s.Dir(), name)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -238,6 +239,22 @@ func replace(path string, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// temporary is how replace calls what it has not put in its place yet.
+var temporary = regexp.MustCompile(`^\.[a-z-]+(\.json)?[0-9]+$`)
+
+// clean removes what a run that was killed had not put in its place yet. The caller
+// holds the lock. What can't be removed costs some space and is in nobody's way.
+func (s *Store) clean() {
+	for _, dir := range []string{s.dir, filepath.Join(s.dir, "last-good")} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if temporary.MatchString(e.Name()) {
+				_ = os.Remove(filepath.Join(dir, e.Name()))
+			}
+		}
+	}
 }
 
 // errUnfit is about something in a file's place that this package never puts
