@@ -271,8 +271,12 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errUnfit)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err // which says nothing about the file
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errUnfit
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(data) > maxFile {
