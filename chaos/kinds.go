@@ -12,6 +12,7 @@ import (
 const (
 	stateDir  = "var/opt/mdatp-agent"
 	engineDir = stateDir + "/definitions.noindex"
+	movedDir  = "srv/definitions" // where a move goes
 	etcDir    = "etc/opt/mdatp-agent"
 	trustDir  = etcDir + "/trust"
 	managed   = "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
@@ -68,6 +69,9 @@ func kindBelow(name string) string {
 	if below, ok := under(name, engineDir); ok {
 		return inEngine(below)
 	}
+	if below, ok := under(name, movedDir); ok {
+		return "moved-" + inEngine(below)
+	}
 	if below, ok := under(name, stateDir); ok {
 		return inState(below)
 	}
@@ -119,7 +123,7 @@ func inSet(parts []string) string {
 }
 
 // temporary is how the temporary file of a file that is replaced is called.
-var temporary = regexp.MustCompile(`^\.(.+\.json)[0-9]+$`)
+var temporary = regexp.MustCompile(`^\.([a-z-]+(\.json)?)[0-9]+$`)
 
 func inState(name string) string {
 	base := path.Base(name)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"mdatp-offline-agent/agent"
@@ -213,7 +214,11 @@ func (l *lab) runPlain(ctx context.Context, root string, command []string) (endi
 const limit = 2 * time.Minute
 
 func arguments(root string, command []string) []string {
-	return append([]string{"--root", root, "--output", "json"}, command...)
+	args := []string{"--root", root, "--output", "json"}
+	for _, arg := range command {
+		args = append(args, strings.Replace(arg, below, root, 1))
+	}
+	return args
 }
 
 // environment is the same for all runs. The number of processors keeps the

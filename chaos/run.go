@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -50,7 +51,7 @@ func (b *bench) traced(ctx context.Context, s *start, at func(trace.Point) trace
 		return end, e, err
 	}
 	defer stderr.Close()
-	w := &watch{root: b.root(), published: s.published}
+	w := &watch{root: b.root(), published: s.published, links: map[string]invariant.Links{}}
 	k := kinds{program: b.program, root: b.root(), output: b.output()}
 	end, err = trace.Run(ctx, trace.Command{
 		Path: b.program, Args: append([]string{b.program}, arguments(b.root(), s.command)...), Env: environment(), Stdout: stdout, Stderr: stderr,
@@ -86,7 +87,7 @@ func (b *bench) traced(ctx context.Context, s *start, at func(trace.Point) trace
 type watch struct {
 	root      string
 	published []invariant.Publication
-	links     invariant.Links
+	links     map[string]invariant.Links // by the engine directory
 	records   [len(recordFiles)]stamp
 	violation error // the first
 }
@@ -112,19 +113,26 @@ func (w *watch) look(when string, p trace.Point) {
 }
 
 func (w *watch) changed() error {
-	engine := filepath.Join(w.root, engineDir)
-	links, err := invariant.ReadLinks(engine)
+	places, err := engines(w.root)
 	if err != nil {
 		return err
 	}
-	if links != w.links {
-		if w.links.Current != "" && links.Current == "" {
+	for _, engine := range places {
+		links, err := invariant.ReadLinks(engine)
+		if err != nil {
+			return err
+		}
+		before := w.links[engine]
+		if links == before {
+			continue
+		}
+		if before.Current != "" && links.Current == "" {
 			return errors.New("current is gone")
 		}
 		if err := invariant.CheckLinks(engine, links, w.published); err != nil {
 			return err
 		}
-		w.links = links
+		w.links[engine] = links
 	}
 	for i, name := range recordFiles {
 		path := filepath.Join(w.root, stateDir, name)
@@ -184,41 +192,46 @@ func (b *bench) try(ctx context.Context, s *start, point string, f fault) (reach
 	if !reached || violation != nil && !(silenced && end.Signal == 0) {
 		return reached, violation, ctx.Err()
 	}
-	if violation = b.between(s, !end.Killed && !silenced && end.Exit == 0); violation == nil {
-		violation = b.converges(ctx, s)
-	}
-	if violation != nil && !end.Killed {
+	if violation = b.afterwards(ctx, s, f, end.Exit == 0 && !silenced); violation != nil && !end.Killed {
 		violation = fmt.Errorf("it ended with %d %s; %w", end.Exit, e.code, violation)
 	}
 	return true, violation, ctx.Err()
 }
 
-// between checks what must hold after a run that was killed or disturbed. One that
-// said that it worked must have.
-func (b *bench) between(s *start, worked bool) error {
-	engine := filepath.Join(b.root(), engineDir)
+// afterwards checks what must hold after a run that was killed or disturbed: what
+// readers find, and where one plain run of the same command leads, without help. One
+// that said that it worked must have. A kill costs nothing that the run before had.
+func (b *bench) afterwards(ctx context.Context, s *start, f fault, worked bool) error {
+	engine, err := engineOf(b.root())
+	if err != nil {
+		return err
+	}
 	links, err := invariant.ReadLinks(engine)
 	if err == nil {
 		err = invariant.CheckLinks(engine, links, s.published)
 	}
-	if err == nil && worked {
-		err = s.leadsTo(links)
+	killed := f == fault{}
+	if err == nil && worked && !killed {
+		err = leadsTo("current", links.Current, s.active)
 	}
-	return err
-}
-
-// converges runs the command once more, without help, and checks where that leads.
-func (b *bench) converges(ctx context.Context, s *start) error {
+	if err != nil {
+		return err
+	}
 	if err := b.leads(ctx, s, s.command, s.ends); err != nil {
 		return fmt.Errorf("the next run: %w", err)
 	}
-	if s.later == nil {
-		return nil
+	if killed {
+		if links, err = invariant.ReadLinks(engine); err == nil {
+			err = leadsTo("previous", links.Previous, s.previous)
+		}
 	}
-	if err := b.leads(ctx, s, s.later, s.laterEnds); err != nil {
-		return fmt.Errorf("%q after it: %w", s.later, err)
+	// One that said that it failed has told what may come of it.
+	if err == nil && s.later != nil && (killed || worked) {
+		if err = b.leads(ctx, s, s.later, s.laterEnds); err != nil {
+			err = fmt.Errorf("%q after it: %w", s.later, err)
+		}
 	}
-	return nil
+	return err
 }
 
 // leads runs a command, which must end with one of these codes, and checks that
@@ -234,22 +247,41 @@ func (b *bench) leads(ctx context.Context, s *start, command, ends []string) err
 	return b.atRest(s)
 }
 
+// leadsTo checks which version a link leads to; 0 is none.
+func leadsTo(name, target string, n uint32) error {
+	if n == 0 && target != "" || n != 0 && !strings.HasPrefix(target, version(n)+"-") {
+		return fmt.Errorf("%s leads to %q, not to version %d", name, target, n)
+	}
+	return nil
+}
+
 // atRest checks a machine on which the scenario has come to its end.
 func (b *bench) atRest(s *start) error {
-	engine := filepath.Join(b.root(), engineDir)
-	versions, err := invariant.CheckAll(engine, s.published)
+	places, err := engines(b.root())
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(versions, s.versions()) {
-		return fmt.Errorf("installed are %q, not %q", versions, s.versions())
+	for _, engine := range places {
+		versions, err := invariant.CheckAll(engine, s.published)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(versions, s.versions()) {
+			return fmt.Errorf("installed are %q, not %q", versions, s.versions())
+		}
+		links, err := invariant.ReadLinks(engine)
+		if err == nil {
+			err = leadsTo("current", links.Current, s.active)
+		}
+		if err == nil && links.Current == links.Previous {
+			err = errors.New("previous is the same as current")
+		}
+		if err != nil {
+			return err
+		}
 	}
-	links, err := invariant.ReadLinks(engine)
-	if err == nil {
-		err = s.leadsTo(links)
-	}
-	if err == nil && links.Current == links.Previous {
-		err = errors.New("previous is the same as current")
+	if moved := places[len(places)-1] != filepath.Join(b.root(), engineDir); moved != s.moves {
+		return fmt.Errorf("the engine directory was moved: %v", moved)
 	}
 	for _, name := range recordFiles {
 		path := filepath.Join(b.root(), stateDir, name)
@@ -258,8 +290,28 @@ func (b *bench) atRest(s *start) error {
 		}
 		err = errors.Join(err, invariant.CheckRecord(path))
 	}
-	return errors.Join(err, onlyIn(filepath.Join(b.root(), stateDir), "definitions.noindex", "last-good", "lock", "state.json", "status.json"),
+	return errors.Join(err, onlyIn(filepath.Join(b.root(), stateDir), filepath.Base(engineDir), placeFile, "last-good", "lock", "state.json", "status.json"),
 		onlyIn(filepath.Join(b.root(), stateDir, "last-good"), "managed.json"))
+}
+
+// placeFile says where the engine directory was moved to.
+const placeFile = "engine-directory"
+
+// engines are the directories that readers may use below a root: the first place,
+// and, if there was a move, behind it the one that is in force.
+func engines(root string) ([]string, error) {
+	places := []string{filepath.Join(root, engineDir)}
+	data, err := os.ReadFile(filepath.Join(root, stateDir, placeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return places, nil
+	}
+	return append(places, strings.TrimSuffix(string(data), "\n")), err
+}
+
+// engineOf is the one that is in force.
+func engineOf(root string) (string, error) {
+	places, err := engines(root)
+	return places[len(places)-1], err
 }
 
 // onlyIn checks that nothing but this is in a directory.

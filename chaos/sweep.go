@@ -67,7 +67,8 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 		return Certificate{}, err
 	}
 	defer l.close()
-	starts, err := l.prepareAll(ctx, scenarios())
+	all, leftOut := l.offered(ctx)
+	starts, err := l.prepareAll(ctx, all)
 	if err != nil {
 		return Certificate{}, err
 	}
@@ -83,7 +84,7 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 		return Certificate{}, err
 	}
 	c := s.certificate
-	c.OpenSSL, c.LeftOut = l.openssl, l.leftOut(ctx)
+	c.OpenSSL, c.LeftOut = l.openssl, leftOut
 	c.Seconds = time.Since(began).Seconds()
 	return c, nil
 }
