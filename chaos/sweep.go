@@ -78,8 +78,9 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 		return Certificate{}, err
 	}
 	random := rand.New(rand.NewPCG(o.Seed, 0))
+	other := func(t task) bool { return !strings.Contains(t.String(), o.Only) }
+	kills, faults = slices.DeleteFunc(kills, other), slices.DeleteFunc(faults, other)
 	tasks := append(sample(random, kills, o.Points), sample(random, faults, o.Points)...)
-	tasks = slices.DeleteFunc(tasks, func(t task) bool { return !strings.Contains(t.String(), o.Only) })
 	if err := s.runAll(ctx, tasks, o.Progress); err != nil {
 		return Certificate{}, err
 	}
