@@ -164,7 +164,7 @@ func (a *Agent) Rollback(ctx context.Context, wait time.Duration) (Change, error
 	forgotten := false
 	change, err := a.exchange(ctx, wait, "definitionsRollbackResult", func(s *session) (*installed, error) {
 		target, err := s.rollbackTarget(ctx)
-		if left := s.atHand(); err == nil && left != nil {
+		if left := cmp.Or(s.current, s.salvage); err == nil && left != nil {
 			s.condemn(left.list(), "rolled back by hand")
 		} else {
 			forgotten = s.damaged
