@@ -50,7 +50,7 @@ type Violation struct {
 func newCertificate(o Options, dir string) Certificate {
 	return Certificate{
 		Type: "selftestResult", Program: o.Version, Kernel: kernel(), Architecture: runtime.GOARCH, FileSystem: fileSystem(dir), Seed: o.Seed, Sample: o.Points,
-		Violations: []Violation{},
+		Scenarios: []Scenario{}, LeftOut: []string{}, Violations: []Violation{},
 	}
 }
 

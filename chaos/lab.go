@@ -31,12 +31,13 @@ type lab struct {
 	signer  mirror.Signer
 	url     string // of the mirror
 	close   func()
-	openssl bool // OpenSSL is there and agreed with every list that was published
+	limit   time.Duration // how long a run may take before it hangs
+	openssl bool          // OpenSSL is there and agreed with every list that was published
 }
 
 // newLab prepares one in dir, an empty directory whose path has no symlinks.
 func newLab(dir, program string) (*lab, error) {
-	l := &lab{dir: dir, program: program, openssl: true}
+	l := &lab{dir: dir, program: program, limit: limit, openssl: true}
 	var err error
 	l.keys, err = mirror.MakeKeys(filepath.Join(dir, "keys"), mirror.KeyOptions{Now: time.Now().AddDate(0, 0, -2)})
 	if err != nil {
@@ -193,10 +194,11 @@ func listIn(path string) ([]byte, error) {
 
 // runPlain runs the program without anybody's help, and gives how it ended.
 func (l *lab) runPlain(ctx context.Context, root string, command []string) (ending, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, l.limit)
 	defer cancel()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, l.program, arguments(root, command)...)
+	cmd := exec.CommandContext(ctx, l.program)
+	cmd.Args = arguments(root, command)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), &out, &errs
 	err := cmd.Run()
 	if ctx.Err() != nil {
@@ -209,12 +211,13 @@ func (l *lab) runPlain(ctx context.Context, root string, command []string) (endi
 	return endingOf(cmd.ProcessState.ExitCode(), out.Bytes(), errs.Bytes())
 }
 
-// limit is how long a run may take before it hangs. No wait of the agent's own
-// comes near it.
+// limit is how long a run may take at most. No wait of the agent's own comes near
+// it.
 const limit = 2 * time.Minute
 
+// arguments are those of a run, the program's own name first.
 func arguments(root string, command []string) []string {
-	args := []string{"--root", root, "--output", "json"}
+	args := []string{"agent", "--root", root, "--output", "json"}
 	for _, arg := range command {
 		args = append(args, strings.Replace(arg, below, root, 1))
 	}

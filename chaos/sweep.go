@@ -107,7 +107,7 @@ func (s *sweep) count(ctx context.Context, starts []*start) (kills, faults []tas
 		if err != nil {
 			return nil, nil, fmt.Errorf("the scenario %s, without any fault: %w", start.name, err)
 		}
-		s.certificate.Scenarios = append(s.certificate.Scenarios, Scenario{Name: start.name, Points: len(points), Faults: map[string]int{}})
+		s.certificate.Scenarios = append(s.certificate.Scenarios, Scenario{Name: start.name, Points: len(points), Faults: map[string]int{}, NotReached: []string{}})
 		for _, p := range points {
 			kills = append(kills, task{start, p.Name(), fault{}})
 			for _, f := range faultsOf(p) {
