@@ -30,8 +30,10 @@ type Options struct {
 	Points  int    // how many kills, and how many faults, chosen at random; 0: all
 	Seed    uint64 // of the choice
 	Only    string // do only what is called like that, such as: full, EIO at fsync set-dir 1
-	// Progress is told how many of the runs are done, one call at a time; may be nil.
+	// Progress is told how many of the runs are done, and Found of each violation,
+	// one call at a time.
 	Progress func(done, all int)
+	Found    func(Violation)
 }
 
 // task is one run to be made.
@@ -81,7 +83,7 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	other := func(t task) bool { return !strings.Contains(t.String(), o.Only) }
 	kills, faults = slices.DeleteFunc(kills, other), slices.DeleteFunc(faults, other)
 	tasks := append(sample(random, kills, o.Points), sample(random, faults, o.Points)...)
-	if err := s.runAll(ctx, tasks, o.Progress); err != nil {
+	if err := s.runAll(ctx, tasks, o); err != nil {
 		return Certificate{}, err
 	}
 	c := s.certificate
@@ -129,7 +131,7 @@ func sample(random *rand.Rand, tasks []task, n int) []task {
 
 // runAll makes the runs, several at a time, since many wait: for a server to be
 // tried again, or a hook.
-func (s *sweep) runAll(ctx context.Context, tasks []task, progress func(done, all int)) error {
+func (s *sweep) runAll(ctx context.Context, tasks []task, o Options) error {
 	todo := make(chan task)
 	workers, ctx := errgroup.WithContext(ctx)
 	workers.Go(func() error {
@@ -152,13 +154,11 @@ func (s *sweep) runAll(ctx context.Context, tasks []task, progress func(done, al
 				if err != nil {
 					return err
 				}
-				s.note(t, reached, violation, time.Since(began))
-				if progress != nil {
-					s.mu.Lock()
-					s.done++
-					progress(s.done, len(tasks))
-					s.mu.Unlock()
-				}
+				s.mu.Lock()
+				s.note(t, reached, violation, time.Since(began), o.Found)
+				s.done++
+				o.Progress(s.done, len(tasks))
+				s.mu.Unlock()
 			}
 			return nil
 		})
@@ -177,10 +177,8 @@ func (b *bench) insist(ctx context.Context, t task) (reached bool, violation, er
 	return reached, violation, err
 }
 
-// note enters a run into the certificate.
-func (s *sweep) note(t task, reached bool, violation error, took time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// note enters a run into the certificate. The caller holds the lock.
+func (s *sweep) note(t task, reached bool, violation error, took time.Duration, found func(Violation)) {
 	c := &s.certificate
 	in := &c.Scenarios[slices.IndexFunc(c.Scenarios, func(x Scenario) bool { return x.Name == t.start.name })]
 	in.Seconds += took.Seconds()
@@ -194,6 +192,8 @@ func (s *sweep) note(t task, reached bool, violation error, took time.Duration) 
 	}
 	if violation != nil {
 		in.Violations++
-		c.Violations = append(c.Violations, Violation{t.String(), violation.Error()})
+		v := Violation{t.String(), violation.Error()}
+		c.Violations = append(c.Violations, v)
+		found(v)
 	}
 }

@@ -43,6 +43,7 @@ func (p *program) selftest(c *cli.Context) error {
 		return err
 	}
 	o.Progress = p.sweepProgress(c.String("output") == "json")
+	o.Found = func(v chaos.Violation) { p.log.WithField("run", v.Run).Warn("a violation was found: " + v.What) }
 	certificate, err := chaos.Sweep(c.Context, o)
 	if err != nil {
 		return selftestFailure(o.Dir, err)
@@ -61,11 +62,16 @@ func (p *program) selftest(c *cli.Context) error {
 	return nil
 }
 
-// sweepProgress gives a bar where results go to people at a terminal, else nil.
+// sweepProgress shows on a terminal how many runs are made, and elsewhere in the
+// log.
 func (p *program) sweepProgress(asJSON bool) func(done, all int) {
 	file, ok := p.stderr.(*os.File)
 	if asJSON || !ok || !term.IsTerminal(int(file.Fd())) {
-		return nil
+		return func(done, all int) {
+			if done%100 == 0 {
+				p.log.WithField("runs", all).Infof("%d runs are made", done)
+			}
+		}
 	}
 	var on *progressbar.ProgressBar
 	return func(done, all int) {
