@@ -56,7 +56,7 @@ func number(t *testing.T, name string, none uint64) uint64 {
 // CHAOS_SEED and CHAOS_POINTS it makes the same once more, or another.
 func TestSample(t *testing.T) {
 	t.Parallel()
-	seed, points := number(t, "CHAOS_SEED", rand.Uint64N(1e6)), number(t, "CHAOS_POINTS", 150)
+	seed, points := number(t, "CHAOS_SEED", rand.Uint64N(1e6)), number(t, "CHAOS_POINTS", 100)
 	t.Logf("repeat it with CHAOS_SEED=%d CHAOS_POINTS=%d", seed, points)
 	dir := t.TempDir()
 	done := 0

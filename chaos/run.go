@@ -57,7 +57,11 @@ func (b *bench) traced(ctx context.Context, s *start, at func(trace.Point) trace
 		Path: b.program, Args: arguments(b.root(), s.command), Env: environment(), Stdout: stdout, Stderr: stderr,
 		Kind:   k.of,
 		Before: func(p trace.Point) trace.Action { w.look("before", p); return at(p) },
-		After:  func(p trace.Point, _ syscall.Errno) { w.look("after", p) },
+		After: func(p trace.Point, _ syscall.Errno) { // of what can change the links, while its thread still stands there
+			if strings.Contains(p.Call.Name, "name") || strings.Contains(p.Call.Name, "link") {
+				w.look("after", p)
+			}
+		},
 	})
 	switch {
 	case err != nil:
