@@ -52,7 +52,7 @@ func scenarios() []scenario {
 			later:   update, laterEnds: []string{"known_bad"}},
 		{name: "failed-postload", command: update, active: 1, sets: []uint32{1, 2}, ends: []string{"postload_failed", "known_bad"},
 			prepare: func(ctx context.Context, m *machine) error {
-				hook := fmt.Sprintf(`"hooks":{"postload":{"command":["/bin/sh","-c","test $AGENT_DEFINITIONS_VERSION != %s"]}}`, version(2))
+				hook := fmt.Sprintf(`,"hooks":{"postload":{"command":["/bin/sh","-c","test $AGENT_DEFINITIONS_VERSION != %s"]}}`, version(2))
 				return errors.Join(outdated(ctx, m), m.configure(hook))
 			}},
 	}

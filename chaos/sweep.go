@@ -59,6 +59,9 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return Certificate{}, err
 	}
+	if o.Program, err = filepath.EvalSymlinks(o.Program); err != nil { // as the kernel names it
+		return Certificate{}, err
+	}
 	dir = filepath.Join(dir, workDir)
 	if err := makeDir(dir, 0o755); err != nil {
 		return Certificate{}, err
