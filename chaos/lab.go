@@ -195,14 +195,17 @@ func listIn(path string) ([]byte, error) {
 
 // runPlain runs the program without anybody's help, and gives how it ended.
 func (l *lab) runPlain(ctx context.Context, root string, command []string) (ending, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.limit)
+	limited, cancel := context.WithTimeout(ctx, l.limit)
 	defer cancel()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, l.program)
+	cmd := exec.CommandContext(limited, l.program)
 	cmd.Args = arguments(root, command)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), &out, &errs
 	err := cmd.Run()
 	if ctx.Err() != nil {
+		return ending{}, ctx.Err()
+	}
+	if limited.Err() != nil {
 		return ending{}, fmt.Errorf("%q did not end", command)
 	}
 	var failed *exec.ExitError

@@ -82,8 +82,8 @@ func (m *machine) install(ctx context.Context, n uint32) error {
 		return err
 	}
 	e, err := m.runPlain(ctx, m.root, update)
-	if err == nil && e.code != "" {
-		err = fmt.Errorf("the machine of the scenario %s could not be prepared: %s", m.name, e.code)
+	if err == nil && e.why != nil {
+		err = e.why
 	}
 	return err
 }
