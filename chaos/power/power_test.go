@@ -2,7 +2,9 @@ package power_test
 
 import (
 	"bytes"
-	"math/rand/v2"
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -57,61 +59,53 @@ func newLab(t *testing.T) *power.Lab {
 	return lab
 }
 
-// TestCut shows that what was synced survives every cut from then on, whatever the
-// disk had in its cache, and that what was not synced need not: with a recording
-// that keeps too much, no missing sync could be found.
-func TestCut(t *testing.T) {
+// TestSweep shows that what was synced survives every cut from then on, whatever
+// the disk had in its cache, and that what was not synced need not: with a
+// recording that keeps too much, no missing sync could be found.
+func TestSweep(t *testing.T) {
 	lab := newLab(t)
 	for _, f := range power.FileSystems() {
-		t.Run(f.Name, func(t *testing.T) {
-			disk, err := lab.Format(t.Context(), f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m, err := lab.Mount(t.Context(), f, disk)
-			if err != nil {
-				t.Fatal(err)
-			}
-			disk.Record()
-			write(t, m.Dir, "synced", true)
-			synced := disk.Moment()
-			write(t, m.Dir, "unsynced", false)
-			end := disk.Moment()
-			rec := disk.Stop()
-			if err := m.Unmount(); err != nil {
-				t.Fatal(err)
-			}
-			if rec.Flushes() == 0 {
-				t.Fatal("the file system sent no flush, so its syncs promise nothing")
-			}
-			lost := 0
-			for moment := range end + 1 {
-				for _, lose := range []*rand.Rand{nil, rand.New(rand.NewPCG(1, uint64(moment)))} {
-					cut, err := lab.Mount(t.Context(), f, rec.At(moment, lose))
-					if err != nil {
-						t.Fatalf("cut at %d: %v", moment, err)
-					}
-					got, _ := os.ReadFile(filepath.Join(cut.Dir, "synced"))
-					if moment >= synced && !bytes.Equal(got, content) {
-						t.Errorf("cut at %d, after the sync at %d: the file is not there as a whole", moment, synced)
-					}
-					if got, _ := os.ReadFile(filepath.Join(cut.Dir, "unsynced")); !bytes.Equal(got, content) {
-						lost++
-					}
-					if err := cut.Unmount(); err != nil {
-						t.Fatal(err)
-					}
+		for _, synced := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, synced %v", f.Name, synced), func(t *testing.T) {
+				var atTheEnd int
+				r, err := lab.Sweep(t.Context(), f, power.Job{
+					Prepare: func(_ context.Context, dir string) error { write(t, dir, "before", false); return nil },
+					Run:     func(_ context.Context, dir string) error { write(t, dir, "file", synced); return nil },
+					Check: func(_ context.Context, dir string, done bool) error {
+						if done {
+							atTheEnd++
+						}
+						if !whole(dir, "before") || done && !whole(dir, "file") {
+							return errors.New("a file is not there as a whole")
+						}
+						return nil
+					},
+				}, power.Options{Seed: 1})
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			if lost == 0 {
-				t.Error("a file that nobody synced survived every cut")
-			}
-		})
+				if synced && (len(r.Violations) > 0 || r.Flushes == 0) {
+					t.Errorf("what was synced did not survive: %+v", r)
+				}
+				if !synced && len(r.Violations) != atTheEnd {
+					t.Errorf("of %d cuts after a write that nobody synced, %d were noticed", atTheEnd, len(r.Violations))
+				}
+				if r.Cuts != 2*r.Moments || atTheEnd == 0 {
+					t.Errorf("%d cuts at %d moments, %d of them at the end", r.Cuts, r.Moments, atTheEnd)
+				}
+			})
+		}
 	}
 }
 
-// TestLosesWrites shows that a cut takes what no flush followed, and nothing else.
-func TestLosesWrites(t *testing.T) {
+// whole tells whether a file is there as it was written.
+func whole(dir, name string) bool {
+	got, err := os.ReadFile(filepath.Join(dir, name))
+	return err == nil && bytes.Equal(got, content)
+}
+
+// TestKeepsWrites shows that a cut without losses has all that was written.
+func TestKeepsWrites(t *testing.T) {
 	lab := newLab(t)
 	f := power.FileSystems()[0]
 	disk, err := lab.Format(t.Context(), f)
@@ -132,8 +126,8 @@ func TestLosesWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(filepath.Join(cut.Dir, "file")); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("after a clean end: %v, and %d bytes", err, len(got))
+	if !whole(cut.Dir, "file") {
+		t.Error("a clean end lost a file")
 	}
 	if err := cut.Unmount(); err != nil {
 		t.Fatal(err)
