@@ -148,51 +148,49 @@ func (w *watch) changed() error {
 }
 
 // count is a run without a fault, which gives the points.
-func (b *bench) count(ctx context.Context, s *start) error {
+func (b *bench) count(ctx context.Context, s *start) (points []trace.Point, err error) {
 	if err := b.set(s); err != nil {
-		return err
+		return nil, err
 	}
-	began := time.Now()
 	_, e, err := b.traced(ctx, s, func(p trace.Point) trace.Action {
-		s.points = append(s.points, p.Name())
+		points = append(points, p)
 		return trace.Action{}
 	})
-	s.took = time.Since(began)
 	if err == nil && !slices.Contains(s.ends, e.code) {
 		err = fmt.Errorf("it ended with %d %s", e.exit, e.code)
 	}
 	if err == nil {
 		err = b.atRest(s)
 	}
-	return err
+	return points, err
 }
 
-// try is one run with a fault, or a kill where errno is 0, at the named point, and
-// what must hold after it. reached is false where the run had no such point.
-func (b *bench) try(ctx context.Context, s *start, point string, f fault) (reached bool, err error) {
+// try is one run with a fault at the named point, and what must hold after it.
+// reached is false where the run had no such point. A violation is what did not hold;
+// the error is about this harness.
+func (b *bench) try(ctx context.Context, s *start, point string, f fault) (reached bool, violation, err error) {
 	if err := b.set(s); err != nil {
-		return false, err
+		return false, nil, err
 	}
-	onOutput := false
-	end, e, err := b.traced(ctx, s, func(p trace.Point) trace.Action {
+	silenced := false // it could not say how it ended
+	end, e, violation := b.traced(ctx, s, func(p trace.Point) trace.Action {
 		if reached || p.Name() != point {
 			return trace.Action{}
 		}
 		reached = true
-		onOutput = p.Kind == "output"
+		silenced = f.errno != 0 && p.Kind == "output"
 		return f.action()
 	})
-	switch {
-	case !reached:
-		return false, ctx.Err()
-	case onOutput && !end.Expired && end.Signal == 0: // it could not say how it ended
-	case err != nil:
-		return true, err
+	if !reached || violation != nil && !(silenced && end.Signal == 0) {
+		return reached, violation, ctx.Err()
 	}
-	if err := b.between(s, !end.Killed && end.Exit == 0 && !onOutput); err != nil {
-		return true, fmt.Errorf("then it ended with %d %s, and %w", end.Exit, e.code, err)
+	if violation = b.between(s, !end.Killed && !silenced && end.Exit == 0); violation == nil {
+		violation = b.converges(ctx, s)
 	}
-	return true, b.converges(ctx, s)
+	if violation != nil && !end.Killed {
+		violation = fmt.Errorf("it ended with %d %s; %w", end.Exit, e.code, violation)
+	}
+	return true, violation, ctx.Err()
 }
 
 // between checks what must hold after a run that was killed or disturbed. One that
@@ -211,30 +209,29 @@ func (b *bench) between(s *start, worked bool) error {
 
 // converges runs the command once more, without help, and checks where that leads.
 func (b *bench) converges(ctx context.Context, s *start) error {
-	e, err := b.runPlain(ctx, b.root(), s.command)
-	if err == nil && !slices.Contains(s.ends, e.code) {
-		err = fmt.Errorf("it ended with %d %s", e.exit, e.code)
-	}
-	if err == nil {
-		err = b.atRest(s)
-	}
-	if err != nil {
+	if err := b.leads(ctx, s, s.command, s.ends); err != nil {
 		return fmt.Errorf("the next run: %w", err)
 	}
 	if s.later == nil {
 		return nil
 	}
-	e, err = b.runPlain(ctx, b.root(), s.later)
-	if err == nil && !slices.Contains(s.laterEnds, e.code) {
-		err = fmt.Errorf("it ended with %d %s", e.exit, e.code)
-	}
-	if err == nil {
-		err = b.atRest(s)
-	}
-	if err != nil {
+	if err := b.leads(ctx, s, s.later, s.laterEnds); err != nil {
 		return fmt.Errorf("%q after it: %w", s.later, err)
 	}
 	return nil
+}
+
+// leads runs a command, which must end with one of these codes, and checks that
+// the machine is at rest where the scenario leads.
+func (b *bench) leads(ctx context.Context, s *start, command, ends []string) error {
+	e, err := b.runPlain(ctx, b.root(), command)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(ends, e.code) {
+		return fmt.Errorf("it ended with %d %s", e.exit, e.code)
+	}
+	return b.atRest(s)
 }
 
 // atRest checks a machine on which the scenario has come to its end.

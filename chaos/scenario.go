@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"time"
 
 	"mdatp-offline-agent/chaos/invariant"
 	"mdatp-offline-agent/chaos/trace"
@@ -110,8 +109,6 @@ type start struct {
 	scenario
 	root      string
 	published []invariant.Publication
-	points    []string // of one run, in order
-	took      time.Duration
 }
 
 // prepareAll makes the machines.
