@@ -10,14 +10,14 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // shelf shows disks as files, so that loop devices can be made of them.
 type shelf struct {
-	dir    string
-	server *fuse.Server
-	root   *fs.Inode
-	count  atomic.Int64
+	dir   string
+	root  *fs.Inode
+	count atomic.Int64
 }
 
 // newShelf mounts an empty shelf on a new directory below dir.
@@ -28,7 +28,7 @@ func newShelf(dir string) (*shelf, error) {
 	}
 	root := new(fs.Inode)
 	s := &shelf{dir: at, root: root}
-	s.server, err = fs.Mount(at, root, &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "power", MaxWrite: 1 << 20}})
+	_, err = fs.Mount(at, root, &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "power", MaxWrite: 1 << 20}})
 	if err != nil {
 		return nil, fmt.Errorf("mount %s: %w", at, err)
 	}
@@ -48,8 +48,10 @@ func (s *shelf) take(path string) {
 	_ = s.root.NotifyEntry(filepath.Base(path)) // a kernel that never looked it up has nothing to forget
 }
 
+// close takes the shelf out of the tree. The kernel may hold a disk a little longer
+// than those who used it, so that the server ends when it lets go.
 func (s *shelf) close() error {
-	if err := s.server.Unmount(); err != nil {
+	if err := unix.Unmount(s.dir, unix.MNT_DETACH); err != nil {
 		return err
 	}
 	return os.Remove(s.dir)

@@ -24,7 +24,6 @@ type Job struct {
 type Options struct {
 	Seed    uint64 // of what is chosen and what is lost
 	Moments int    // how many moments to cut at, chosen by the seed; 0: all
-	Each    func() // called after each cut; nil: nobody is told
 }
 
 // Result is what a sweep found.
@@ -61,9 +60,6 @@ func (l *Lab) Sweep(ctx context.Context, f FileSystem, j Job, o Options) (Result
 			r.Cuts++
 			if err := l.cut(ctx, f, rec.At(moment, lose), func(dir string) error { return j.Check(ctx, dir, moment >= done) }); err != nil {
 				r.Violations = append(r.Violations, what+": "+err.Error())
-			}
-			if o.Each != nil {
-				o.Each()
 			}
 		}
 	}
