@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // FileSystem is a kind of file system, and how it is made and mounted.
@@ -104,9 +105,15 @@ func (l *Lab) Mount(ctx context.Context, f FileSystem, d *Disk) (_ *Mounted, err
 	return m, command(ctx, "mount", "-t", f.kind, "-o", f.options, m.device, m.Dir)
 }
 
-// Unmount gives back what Mount took.
+// Unmount gives back what Mount took. A process that another goroutine is about to
+// start holds what this one has open until it runs, so that a file system can be
+// busy for a moment after the last file was closed.
 func (m *Mounted) Unmount() error {
 	err := command(context.Background(), "umount", m.Dir)
+	for try := 0; err != nil && try < 100; try++ {
+		time.Sleep(50 * time.Millisecond)
+		err = command(context.Background(), "umount", m.Dir)
+	}
 	return errors.Join(err, m.release())
 }
 

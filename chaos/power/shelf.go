@@ -15,9 +15,10 @@ import (
 
 // shelf shows disks as files, so that loop devices can be made of them.
 type shelf struct {
-	dir   string
-	root  *fs.Inode
-	count atomic.Int64
+	dir    string
+	server *fuse.Server // kept, since it ends with the last that refers to it
+	root   *fs.Inode
+	count  atomic.Int64
 }
 
 // newShelf mounts an empty shelf on a new directory below dir.
@@ -28,7 +29,7 @@ func newShelf(dir string) (*shelf, error) {
 	}
 	root := new(fs.Inode)
 	s := &shelf{dir: at, root: root}
-	_, err = fs.Mount(at, root, &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "power", MaxWrite: 1 << 20}})
+	s.server, err = fs.Mount(at, root, &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "power", MaxWrite: 1 << 20}})
 	if err != nil {
 		return nil, fmt.Errorf("mount %s: %w", at, err)
 	}
