@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -28,7 +27,8 @@ func Works(ctx context.Context, dir, program string) (works []Work, close func()
 	if err != nil {
 		return nil, nil, err
 	}
-	starts, err := l.prepareAll(ctx, scenarios())
+	all, _ := l.offered(ctx)
+	starts, err := l.prepareAll(ctx, all)
 	if err != nil {
 		l.close()
 		return nil, nil, err
@@ -48,14 +48,25 @@ func Works(ctx context.Context, dir, program string) (works []Work, close func()
 			},
 			Check: func(ctx context.Context, dir string, done bool) error {
 				b := l.at(dir)
-				err := b.between(s, done)
+				if done {
+					engine, err := engineOf(b.root())
+					if err != nil {
+						return err
+					}
+					links, err := invariant.ReadLinks(engine)
+					if err == nil {
+						err = leadsTo("current", links.Current, s.active)
+					}
+					if err != nil {
+						return fmt.Errorf("it was done, and yet %w", err)
+					}
+				}
 				for _, name := range recordFiles {
-					err = errors.Join(err, invariant.CheckRecord(filepath.Join(b.root(), stateDir, name)))
+					if err := invariant.CheckRecord(filepath.Join(b.root(), stateDir, name)); err != nil {
+						return err
+					}
 				}
-				if err != nil {
-					return err
-				}
-				return b.converges(ctx, s)
+				return b.afterwards(ctx, s, fault{}, done)
 			},
 		})
 	}

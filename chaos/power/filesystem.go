@@ -81,14 +81,17 @@ func (l *Lab) Format(ctx context.Context, f FileSystem) (*Disk, error) {
 
 // Mounted is a disk that is mounted.
 type Mounted struct {
-	Dir          string // where
+	Dir          string
 	lab          *Lab
 	device, file string
 }
 
-// Mount mounts a disk, which makes its file system recover where it was cut.
-func (l *Lab) Mount(ctx context.Context, f FileSystem, d *Disk) (_ *Mounted, err error) {
-	m := &Mounted{lab: l, file: l.shelf.put(d)}
+// Directory makes a directory to mount on.
+func (l *Lab) Directory() (string, error) { return os.MkdirTemp(l.dir, "mounted-") }
+
+// Mount mounts a disk on dir, which makes its file system recover where it was cut.
+func (l *Lab) Mount(ctx context.Context, f FileSystem, d *Disk, dir string) (_ *Mounted, err error) {
+	m := &Mounted{Dir: dir, lab: l, file: l.shelf.put(d)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.release())
@@ -99,9 +102,6 @@ func (l *Lab) Mount(ctx context.Context, f FileSystem, d *Disk) (_ *Mounted, err
 		return nil, fmt.Errorf("losetup: %w: %s", err, out)
 	}
 	m.device = strings.TrimSpace(string(out))
-	if m.Dir, err = os.MkdirTemp(l.dir, "mounted-"); err != nil {
-		return nil, err
-	}
 	return m, command(ctx, "mount", "-t", f.kind, "-o", f.options, m.device, m.Dir)
 }
 
@@ -117,13 +117,10 @@ func (m *Mounted) Unmount() error {
 	return errors.Join(err, m.release())
 }
 
-// release gives back the loop device and the directory.
+// release gives back the loop device.
 func (m *Mounted) release() (err error) {
 	if m.device != "" {
 		err = command(context.Background(), "losetup", "--detach", m.device)
-	}
-	if m.Dir != "" {
-		err = errors.Join(err, os.Remove(m.Dir))
 	}
 	m.lab.shelf.take(filepath.Base(m.file))
 	return err

@@ -112,7 +112,11 @@ func TestKeepsWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := lab.Mount(t.Context(), f, disk)
+	dir, err := lab.Directory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := lab.Mount(t.Context(), f, disk, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +126,7 @@ func TestKeepsWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec := disk.Stop()
-	cut, err := lab.Mount(t.Context(), f, rec.At(rec.Moments()-1, nil))
+	cut, err := lab.Mount(t.Context(), f, rec.At(rec.Moments()-1, nil), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

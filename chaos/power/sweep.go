@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 )
 
 // Job is what is at work when the power fails. Each of its functions is given the
-// directory where the file system is mounted.
+// directory where the file system is mounted, which is always the same.
 type Job struct {
 	// Prepare fills the disk. It is on the medium, whole, before Run begins.
 	Prepare func(ctx context.Context, dir string) error
@@ -40,7 +41,12 @@ type Result struct {
 // flush had made last. The error is one of the sweep itself. What did not hold is
 // in the result, and so is a disk that can't be mounted any more.
 func (l *Lab) Sweep(ctx context.Context, f FileSystem, j Job, o Options) (Result, error) {
-	rec, done, err := l.record(ctx, f, j)
+	dir, err := l.Directory()
+	if err != nil {
+		return Result{}, err
+	}
+	defer os.Remove(dir)
+	rec, done, err := l.record(ctx, f, j, dir)
 	r := Result{FileSystem: f.Name, Violations: []string{}}
 	if err != nil {
 		return r, err
@@ -58,7 +64,7 @@ func (l *Lab) Sweep(ctx context.Context, f FileSystem, j Job, o Options) (Result
 				what += fmt.Sprintf(" with unflushed writes lost by seed %d", o.Seed)
 			}
 			r.Cuts++
-			if err := l.cut(ctx, f, rec.At(moment, lose), func(dir string) error { return j.Check(ctx, dir, moment >= done) }); err != nil {
+			if err := l.cut(ctx, f, rec.At(moment, lose), dir, func() error { return j.Check(ctx, dir, moment >= done) }); err != nil {
 				r.Violations = append(r.Violations, what+": "+err.Error())
 			}
 		}
@@ -68,32 +74,32 @@ func (l *Lab) Sweep(ctx context.Context, f FileSystem, j Job, o Options) (Result
 
 // record does the job and gives what happened to the disk, and the moment at
 // which it was done.
-func (l *Lab) record(ctx context.Context, f FileSystem, j Job) (rec *Recording, done int, err error) {
+func (l *Lab) record(ctx context.Context, f FileSystem, j Job, dir string) (rec *Recording, done int, err error) {
 	disk, err := l.Format(ctx, f)
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := l.cut(ctx, f, disk, func(dir string) error { return j.Prepare(ctx, dir) }); err != nil {
+	if err := l.cut(ctx, f, disk, dir, func() error { return j.Prepare(ctx, dir) }); err != nil {
 		return nil, 0, fmt.Errorf("prepare: %w", err)
 	}
-	m, err := l.Mount(ctx, f, disk)
+	m, err := l.Mount(ctx, f, disk, dir)
 	if err != nil {
 		return nil, 0, err
 	}
 	disk.Record()
-	err = j.Run(ctx, m.Dir)
+	err = j.Run(ctx, dir)
 	done = disk.Moment()
 	rec = disk.Stop()
 	return rec, done, errors.Join(err, m.Unmount())
 }
 
-// cut mounts a disk for as long as look looks at it.
-func (l *Lab) cut(ctx context.Context, f FileSystem, d *Disk, look func(dir string) error) error {
-	m, err := l.Mount(ctx, f, d)
+// cut mounts a disk on dir for as long as look looks at it.
+func (l *Lab) cut(ctx context.Context, f FileSystem, d *Disk, dir string, look func() error) error {
+	m, err := l.Mount(ctx, f, d, dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(look(m.Dir), m.Unmount())
+	return errors.Join(look(), m.Unmount())
 }
 
 // choose gives the moments to cut at, in their order. The first, the last and the
