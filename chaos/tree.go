@@ -1,10 +1,12 @@
 package chaos
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -37,7 +39,9 @@ func copyTree(from, to string) error {
 			}
 			return os.Symlink(leads, target)
 		case info.Mode().Perm()&0o222 == 0:
-			return os.Link(path, target)
+			if err := os.Link(path, target); !errors.Is(err, syscall.EXDEV) {
+				return err
+			}
 		}
 		return copyFile(path, target, info)
 	})
