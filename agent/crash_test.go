@@ -117,7 +117,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	seenSets := map[string]bool{}
 	window := 150 * time.Millisecond
-	for i := 0; i < kills || i < 2*kills && (seen.Load() < 100 || len(seenSets) < 2); i++ {
+	for i := 0; i < kills || i < kills+10 && (seen.Load() < 100 || len(seenSets) < 2); i++ {
 		if i >= kills {
 			window *= 2 // this machine is slow today
 		}
