@@ -9,7 +9,6 @@ import (
 	"maps"
 	"time"
 
-	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health/metrics"
 	"mdatp-offline-agent/managedconfig"
@@ -91,7 +90,7 @@ func inForce(s managedconfig.Settings) string {
 // hasCurrent tells, without hashing or trusting anything, whether there is a set
 // that nobody has touched since it was found whole.
 func (a *Agent) hasCurrent() bool {
-	dir, err := engine.View(a.Paths.Engine)
+	dir, err := a.viewEngine()
 	if err != nil {
 		return false
 	}
@@ -152,7 +151,7 @@ func (c configuration) isNews(store *state.Store) bool {
 // was is forgotten as installed, so that an update is due; the error says what is
 // wrong. Nothing is written where nothing is wrong.
 func (a *Agent) Rehash(ctx context.Context) error {
-	dir, err := engine.View(a.Paths.Engine)
+	dir, err := a.viewEngine()
 	if err != nil {
 		return err
 	}

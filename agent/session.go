@@ -35,6 +35,22 @@ type session struct {
 // The session must be closed also when there is an error, since a failure behind
 // the lock is recorded.
 func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Duration) (s *session, err error) {
+	if s, err = a.lockState(ctx, wait); err != nil {
+		return s, err
+	}
+	s.settleMove()
+	// Behind the lock, so that a directory that can't be written to is on record.
+	if s.dir, err = a.openEngine(); err != nil {
+		return s, err
+	}
+	if err = s.dir.Clean(); err != nil {
+		return s, err
+	}
+	return s, s.lookAround(ctx, pins)
+}
+
+// lockState takes the lock and reads what is remembered.
+func (a *Agent) lockState(ctx context.Context, wait time.Duration) (s *session, err error) {
 	s = &session{Agent: a}
 	if s.store, err = state.Open(a.Paths.State); err != nil {
 		return s, err
@@ -47,20 +63,18 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 	}
 	s.seen = s.store.LoadStatus()
 	s.memory.Timing = timing(s.store, s.memory)
-	// Behind the lock, so that a directory that can't be written to is on record.
-	if s.dir, err = engine.Open(a.Paths.Engine); err != nil {
-		return s, err
+	return s, nil
+}
+
+// lookAround finds out whom to trust and what is installed.
+func (s *session) lookAround(ctx context.Context, pins []verifier.Pin) (err error) {
+	if s.trust, err = trustdir.Load(s.Paths.Root, s.Paths.Trust, pins); err != nil {
+		return err
 	}
-	if err = s.dir.Clean(); err != nil {
-		return s, err
+	for _, note := range overdue(s.trust, s.Now()) {
+		s.Log.Info(note)
 	}
-	if s.trust, err = trustdir.Load(a.Paths.Root, a.Paths.Trust, pins); err != nil {
-		return s, err
-	}
-	for _, note := range overdue(s.trust, a.Now()) {
-		a.Log.Info(note)
-	}
-	return s, s.findCurrent(ctx)
+	return s.findCurrent(ctx)
 }
 
 // Close gives the lock back.

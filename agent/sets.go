@@ -60,7 +60,7 @@ func (a *Agent) look(ctx context.Context, kind string, check func(*installed) er
 	} else if err != nil {
 		return found, err
 	}
-	dir, err := engine.View(a.Paths.Engine)
+	dir, err := a.viewEngine()
 	if err != nil {
 		return found, err
 	}
@@ -301,12 +301,19 @@ func (s *session) exchange(ctx context.Context, settings managedconfig.Settings,
 		return change, err
 	}
 	change.Definitions = now.version()
-	good, err := s.tell(ctx, settings, change.Previous, func() { s.lock.Beat(s.Now()) })
-	if !good && err == nil {
-		err = &Failure{codePostload, postloadHook + " condemned the definitions " + change.Definitions + ", which are active all the same", "look into the log for what the hook wrote"}
-	}
+	err = s.tellByHand(ctx, settings, change.Previous)
 	s.seen.Timing = s.memory.Timing
 	return change, errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
+}
+
+// tellByHand tells the postload hook of what somebody chose by hand, which stays
+// whatever the hook says of it.
+func (s *session) tellByHand(ctx context.Context, settings managedconfig.Settings, before string) error {
+	good, err := s.tell(ctx, settings, before, func() { s.lock.Beat(s.Now()) })
+	if !good && err == nil {
+		err = &Failure{codePostload, postloadHook + " condemned the definitions " + s.current.version() + ", which are active all the same", "look into the log for what the hook wrote"}
+	}
+	return err
 }
 
 // beginByHand is the start of a command by hand that writes: a configuration
@@ -388,5 +395,5 @@ func newer(memory *state.State) error {
 	if !memory.Newer() {
 		return nil
 	}
-	return &Failure{"install_failed", "a newer version of the program wrote the agent's memory, and this one does not overwrite it", "use the newer version"}
+	return &Failure{codeInstall, "a newer version of the program wrote the agent's memory, and this one does not overwrite it", "use the newer version"}
 }

@@ -9,7 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -203,6 +207,87 @@ func (s *Store) SaveLastGood(name string, data []byte) error {
 		return s.failed("write to", err)
 	}
 	return nil
+}
+
+// engineFile says where the engine directory is, where that is not the default.
+const engineFile = "engine-directory"
+
+// EngineDirectory is where the engine directory was moved to, an absolute path;
+// empty where it never was. Any user may ask. A file that is there and does not say
+// it is an error, since whoever took the default instead would take a machine for
+// empty, and leave the sets that an engine reads to grow old.
+func (s *Store) EngineDirectory() (string, error) {
+	path := filepath.Join(s.dir, engineFile)
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil && !errors.Is(err, errUnfit) {
+		return "", s.failed("read", err)
+	}
+	line, ended := strings.CutSuffix(string(data), "\n")
+	if err == nil && (!ended || !ValidPath(line)) {
+		err = errors.New("not one absolute path in one line")
+	}
+	if err == nil {
+		err = s.foreign(path)
+	}
+	if err != nil {
+		return "", &Error{"install_failed", "the file " + path + " does not say where the engine directory is",
+			"name the directory that holds the sets, with agent definitions path set --path DIR", err}
+	}
+	return line, nil
+}
+
+// foreign is the error of a file that another user than the directory's owner or
+// root has put there or can write to.
+func (s *Store) foreign(path string) error {
+	dir, err := os.Stat(s.dir)
+	if err != nil {
+		return err
+	}
+	file, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if uid := owner(file); uid != 0 && uid != owner(dir) || file.Mode().Perm()&0o022 != 0 {
+		return errors.New("another user has written it, or can")
+	}
+	return nil
+}
+
+// owner is the numeric user id, or -1 where the file system tells none.
+func owner(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
+}
+
+// SetEngineDirectory makes a place the one of the engine directory, in one step.
+func (s *Store) SetEngineDirectory(path string) error {
+	if !ValidPath(path) {
+		return fmt.Errorf("%q can't be kept", path)
+	}
+	file := filepath.Join(s.dir, engineFile)
+	if info, err := os.Lstat(file); err == nil && info.IsDir() {
+		if err := os.Rename(file, file+".damaged"); err != nil { // the one thing that can't be replaced
+			return s.failed("write to", err)
+		}
+	}
+	if err := replace(file, []byte(path+"\n"), 0o644); err != nil {
+		return s.failed("write to", err)
+	}
+	return nil
+}
+
+// ValidPath tells whether a path is absolute, in its shortest form, and fit to be
+// shown in a line.
+func ValidPath(path string) bool {
+	const longest = 1024 // bytes; below it there are names, too
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == utf8.RuneError }
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && len(path) <= longest &&
+		!strings.ContainsFunc(path, odd) && !strings.Contains(path, " : ")
 }
 
 func (s *Store) write(name string, v any, mode fs.FileMode) error {

@@ -33,6 +33,11 @@ func (p *program) definitionsCommand() *cli.Command {
 		command(cli.Command{Name: "restore", Usage: "go back to the set shipped with the program", Action: p.restore, Flags: []cli.Flag{wait}}),
 		command(cli.Command{Name: "hold", Usage: "stop periodic updates; updates by hand go on", Action: p.hold, Flags: []cli.Flag{wait}}),
 		command(cli.Command{Name: "unhold", Usage: "let periodic updates go on", Action: p.unhold, Flags: []cli.Flag{wait}}),
+		command(cli.Command{Name: "path", Usage: "where the sets lie", Subcommands: []*cli.Command{
+			command(cli.Command{Name: "show", Usage: "show the directory that the sets lie in", Action: p.showPath}),
+			command(cli.Command{Name: "set", Usage: "move the sets to another directory", Action: p.setPath, Flags: []cli.Flag{
+				&cli.StringFlag{Name: "path", Usage: "the new directory, an absolute `DIR` that is empty or not there yet"}, wait}}),
+		}}),
 	}})
 }
 
@@ -237,4 +242,45 @@ func (p *program) unhold(c *cli.Context) error {
 		return err
 	}
 	return p.show(c, holding{Type: "definitionsUnholdResult"}, func(w io.Writer) { fmt.Fprintln(w, "Periodic updates go on") })
+}
+
+func (p *program) showPath(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	path, err := p.agent().EngineDirectory()
+	if err != nil {
+		return err
+	}
+	place := agent.Location{Type: "definitionsPathResult", Path: path, Notes: []string{}}
+	return p.show(c, place, func(w io.Writer) { fmt.Fprintln(w, path) })
+}
+
+func (p *program) setPath(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	if err := needed(c, "path"); err != nil {
+		return err
+	}
+	a, err := p.writer()
+	if err != nil {
+		return err
+	}
+	place, err := a.SetPath(c.Context, c.String("path"), c.Duration("wait"))
+	if err != nil {
+		return err
+	}
+	return p.show(c, place, func(w io.Writer) { placeText(w, place) })
+}
+
+func placeText(w io.Writer, place agent.Location) {
+	if place.Previous == nil {
+		fmt.Fprintln(w, "The definitions are in "+place.Path)
+	} else {
+		fmt.Fprintf(w, "The definitions are in %s now, moved from %s\n", place.Path, *place.Previous)
+	}
+	for _, note := range place.Notes {
+		fmt.Fprintln(w, note)
+	}
 }
