@@ -72,6 +72,17 @@ func play(a *agent.Agent, role string) int {
 				return 1
 			}
 		}
+	case "repair":
+		if err := os.WriteFile(begunBy(a), nil, 0o644); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		for {
+			if _, err := a.Repair(ctx, 0); err != nil {
+				fmt.Println(err)
+				return 1
+			}
+		}
 	case "becomeOwnerAndUpdate":
 		if err := a.BecomeOwner(); err != nil {
 			fmt.Println(err)

@@ -68,11 +68,7 @@ func (a *Agent) SetPath(ctx context.Context, to string, wait time.Duration) (Loc
 		return place, err
 	}
 	place.Path = to
-	config, err := a.readConfiguration(state.View(a.Paths.State), false)
-	if err != nil {
-		return place, err
-	}
-	pins, err := parsePins(config.settings)
+	config, pins, err := a.readByHand()
 	if err != nil {
 		return place, err
 	}
@@ -133,7 +129,7 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 		return err
 	}
 	if s.damaged {
-		return &Failure{codeDamaged, "the active set is not whole, and was not moved", "repair it first, with agent definitions verify --repair"}
+		return &Failure{codeDamaged, "the active set is not whole, and was not moved", repairHint}
 	}
 	if inside(place.Path, from) || inside(from, place.Path) {
 		return &Failure{codeInstall, "one of the directories " + from + " and " + place.Path + " lies inside of the other", "choose a directory that has nothing to do with the present one"}
@@ -275,21 +271,25 @@ func (s *session) copySet(ctx context.Context, target *engine.Dir, i *installed,
 	defer staging.Discard()
 	for _, f := range i.list().Files {
 		s.lock.Beat(s.Now())
-		if err := reuseFrom(ctx, staging, f, append(slices.Clone(moved), i.set)); err != nil {
+		ok, err := reuseFrom(ctx, staging, f, append(slices.Clone(moved), i.set))
+		if err == nil && !ok {
+			err = &Failure{codeDamaged, "a file of an installed set is missing or changed", repairHint}
+		}
+		if err != nil {
 			return engine.Set{}, err
 		}
 	}
 	return target.Seal(ctx, staging, i.list(), i.raw)
 }
 
-// reuseFrom takes a file from the first set that has it.
-func reuseFrom(ctx context.Context, staging *engine.Staging, f verifier.File, sets []engine.Set) error {
+// reuseFrom takes a file from the first set that has it; false where none has.
+func reuseFrom(ctx context.Context, staging *engine.Staging, f verifier.File, sets []engine.Set) (bool, error) {
 	for _, set := range sets {
 		if ok, err := staging.Reuse(ctx, f, set); ok || err != nil {
-			return err
+			return ok, err
 		}
 	}
-	return &Failure{codeDamaged, "a file of an installed set is missing or changed", "repair it first, with agent definitions verify --repair"}
+	return false, nil
 }
 
 // commitPlace is the commit of a move, and what comes after one: the hook, and the

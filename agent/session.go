@@ -111,13 +111,21 @@ func (s *session) findCurrent(ctx context.Context) error {
 	return nil
 }
 
-// atHand is the set whose files need not come again, if they hash right: the
-// active one, whole or not; nil where there is none.
-func (s *session) atHand() *installed {
-	if s.current != nil {
-		return s.current
+// atHand gives the sets whose files need not come again for the set of this name, if
+// they hash right: the active one, whole or not, and what is left of that very set.
+func (s *session) atHand(name string) (hands []*installed) {
+	switch {
+	case s.current != nil:
+		hands = append(hands, s.current)
+	case s.salvage != nil:
+		hands = append(hands, s.salvage)
 	}
-	return s.salvage
+	if set, ok := s.dir.Find(name); ok && (len(hands) == 0 || hands[0].set.Name != name) {
+		if left, err := openSet(set, s.trust); err == nil {
+			hands = append(hands, left)
+		}
+	}
+	return hands
 }
 
 // noteURL remembers the configured mirror. Changing it renews the consent to one
