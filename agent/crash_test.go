@@ -61,28 +61,24 @@ func play(a *agent.Agent, role string) int {
 			}
 		}
 	case "moveAbout":
-		if err := os.WriteFile(begunBy(a), nil, 0o644); err != nil {
-			fmt.Println(err)
-			return 1
-		}
 		for n := 0; ; n++ {
 			to := []string{"a", "b"}[n%2]
-			if _, err := a.SetPath(ctx, filepath.Join(a.Paths.Root, "..", to), 0); err != nil {
+			_, err := a.SetPath(ctx, filepath.Join(a.Paths.Root, "..", to), 0)
+			if err == nil && n == 0 {
+				err = os.WriteFile(begunBy(a), nil, 0o644)
+			}
+			if err != nil {
 				fmt.Println(err)
 				return 1
 			}
 		}
 	case "repair":
-		if err := os.WriteFile(begunBy(a), nil, 0o644); err != nil {
-			fmt.Println(err)
-			return 1
+		err := os.WriteFile(begunBy(a), nil, 0o644)
+		for err == nil {
+			_, err = a.Repair(ctx, 0)
 		}
-		for {
-			if _, err := a.Repair(ctx, 0); err != nil {
-				fmt.Println(err)
-				return 1
-			}
-		}
+		fmt.Println(err)
+		return 1
 	case "becomeOwnerAndUpdate":
 		if err := a.BecomeOwner(); err != nil {
 			fmt.Println(err)

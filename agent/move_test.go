@@ -192,7 +192,7 @@ func TestMoveKilledAtAnyMoment(t *testing.T) {
 	active, previous := w.active(), w.link("previous")
 	seen, stop := w.readCurrent()
 	random := rand.New(rand.NewPCG(7, 8))
-	places := map[string]bool{}
+	places := map[string]bool{w.engine(""): true}
 	for range kills {
 		w.killAt("moveAbout", time.Duration(random.IntN(100))*time.Millisecond)
 		if w.active() != active || w.link("previous") != previous {

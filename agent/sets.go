@@ -388,7 +388,7 @@ func (a *Agent) locked(ctx context.Context, wait time.Duration, change func(*sta
 	if err != nil {
 		return err
 	}
-	memory, err := store.Load()
+	memory, err := recall(store)
 	if err == nil {
 		err = newer(memory)
 	}

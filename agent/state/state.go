@@ -51,11 +51,13 @@ type State struct {
 	Missing     map[string]time.Time `json:"missing,omitempty"` // by the name of its copy, since when a configuration file is away
 	Pending     string               `json:"pending,omitempty"` // a sealed set that the preload hook could not judge yet
 	Move        Move                 `json:"move,omitzero"`     // of the engine directory, until one place alone is left of it
+	Relearn     bool                 `json:"relearn,omitempty"` // it was lost, and what the sets on disk prove was not learned yet
 	Totals      Totals               `json:"totals,omitzero"`
 	Timing
 
 	unknown map[string]json.RawMessage
 	lost    bool
+	damaged bool
 }
 
 // Floor is the greatest package accepted from one signer, with the signer's
@@ -115,6 +117,9 @@ type Move struct {
 // Lost tells that there was no state that could be read, although it may be that
 // there once was one. What the sets on disk prove must then be learned anew.
 func (s *State) Lost() bool { return s.lost }
+
+// Damaged tells that there was one, which could not be read.
+func (s *State) Damaged() bool { return s.damaged }
 
 // Newer tells that a later version of the program wrote the state. It is then
 // never saved.
@@ -232,7 +237,7 @@ func (s *State) UnmarshalJSON(data []byte) error {
 func fullState() plainState {
 	now, up := time.Unix(1, 0), machine.Uptime{Boot: "x"}
 	return plainState{Schema: Schema, Floors: []Floor{{}}, Sources: map[string]Source{"": {}}, KnownBad: []Bad{{}},
-		Sets: map[string]Set{"": {}}, Previous: "x", SteppedDown: true, HeldSince: now, Missing: map[string]time.Time{"": now}, Pending: "x", Move: Move{To: "x"}, Totals: Totals{Requests: 1},
+		Sets: map[string]Set{"": {}}, Previous: "x", SteppedDown: true, HeldSince: now, Missing: map[string]time.Time{"": now}, Pending: "x", Move: Move{To: "x"}, Relearn: true, Totals: Totals{Requests: 1},
 		Timing: Timing{OfflineURL: "x", Source: "x", LastCheck: now, LastCheckUptime: up, Failures: 1, LastFailure: now, LastFailureUptime: up, OwnFault: true, NotBefore: now, Unfinished: "x"}}
 }
 

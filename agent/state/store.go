@@ -97,13 +97,13 @@ func (s *Store) failed(what string, err error) error {
 	return e
 }
 
-// Load reads state.json. A file that is missing or can't be understood gives an
-// empty state that says so (State.Lost); the broken one is kept beside it as
-// state.json.damaged when the next Save replaces it.
+// Load reads state.json. A file that is missing or can't be understood gives a state
+// that says so (State.Lost), with those of its fields that can be; the broken one is
+// kept beside it as state.json.damaged when the next Save replaces it.
 func (s *Store) Load() (*State, error) {
 	data, err := readFile(filepath.Join(s.dir, "state.json"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errUnfit) {
-		return &State{Schema: Schema, lost: true}, nil
+		return &State{Schema: Schema, lost: true, damaged: errors.Is(err, errUnfit)}, nil
 	}
 	if err != nil {
 		return nil, s.failed("read", err)
@@ -123,12 +123,30 @@ func decode(data []byte) *State {
 		Floors json.RawMessage `json:"floors"`
 	}
 	if json.Unmarshal(data, &later) != nil || later.Schema <= Schema {
-		return &State{Schema: Schema, lost: true}
+		return salvage(data)
 	}
 	st = &State{Schema: later.Schema}
 	if json.Unmarshal(later.Floors, &st.Floors) != nil {
 		st.Floors = nil
 	}
+	return st
+}
+
+// salvage takes from a state what can be read of it, field by field.
+func salvage(data []byte) *State {
+	st := &State{Schema: Schema, lost: true, damaged: true}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) != nil {
+		return st
+	}
+	for name, value := range fields {
+		one, err := json.Marshal(map[string]json.RawMessage{name: value})
+		with := plainState(*st)
+		if err == nil && json.Unmarshal(one, &with) == nil {
+			*st = State(with)
+		}
+	}
+	st.Schema = Schema
 	return st
 }
 
@@ -139,7 +157,7 @@ func (s *Store) Save(st *State) error {
 	}
 	if st.lost {
 		s.keepDamaged()
-		st.lost = false
+		st.lost, st.damaged = false, false
 	}
 	return s.write("state.json", st, 0o600)
 }
@@ -147,7 +165,12 @@ func (s *Store) Save(st *State) error {
 // keepDamaged puts a state that could not be read aside. It is for people to
 // look at, so failing to keep it is no failure.
 func (s *Store) keepDamaged() {
-	path := filepath.Join(s.dir, "state.json")
+	aside(filepath.Join(s.dir, "state.json"))
+}
+
+// aside puts away what can't be read, in the place of what was put away before.
+func aside(path string) {
+	_ = os.RemoveAll(path + ".damaged")
 	_ = os.Rename(path, path+".damaged")
 }
 
@@ -191,8 +214,11 @@ func (s *Store) LastGoodSince(name string) time.Time {
 func (s *Store) SaveLastGood(name string, data []byte) error {
 	dir := filepath.Join(s.dir, "last-good")
 	path := filepath.Join(dir, name)
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		aside(dir)
+	}
 	if data == nil {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(path); err != nil {
 			return s.failed("write to", err)
 		}
 		return nil
@@ -214,13 +240,19 @@ const engineFile = "engine-directory"
 
 // EngineDirectory is where the engine directory was moved to, an absolute path;
 // empty where it never was. Any user may ask. A file that is there and does not say
-// it is an error, since whoever took the default instead would take a machine for
-// empty, and leave the sets that an engine reads to grow old.
+// it is an error, and so is one that is gone although the sets were moved: whoever took
+// the default instead would take a machine for empty, and leave the sets that an
+// engine reads to grow old.
 func (s *Store) EngineDirectory() (string, error) {
 	path := filepath.Join(s.dir, engineFile)
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		last := s.LoadStatus().EngineDirectory
+		if !ValidPath(last) {
+			return "", nil
+		}
+		return "", &Error{"install_failed", "the file " + path + " is gone, and by the last report the sets are in " + last,
+			"say so again, with agent definitions path set --path " + last, err}
 	}
 	if err != nil && !errors.Is(err, errUnfit) {
 		return "", s.failed("read", err)
@@ -269,13 +301,7 @@ func (s *Store) SetEngineDirectory(path string) error {
 	if !ValidPath(path) {
 		return fmt.Errorf("%q can't be kept", path)
 	}
-	file := filepath.Join(s.dir, engineFile)
-	if info, err := os.Lstat(file); err == nil && info.IsDir() {
-		if err := os.Rename(file, file+".damaged"); err != nil { // the one thing that can't be replaced
-			return s.failed("write to", err)
-		}
-	}
-	if err := replace(file, []byte(path+"\n"), 0o644); err != nil {
+	if err := replace(filepath.Join(s.dir, engineFile), []byte(path+"\n"), 0o644); err != nil {
 		return s.failed("write to", err)
 	}
 	return nil
@@ -307,6 +333,9 @@ func (s *Store) write(name string, v any, mode fs.FileMode) error {
 // fsync makes the rename last.
 func replace(path string, data []byte, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
+	if info, err := os.Lstat(path); err == nil && info.IsDir() { // the one thing that no rename replaces
+		aside(path)
+	}
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
