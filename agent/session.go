@@ -59,6 +59,7 @@ func (a *Agent) lockState(ctx context.Context, wait time.Duration) (s *session, 
 	if s.lock, err = s.store.Lock(ctx, wait, a.Now()); err != nil {
 		return s, err
 	}
+	s.store.Clean()
 	if s.memory, err = recall(s.store); err != nil {
 		return s, err
 	}

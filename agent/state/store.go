@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -95,6 +96,26 @@ func (s *Store) failed(what string, err error) error {
 		e.Code, e.Hint = "disk_full", "free some space below "+s.dir
 	}
 	return e
+}
+
+// leftover is the name of a file that was to replace another one when its writer was
+// killed.
+var leftover = regexp.MustCompile(`^\.(state\.json|status\.json|engine-directory|managed\.json|local\.json)[0-9]+$`)
+
+// Clean removes what writers left that were killed. The caller holds the lock, so that
+// there is no other writer. It stays where it can't be removed: it is in nobody's way.
+func (s *Store) Clean() {
+	for _, dir := range []string{s.dir, filepath.Join(s.dir, "last-good")} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, entry := range entries {
+			if leftover.MatchString(entry.Name()) {
+				_ = os.Remove(filepath.Join(dir, entry.Name()))
+			}
+		}
+	}
 }
 
 // Load reads state.json. A file that is missing or can't be understood gives a state
