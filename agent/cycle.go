@@ -141,13 +141,13 @@ func (u *update) settings() (err error) {
 
 // decide is step 2, with what is remembered at the moment.
 func (u *update) decide(store *state.Store, installed bool) error {
-	memory, err := store.Load()
+	memory, err := recall(store)
 	if notPermitted(err) {
 		memory = new(state.State) // who may not read it, may not update either, as enter will say
 	} else if err != nil {
 		return err
 	}
-	known := u.known(store, u.config, timing(store, memory), memory.HeldSince) // now, and not when the run began: it may have waited
+	known := u.known(store, u.config, memory.Timing, memory.HeldSince) // now, and not when the run began: it may have waited
 	known.Installed, known.AskNow = installed, u.opts.Now
 	known.Since = later(known.Since, u.opts.Since)
 	known.Daemon = u.opts.Scheduled && !u.opts.Daemon && store.DaemonRuns()

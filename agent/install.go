@@ -14,6 +14,7 @@ import (
 // lies in the package.
 type plan struct {
 	atHand []verifier.File
+	from   []engine.Set // where those are
 	fetch  []part
 }
 
@@ -23,15 +24,16 @@ type part struct {
 	entry verifier.Entry
 }
 
-// planFor says which files the active set has already, and which must come.
-func planFor(n *news, current *installed) (p plan, err error) {
+// planFor says which files some set has already, and which must come.
+func planFor(n *news, hands []*installed) (p plan, err error) {
 	entries, err := n.archive.Match(n.signed.List)
 	if err != nil {
 		return plan{}, err
 	}
 	have := map[[32]byte]bool{}
-	if current != nil {
-		for _, f := range current.list().Files {
+	for _, i := range hands {
+		p.from = append(p.from, i.set)
+		for _, f := range i.list().Files {
 			have[f.SHA256] = true
 		}
 	}
@@ -63,7 +65,7 @@ func (p plan) compressed() (sum int64) {
 
 // wouldInstall tells what install would do.
 func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
-	p, err := planFor(n, at.session.atHand())
+	p, err := planFor(n, at.session.atHand(engine.SetName(n.signed.List.Definition, n.signed.Digest)))
 	if err != nil {
 		return err
 	}
@@ -128,7 +130,7 @@ func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 		at.result.BytesReused = list.Size()
 		return set, nil
 	}
-	p, err := planFor(n, at.session.atHand()) // 5. plan
+	p, err := planFor(n, at.session.atHand(name)) // 5. plan
 	if err != nil {
 		return engine.Set{}, err
 	}

@@ -18,6 +18,8 @@ type Status struct {
 	Fallback    bool           `json:"fallback,omitempty"`        // the last update came from the fallback
 	Duration    float64        `json:"durationSeconds,omitempty"` // of the last attempt
 	Totals      Totals         `json:"totals,omitzero"`
+
+	EngineDirectory string `json:"engineDirectory,omitempty"` // where the sets were moved to; empty: nowhere
 	Timing
 }
 
