@@ -18,7 +18,7 @@ PROGRAM ?= bin/agent
 # For pipefail: a test that fails must not be hidden by the filter behind it.
 SHELL := /bin/bash
 
-.PHONY: build demo test deps lint unit unit-as-user fuzz packages e2e bench-deps bench soak clean
+.PHONY: build demo test deps lint unit unit-as-user fuzz chaos packages e2e bench-deps bench soak clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(PROGRAM) ./cmd/agent
@@ -49,6 +49,10 @@ unit-as-user:
 # A short, bounded run of every fuzz target; FUZZTIME=10m for a long one.
 fuzz:
 	./scripts/fuzz.sh $(FUZZTIME)
+
+# What takes too long for `make test`: attacks that move gigabytes.
+chaos:
+	@set -o pipefail; ATTACKS_LONG=1 go test -v -timeout 60m -tags $(TAGS) ./attacks/... 2>&1 | awk -f scripts/show.awk
 
 # .deb and .rpm for each architecture. VERSION=1.2.3 names a version; else git does.
 packages:

@@ -81,7 +81,7 @@ func arbitraryInstall() []attack {
 			}},
 		{row: 1, name: "captive-portal", does: "a page of HTML in place of the package", code: "not_a_package", exit: badData, static: true,
 			mirror: func(m *machine) { m.site.put("updates.zip", []byte("<!DOCTYPE html><title>Please log in</title>")) }},
-		row("garbage-for-a-list", "a package whose signed list is random bytes", invalid, "", func(_ *machine, p *pack) {
+		row("nested-headers", "a signed list of nested headers without lengths, on which lenient parsers overflow", invalid, "", func(_ *machine, p *pack) {
 			p.object = func([]byte) []byte { return bytes.Repeat([]byte{0x30, 0x80}, 500) }
 		}),
 		row("other-bytes", "the published package, with one byte of a file changed", "content_mismatch", "", func(_ *machine, p *pack) {
