@@ -35,7 +35,7 @@ const (
 	rangeBytes  = 16
 	mostBytes   = 256 << 10 // in a frame of content
 	mostTalk    = 64 << 10  // in any other from the process
-	mostOrders  = 4 << 20   // in what the agent itself sends: authorities and certificates are in it
+	mostOrders  = 8 << 20   // in what the agent itself sends: authorities and certificates are in it
 	mostText    = 1 << 10   // of one text
 	mostTag     = 1 << 10   // of one part of a validator
 	mostCounted = 1 << 30   // bytes or requests in one tally
