@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,22 +82,6 @@ func read(ctx context.Context, p source.Package) (string, error) {
 	return string(data), err
 }
 
-// children gives the processes that this one started to read and that live.
-func children(t testing.TB) (pids []int) {
-	t.Helper()
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err == nil && field(pid, "PPid") == strconv.Itoa(os.Getpid()) && strings.Contains(proc(pid, "cmdline"), "read-source") {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
 func proc(pid int, name string) string {
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name)) // it may have ended
 	return string(data)
@@ -147,7 +133,7 @@ func TestNothingRemains(t *testing.T) {
 	s := apart.New(apart.Config{Dir: put(t, "content")})
 	for range 5 {
 		p := open(t, s, small())
-		if len(children(t)) == 0 {
+		if len(sourcetest.Readers(t)) == 0 {
 			t.Error("nobody reads")
 		}
 		p.Close()
@@ -155,7 +141,7 @@ func TestNothingRemains(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	eventually(t, "no process is left", func() bool { return len(children(t)) == 0 })
+	eventually(t, "no process is left", func() bool { return len(sourcetest.Readers(t)) == 0 })
 }
 
 // TestSeen looks at the process from outside.
@@ -180,7 +166,7 @@ func TestSeen(t *testing.T) {
 	} {
 		c.Confined = func(c apart.Confinement) { confined = append(confined, c) }
 		p := open(t, apart.New(c), small())
-		pids := children(t)
+		pids := sourcetest.Readers(t)
 		if len(pids) != 1 {
 			t.Fatalf("%s: %d processes", name, len(pids))
 		}
@@ -209,7 +195,7 @@ func TestSeen(t *testing.T) {
 			}
 		}
 		p.Close()
-		eventually(t, "it is gone", func() bool { return len(children(t)) == 0 })
+		eventually(t, "it is gone", func() bool { return len(sourcetest.Readers(t)) == 0 })
 	}
 	if len(confined) != 2 || !confined[0].NoNewPrivs || !confined[0].Limits || confined[0] != confined[1] {
 		t.Errorf("what is in force is said to be %v", confined)
@@ -228,7 +214,7 @@ func TestKilled(t *testing.T) {
 	if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}
-	for _, pid := range children(t) {
+	for _, pid := range sourcetest.Readers(t) {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	_, err = io.Copy(io.Discard, r)
@@ -244,7 +230,7 @@ func TestKilled(t *testing.T) {
 // a failure of the source.
 func TestSignals(t *testing.T) {
 	p := open(t, apart.New(apart.Config{Dir: put(t, "content")}), small())
-	for _, pid := range children(t) {
+	for _, pid := range sourcetest.Readers(t) {
 		for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 			syscall.Kill(pid, s)
 		}
@@ -304,7 +290,7 @@ func TestDeadMount(t *testing.T) {
 		_, err := patient.Open(ctx, small())
 		done <- err
 	}()
-	eventually(t, "a process hangs", func() bool { return len(children(t)) > 0 })
+	eventually(t, "a process hangs", func() bool { return len(sourcetest.Readers(t)) > 0 })
 	time.Sleep(50 * time.Millisecond) // so that it most likely hangs in the kernel by now; either way must do
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
@@ -314,7 +300,7 @@ func TestDeadMount(t *testing.T) {
 	if got, err := read(t.Context(), open(t, s, small())); len(got) != 700_000 || err != nil {
 		t.Errorf("alive again, it gives %d bytes, %v", len(got), err)
 	}
-	eventually(t, "what hung is gone", func() bool { return len(children(t)) <= 1 })
+	eventually(t, "what hung is gone", func() bool { return len(sourcetest.Readers(t)) <= 1 })
 }
 
 func reason(err error) (code, sentence, hint string) {
@@ -362,6 +348,28 @@ func TestLargeLinkedDir(t *testing.T) {
 	}
 	if got, err := read(t.Context(), open(t, apart.New(apart.Config{Dir: filepath.Join(elsewhere, "arch")}), small())); got != "content" || err != nil {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// What is taken from the process does not keep it from servers that have addresses
+// of version 6 alone, nor from names.
+func TestAddresses(t *testing.T) {
+	for _, host := range []string{"[::1]", "127.0.0.1", "localhost"} {
+		address := host + ":0"
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Logf("SKIPPED: nothing can listen on %s here: %v", host, err)
+			continue
+		}
+		server := httptest.NewUnstartedServer(http.FileServer(http.Dir(put(t, "content"))))
+		server.Listener.Close()
+		server.Listener = listener
+		server.Start()
+		defer server.Close()
+		_, port, _ := net.SplitHostPort(listener.Addr().String())
+		if got, err := read(t.Context(), open(t, apart.New(apart.Config{URL: "http://" + host + ":" + port}), source.Request{Name: source.PackageName, MaxBytes: 1 << 10})); got != "content" || err != nil {
+			t.Errorf("%s: %q, %v", host, got, err)
+		}
 	}
 }
 
