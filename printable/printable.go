@@ -10,6 +10,8 @@
 package printable
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -39,14 +41,36 @@ func Text(s string, limit int) string {
 	}, s), limit)
 }
 
-// Sentence gives s for a sentence of a report, which is shown between quotes and
-// split at " : " by people's scripts: beside what Text does, neither is in it.
+// Sentence gives s for a part of a sentence of a report, which is shown between
+// quotes and split at " : " by people's scripts: beside what Text does, neither is
+// in it, nor comes about where the part meets a space.
 func Sentence(s string, limit int) string {
-	s = strings.ReplaceAll(Text(s, limit), `"`, string(instead))
+	s = " " + strings.ReplaceAll(Text(s, limit), `"`, string(instead)) + " "
 	for strings.Contains(s, " : ") { // one replacement may leave another: " : : "
 		s = strings.ReplaceAll(s, " : ", " ? ")
 	}
-	return s
+	return s[1 : len(s)-1]
+}
+
+// Quote gives s between quotes such that nothing is lost: what may not be shown is
+// written as Go writes it in a string, and strconv.Unquote gives it back. It may
+// be some times as long as s.
+func Quote(s string) string {
+	quoted := strconv.Quote(s)
+	if !strings.ContainsFunc(quoted, func(r rune) bool { return !Rune(r) }) {
+		return quoted
+	}
+	var out strings.Builder
+	for _, r := range quoted {
+		if Rune(r) {
+			out.WriteRune(r)
+		} else if r > 0xffff {
+			fmt.Fprintf(&out, `\U%08x`, r)
+		} else {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	return out.String()
 }
 
 // bounded cuts text at the last whole character that fits.

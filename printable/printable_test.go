@@ -1,6 +1,7 @@
 package printable_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -23,7 +24,10 @@ func TestText(t *testing.T) {
 		{"blank letters", "a\u3164b\u115fc", "a?b?c", "a?b?c"},
 		{"other spaces", "a\u00a0b\u3000c", "a?b?c", "a?b?c"},
 		{"quotes", `say "so"`, `say "so"`, `say ?so?`},
-		{"separators", "a : b : : c :", "a : b : : c :", "a ? b ? ? c :"},
+		{"separators", "a : b : : c :", "a : b : : c :", "a ? b ? ? c ?"},
+		{"separators at an end", ": a", ": a", "? a"},
+		{"separators alone", ":", ":", "?"},
+		{"colons", "a: b:c::1", "a: b:c::1", "a: b:c::1"},
 	}
 	for _, tt := range tests {
 		if got := printable.Text(tt.in, 1000); got != tt.text {
@@ -46,6 +50,7 @@ func TestCut(t *testing.T) {
 
 func FuzzPrintable(f *testing.F) {
 	f.Add("a\nb", 10)
+	f.Add("\ufffd\ufe0f\U000e0100\U000e0001\"\\", 100)
 	f.Add("\u202e : \" : : \xff", 5)
 	f.Add(strings.Repeat("ü", 10), 7)
 	f.Fuzz(func(t *testing.T, s string, limit int) {
@@ -58,8 +63,12 @@ func FuzzPrintable(f *testing.F) {
 				t.Errorf("%s changes its own %q to %q", name, got, again)
 			}
 		}
-		if got := printable.Sentence(s, limit); strings.Contains(got, `"`) || strings.Contains(got, " : ") {
+		if got := printable.Sentence(s, limit); strings.Contains(got, `"`) || strings.Contains(" "+got+" ", " : ") {
 			t.Errorf("Sentence(%q, %d) = %q", s, limit, got)
+		}
+		quoted := printable.Quote(s)
+		if back, err := strconv.Unquote(quoted); err != nil || back != s || strings.ContainsFunc(quoted, func(r rune) bool { return !printable.Rune(r) }) {
+			t.Errorf("Quote(%q) = %s: %v", s, quoted, err)
 		}
 	})
 }

@@ -102,7 +102,7 @@ func (s *Source) Open(ctx context.Context, r source.Request) (source.Package, er
 	pkg, err := o.open(ctx, orders)
 	if err != nil {
 		o.drop()
-		p.kill()
+		p.finish()
 		return nil, err
 	}
 	return pkg, nil
@@ -136,6 +136,7 @@ func stopped(ctx context.Context) error {
 func (s *Source) failure(ctx context.Context, p *process, err error) error {
 	p.kill()
 	if gone := stopped(ctx); gone != nil {
+		p.abandon()
 		return gone
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -146,6 +147,7 @@ func (s *Source) failure(ctx context.Context, p *process, err error) error {
 			Err:      fmt.Errorf("%w; %s", err, p.end()),
 		}
 	}
+	p.abandon()
 	e := &source.Error{Code: source.CodeStalled, Sentence: fmt.Sprintf("nothing came from %s within %s", s.where, s.patience), Err: err,
 		Hint: "check the line to the server and its load"}
 	if s.config.Dir != "" {
@@ -333,7 +335,7 @@ func (o *opening) drop() {
 // finish makes the package. One that came whole needs no process.
 func (o *opening) finish(said opened) (source.Package, error) {
 	if o.spool != nil {
-		o.p.kill()
+		o.p.finish()
 		return source.Spooled(o.spool, said.Size, said.Validator, said.Version), nil
 	}
 	pkg := &object{s: o.s, p: o.p, said: said, tally: o.r.Tally}

@@ -35,7 +35,7 @@ func (o *object) Version() string { return o.said.Version }
 // Close ends the process.
 func (o *object) Close() error {
 	o.close()
-	o.p.kill()
+	o.p.finish()
 	return nil
 }
 
@@ -65,7 +65,11 @@ func (o *object) gone(ctx context.Context) error {
 	if o.open.Err() != nil {
 		return &source.Error{Code: source.CodeUnreachable, Sentence: "the package is closed", Hint: "the next attempt opens it anew"}
 	}
-	return stopped(ctx)
+	err := stopped(ctx)
+	if err != nil {
+		o.p.given.Store(true) // whether or not it hangs
+	}
+	return err
 }
 
 // stream is one range on its way.

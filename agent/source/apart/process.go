@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,8 +21,8 @@ import (
 // startPatience is how long a busy machine may take to start the process.
 const startPatience = time.Minute
 
-// lastWords is how long an ended process is waited for, so that the log can say
-// how it ended.
+// lastWords is how long a process that was killed is waited for, so that nothing of
+// it is left and the log can say how it ended. Who gave up on it does not wait.
 const lastWords = time.Second
 
 // environment are the variables that the process gets, where they are set: those
@@ -36,6 +37,7 @@ type process struct {
 	said    words
 	ended   chan struct{} // closed when it has ended and was buried
 	kill    func()        // ends it, without waiting; more than once is fine
+	given   atomic.Bool   // somebody gave up on it
 }
 
 // start starts the process. It must be killed.
@@ -100,14 +102,39 @@ func (p *process) run(started chan<- error) {
 	}
 }
 
-// end tells how the process ended, for a log.
-func (p *process) end() string {
+// finish ends the process where it has done its work, and waits for that, since it
+// takes no time unless the kernel holds it.
+func (p *process) finish() {
+	p.kill()
+	if !p.given.Load() {
+		p.wait()
+	}
+}
+
+// abandon ends it, and leaves it behind however long that takes.
+func (p *process) abandon() {
+	p.given.Store(true)
+	p.kill()
+}
+
+// wait gives false where the process does not end.
+func (p *process) wait() bool {
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
 	select {
 	case <-p.ended:
-		return printable.Text(fmt.Sprintf("%s %s", p.cmd.ProcessState, p.said.first()), mostText)
-	case <-time.After(lastWords):
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// end tells how the process ended, for a log.
+func (p *process) end() string {
+	if !p.wait() {
 		return "it has not ended"
 	}
+	return printable.Text(fmt.Sprintf("%s %s", p.cmd.ProcessState, p.said.first()), mostText)
 }
 
 // dial gives a new stream to the process.
