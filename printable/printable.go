@@ -10,10 +10,12 @@
 package printable
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -71,6 +73,26 @@ func Quote(s string) string {
 		}
 	}
 	return out.String()
+}
+
+// JSON gives a JSON text such that nothing is lost: what may not be shown, which can
+// only be in its strings, is escaped there.
+func JSON(text []byte) []byte {
+	if !bytes.ContainsFunc(text, func(r rune) bool { return r != '\n' && !Rune(r) }) {
+		return text
+	}
+	var out []byte
+	for _, r := range string(text) {
+		switch high, low := utf16.EncodeRune(r); {
+		case r == '\n' || Rune(r):
+			out = utf8.AppendRune(out, r)
+		case high == utf8.RuneError: // it takes no pair
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		}
+	}
+	return out
 }
 
 // bounded cuts text at the last whole character that fits.

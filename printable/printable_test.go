@@ -1,6 +1,8 @@
 package printable_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,6 +67,15 @@ func FuzzPrintable(f *testing.F) {
 		}
 		if got := printable.Sentence(s, limit); strings.Contains(got, `"`) || strings.Contains(" "+got+" ", " : ") {
 			t.Errorf("Sentence(%q, %d) = %q", s, limit, got)
+		}
+		object, err := json.Marshal([]string{s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after []string
+		shown := printable.JSON(object)
+		if json.Unmarshal(object, &before) != nil || json.Unmarshal(shown, &after) != nil || before[0] != after[0] || bytes.ContainsFunc(shown, func(r rune) bool { return !printable.Rune(r) }) {
+			t.Errorf("JSON(%s) = %s", object, shown)
 		}
 		quoted := printable.Quote(s)
 		if back, err := strconv.Unquote(quoted); err != nil || back != s || strings.ContainsFunc(quoted, func(r rune) bool { return !printable.Rune(r) }) {
