@@ -19,6 +19,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/source/apart"
 )
 
 // The environment of a child process: what it is to do, and below which root.
@@ -30,6 +31,9 @@ const (
 // TestMain lets the test binary be an agent of its own, which can be killed or
 // run as another user.
 func TestMain(m *testing.M) {
+	if apart.Started() {
+		os.Exit(apart.Serve())
+	}
 	role := os.Getenv(roleEnv)
 	if role == "" {
 		os.Exit(m.Run())

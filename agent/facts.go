@@ -36,6 +36,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		f.Rule = ruleBroken
 	}
 	f.LastAttempt, f.LastSuccess, f.Fallback = status.LastAttempt, status.LastSuccess, status.Fallback
+	f.Isolation = status.SourceIsolation
 	f.LastDuration, f.Totals = time.Duration(status.Duration*float64(time.Second)), health.Totals(status.Totals)
 	a.atWork(&f, store, config.settings)
 	var current *installed

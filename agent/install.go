@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -96,6 +97,7 @@ func (at *attempt) because(v verifier.Verdict, list *verifier.List) string {
 // force.
 func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) error {
 	set, err := at.sealed(ctx, n) // 5. plan, 6. fetch
+	n.Close()                     // nothing more comes from the source
 	if err != nil {
 		return err
 	}
@@ -144,6 +146,10 @@ func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 	defer staging.Discard()
 	at.step("fetching definitions " + list.Definition.String())
 	if err := at.fetch(ctx, staging, n, p); err != nil { // 6. fetch
+		var refused *verifier.Refusal
+		if errors.As(err, &refused) { // what else came of the package is of no use, either
+			err = errors.Join(err, dir.DropParts())
+		}
 		return engine.Set{}, err
 	}
 	at.step("making definitions " + list.Definition.String() + " durable")

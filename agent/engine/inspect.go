@@ -9,10 +9,10 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -29,7 +29,7 @@ const longestShown = 80
 
 // shown escapes a name that somebody else may have chosen.
 func shown(name string) string {
-	quoted := strconv.QuoteToASCII(name[:min(len(name), longestShown)])
+	quoted := printable.Quote(name[:min(len(name), longestShown)])
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `\x22`)
 }
 

@@ -20,6 +20,9 @@ type Status struct {
 	Totals      Totals         `json:"totals,omitzero"`
 
 	EngineDirectory string `json:"engineDirectory,omitempty"` // where the sets were moved to; empty: nowhere
+	// SourceIsolation is what kept the process that read a source last from
+	// everything that it did not need.
+	SourceIsolation string `json:"sourceIsolation,omitempty"`
 	Timing
 }
 

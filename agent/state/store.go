@@ -13,11 +13,11 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"mdatp-offline-agent/printable"
 )
 
 // maxFile bounds what is read of a file of the state directory, in bytes.
@@ -312,9 +312,7 @@ func (s *Store) SetEngineDirectory(path string) error {
 // shown in a line.
 func ValidPath(path string) bool {
 	const longest = 1024 // bytes; below it there are names, too
-	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == utf8.RuneError }
-	return filepath.IsAbs(path) && filepath.Clean(path) == path && len(path) <= longest &&
-		!strings.ContainsFunc(path, odd) && !strings.Contains(path, " : ")
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && printable.Sentence(path, longest) == path
 }
 
 func (s *Store) write(name string, v any, mode fs.FileMode) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -190,6 +191,9 @@ func setsTable(w io.Writer, sets []agent.SetInfo) {
 	fmt.Fprintln(table, "STATE\tDEFINITIONS\tENGINE\tRELEASED\tEXPIRES\tINSTALLED\tSIZE\tNAME\tREASON")
 	for _, s := range sets {
 		cells := []string{s.State, orDash(s.Definitions), orDash(s.Engine), when(s.Released), when(s.Expires), when(s.Installed), size(s.Size), s.Name, s.Reason}
+		for i, cell := range cells {
+			cells[i] = printable.Text(cell, maxRow)
+		}
 		fmt.Fprintln(table, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 	}
 	_ = table.Flush() // nobody reads a closed stdout
