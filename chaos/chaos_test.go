@@ -251,6 +251,7 @@ func TestFaultsOf(t *testing.T) {
 		"close staged-file":  "EIO",
 		"socket socket":      "EMFILE EACCES",
 		"read socket":        "EIO EINTR",
+		"read pipe":          "EINTR",
 		"connect socket":     "EINTR EACCES",
 		"flock lock":         "EINTR",
 	} {

@@ -54,7 +54,9 @@ func faultsOf(p trace.Point) []fault {
 	if allocates {
 		add(unix.ENOSPC, unix.EDQUOT)
 	}
-	if writes || is("read", "pread64", "readv", "fsync", "fdatasync", "getdents64", "renameat", "renameat2", "rename", "newfstatat", "fstat", "readlinkat") || onDisk && opens {
+	// A pipe has no disk behind it. The runtime takes a failure to read from the one by which a
+	// process that it starts tells of itself for the end of that process, and waits for it.
+	if p.Kind != "pipe" && (writes || is("read", "pread64", "readv", "fsync", "fdatasync", "getdents64", "renameat", "renameat2", "rename", "newfstatat", "fstat", "readlinkat")) || onDisk && opens {
 		add(unix.EIO)
 	}
 	if onDisk && is("close") {
