@@ -40,7 +40,7 @@ func endlessData() []attack {
 		large(raw("endless-chunks", "a body in chunks that never ends", tooLarge, badData, "", endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk))),
 		large(raw("endless-body", "a body without a length that never ends", tooLarge, badData, "", endless(ok+"\r\n", block))),
 		large(raw("gzip-bomb", "a gzip coding that nobody asked for, which inflates without an end", tooLarge, badData, "", gzipBomb())),
-		large(raw("gzip-of-nothing", "a gzip coding that goes on for ever and holds nothing", unreachable, unavailable, "", endless(ok+"Content-Encoding: gzip\r\n\r\n", string(emptyGzip(4096))))),
+		raw("gzip-of-nothing", "a gzip coding that goes on for ever and holds nothing", unreachable, unavailable, "compressed", endless(ok+"Content-Encoding: gzip\r\n\r\n", string(emptyGzip(4096)))),
 		raw("other-coding", "a coding that nobody asked for", unreachable, unavailable, "compressed", says(ok+"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx")),
 		raw("length-too-low", "a Content-Length below what it sends", notAPackage, badData, "", endless(ok+"Content-Length: 1000\r\n\r\n", block)),
 		raw("length-too-high", "a Content-Length above what it sends", unreachable, unavailable, "broke off", says(ok+"Content-Length: 1000000\r\n\r\nshort")),
@@ -79,6 +79,24 @@ func endlessData() []attack {
 			_, err := f.Write(m.archive(p))
 			return err
 		}),
+		{row: 2, name: "small-disk", does: "a body that never ends, to a machine with little room", ends: "disk_full, and the room is given back; the set stays active, and the next package is installed",
+			story: func(m *machine) {
+				b := newMachine(m.TB, m.program, m.now)
+				b.mount(b.paths.Engine, "size=32m,mode=755")
+				b.publish(b.pack(417))
+				b.wantUpdated(b.installed)
+				b.most = 33 << 20
+				b.site.raw(endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk))
+				before := b.snapshot()
+				b.wantFailed("disk_full")
+				b.wantSame(before)
+				b.checkActive()
+				b.checkStaging()
+				b.wantHealth("update_failed", "disk_full")
+				b.publish(b.pack(418))
+				b.wantUpdated(b.installed)
+				b.wantHealth("up_to_date", "")
+			}},
 		file("listed-too-large", "a list by the right signer whose files have more than 2 GiB", "list_malformed", "", func(m *machine, f *os.File) error {
 			p := m.pack(418)
 			p.json = func(list []byte) []byte {
