@@ -85,7 +85,14 @@ func TestHTTPHostile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			h := client(t, raw(t, tt.answer), func(c *source.HTTPConfig) {
-				c.Timeouts.Header, c.Timeouts.Stall = 300*time.Millisecond, 300*time.Millisecond
+				// Short is only what is to run out: on a slow machine another would, too.
+				c.Timeouts.Header, c.Timeouts.Stall = time.Minute, time.Minute
+				switch tt.sentence {
+				case "no answer within":
+					c.Timeouts.Header = 300 * time.Millisecond
+				case "less than 30 KiB":
+					c.Timeouts.Stall = 300 * time.Millisecond
+				}
 			})
 			var tally source.Tally
 			_, err := fetch(t, source.Count(h, &tally), large())
