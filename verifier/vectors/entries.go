@@ -28,17 +28,17 @@ func entries() (out []vector) {
 		{"trailing-byte", "a byte behind the end of the deflate stream", of(func(e *entry) { e.raw = append(slices.Clone(stream), 'x') }), malformed, hidden, good, good, "they stop where the stream ends"},
 		{"two-streams", "two deflate streams behind each other", of(func(e *entry) { e.raw = slices.Concat(stream, stream) }), malformed, hidden, good, good, "they stop where the stream ends"},
 		{"stream-cut", "the deflate stream ends early", of(func(e *entry) { e.raw = stream[:len(stream)-9] }), malformed, cut, refused, refused, ""},
-		{"stream-without-end", "the deflate stream has no end of its last block", of(func(e *entry) { e.raw = stream[:len(stream)-1] }), malformed, cut, good, good, ""},
+		{"stream-without-end", "the deflate stream has no end of its last block", of(func(e *entry) { e.raw = stream[:len(stream)-1] }), malformed, cut, good, good, "they have the whole content before the stream ends, and stop there"},
 		{"no-stream", "no byte of a deflate stream", of(func(e *entry) { e.raw = []byte{} }), malformed, cut, refused, refused, ""},
 		{"stream-damaged", "a deflate stream that is none", of(func(e *entry) { e.raw = slices.Repeat([]byte{0xff}, 9) }), malformed, damaged, refused, refused, ""},
 		{"longer-than-directory", "the content is longer than the directory says, and than the list", of(func(e *entry) {
 			e.raw = deflated(append(slices.Clone(e.data), "and more"...))
-		}), malformed, size, good, good, ""},
+		}), malformed, size, refused, good, "Python stops at the size in the directory, where the CRC is right; unzip reads on"},
 		{"shorter-than-directory", "the content is shorter than the directory and the list say", of(func(e *entry) { e.raw = deflated(e.data[:9]) }), malformed, size, refused, refused, ""},
 		{"longer-than-list", "directory and content are longer than the list says", of(func(e *entry) {
 			e.data = append(slices.Clone(e.data), "and more"...)
 		}), mismatch, "with another size", good, good, nobodyLooks},
-		{"directory-size-greater", "the directory has a greater size than the list", of(longer(1)), mismatch, "with another size", good, good, ""},
+		{"directory-size-greater", "the directory has a greater size than the list", of(longer(1)), mismatch, "with another size", good, good, "they stop where the stream ends, and look at the CRC"},
 		{"bomb", "half a megabyte of zeros in the place of a kilobyte", archive(c[0], c[1], bomb,
 			listFor(c[0], c[1], plain("mpavdlta.vdm", strings.Repeat("\x00", 1024)))), malformed, size, refused, refused, ""},
 		{"other-content", "other content of the same size", of(func(e *entry) { e.data = []byte(strings.Repeat("The quick brown fox ", 8)) }), mismatch, "is not the one that the signed list names", good, good, nobodyLooks},
@@ -92,7 +92,7 @@ func sidecars() (out []vector) {
 		{structure{"hidden-behind-content", "bytes behind an entry that has no data descriptor", archive(c[0], c[1], c[2].with(func(e *entry) { e.behind = []byte("hidden") })), malformed, "hidden behind", good, good, theyScan}, list},
 		{structure{"other-content", "other content than the list beside it names", archive(c[0], c[1], plain("mpavdlta.vdm", "DELTA\n")), mismatch, "is not the one that the signed list names", good, good, nobodyLooks}, list},
 		{structure{"unlisted", "a file that the list beside it does not name", archive(append(content(), plain("evil.so", "evil\n"))...), mismatch, "has a file that the signed list does not name", good, good, nobodyLooks}, list},
-		{structure{"directory-with-content", "a directory has content", archive(c[0], c[1], c[2], entry{name: "dir/", data: []byte("evil\n"), attributes: 0o40755<<16 | 0x10}), malformed, "directory entry has content", good, good, ""}, list},
+		{structure{"directory-with-content", "a directory has content", archive(c[0], c[1], c[2], entry{name: "dir/", data: []byte("evil\n"), attributes: 0o40755<<16 | 0x10}), malformed, "directory entry has content", good, good, "they make the directory and pass over the content"}, list},
 		{structure{"bad-list", "the list beside it is that of a web server", archive(c...), untrusted, "not made for code signing", good, good, nobodyLooks}, tls},
 		{structure{"web-page", "the list beside it is a web page", archive(c...), invalid, "not a CMS object", good, good, nobodyLooks}, []byte("<!DOCTYPE html><title>404</title>\n")},
 		{structure{"empty", "the list beside it is empty", archive(c...), missing, "is empty", good, good, nobodyLooks}, []byte{}},

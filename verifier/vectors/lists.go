@@ -62,8 +62,8 @@ func lists() (out []vector) {
 		{"good-key-in-capitals", "a known key in another case is an unknown one", before, `"FILES": [], "files"`, good, ""},
 		{"good-escaped-name", "a letter of a name is written as an escape", file, `"\u006dpavdlta.vdm"`, good, ""},
 
-		{"unknown-type", "a type that nobody knows", "definitions/1", "definitions/2", wrong, "unknown type"},
-		{"type-in-capitals", "the type's key in another case", `"type"`, `"Type"`, wrong, "unknown type"},
+		{"unknown-type", "a type that nobody knows", "definitions/1", "definitions/2", wrong, "its type is unknown"},
+		{"type-in-capitals", "the type's key in another case", `"type"`, `"Type"`, wrong, "its type is unknown"},
 		{"key-twice", "a key stands twice, with two values", before, `"arch": "arm64", "files"`, wrong, "key stands twice"},
 		{"key-twice-escaped", "a key stands twice, once written as an escape", before, `"\u0061rch": "arm64", "files"`, wrong, "key stands twice"},
 		{"deep-key-twice", "a key that nobody knows stands twice, deep inside", before, `"x": [{"a": 1, "a": 2}], "files"`, wrong, "key stands twice"},
@@ -72,7 +72,7 @@ func lists() (out []vector) {
 		{"object-behind", "a second object behind the list", "  ]\n}\n", "  ]\n}\n{}\n", wrong, "behind the JSON object"},
 		{"byte-order-mark", "a byte order mark in front", "{\n  \"type\"", "\ufeff{\n  \"type\"", wrong, "not a JSON object"},
 		{"not-utf-8", "a byte that is no UTF-8", `"mdatp"`, "\"mdatp\xff\"", wrong, "not valid UTF-8"},
-		{"comment", "a comment, which JSON does not have", before, `/* x */ "files"`, wrong, "not JSON"},
+		{"comment", "a comment, which JSON does not have", before, `/* x */ "files"`, wrong, "not JSON of the right form"},
 
 		{"version-leading-zeros", "a version with leading zeros", version, `"1.0407.417.0"`, wrong, "definitionVersion: component 2"},
 		{"version-of-two", "a version of two numbers", version, `"1.407"`, wrong, "definitionVersion: version has 2 components"},
@@ -89,7 +89,7 @@ func lists() (out []vector) {
 		{"version-2-32", "a number of 2^32 in a version", version, `"1.4294967296.417.0"`, wrong, "definitionVersion: component 2"},
 		{"version-2-64", "a number beyond 2^64 in a version", version, `"1.18446744073709551617.4.0"`, wrong, "definitionVersion: component 2"},
 		{"version-empty", "a number is missing in a version", version, `"1..417.0"`, wrong, "definitionVersion: component 2"},
-		{"version-a-number", "a version that is a number", version, `1.407`, wrong, "not JSON"},
+		{"version-a-number", "a version that is a number", version, `1.407`, wrong, "not JSON of the right form"},
 		{"version-greatest", "the greatest version there is; see the page about trust over time for what follows", version, `"4294967295.4294967295.4294967295.4294967295"`, good, ""},
 		{"engine-version-leading-zeros", "an engine's version with leading zeros", engine, `"1.01.24080.9"`, wrong, "engineVersion: component 2"},
 
@@ -102,7 +102,7 @@ func lists() (out []vector) {
 		{"time-space-digit", "a space for the first digit of a day (found by fuzzing)", `"2124-12-07T08:00:00Z"`, `"2124-12- 7T08:00:00Z"`, wrong, "expires is not of the form"},
 		{"time-leap-second", "a leap second", issued, `"2026-11-23T08:00:60Z"`, wrong, "issued is not of the form"},
 		{"time-no-such-day", "30 February", `"2026-11-23T06:00:00Z"`, `"2026-02-30T06:00:00Z"`, wrong, "released is not of the form"},
-		{"time-a-number", "a time in seconds since 1970", issued, `1795420800`, wrong, "not JSON"},
+		{"time-a-number", "a time in seconds since 1970", issued, `1795420800`, wrong, "not JSON of the right form"},
 		{"time-order", "issued before released", issued, `"2026-11-23T05:59:59Z"`, wrong, "released must not be after issued"},
 		{"time-expires-when-issued", "expires when it is issued", `"2124-12-07T08:00:00Z"`, issued, wrong, "issued must be before expires"},
 
@@ -146,7 +146,7 @@ func lists() (out []vector) {
 	}
 	add("no-files", "no file", []byte(string(list()[:strings.Index(string(list()), `"files"`)])+"\"files\": []}\n"), wrong, "1 to 62 files")
 	add("63-files", "one file more than may be", manyFiles(63), wrong, "1 to 62 files")
-	add("cut", "the list is cut", list()[:len(list())-3], wrong, "not JSON")
+	add("cut", "the list is cut", list()[:len(list())-3], wrong, "not JSON of the right form")
 	return out
 }
 

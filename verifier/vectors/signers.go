@@ -9,7 +9,7 @@ import (
 func withKeyID(c *x509.Certificate) { c.SubjectKeyId = []byte("the key of a vector") }
 
 // endedRoot ended before the vectors are judged.
-var endedRoot = issue("root that has ended", nil, p256("root that has ended"), aCA, valid("2026-01-01T00:00:00Z", "2026-11-30T00:00:00Z"))
+var endedRoot = issue("root that has ended", nil, p256("root that has ended"), aCA, valid("2026-01-01T00:00:00Z", "2026-11-24T00:00:00Z"))
 
 const (
 	untrusted = "signer_untrusted"
@@ -30,9 +30,9 @@ func signers() (out []vector) {
 		return m.encode()
 	}
 	all := []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
-	ended := under("signer that has ended", valid("2026-01-01T00:00:00Z", "2026-11-30T00:00:00Z"))
+	ended := under("signer that has ended", valid("2026-01-01T00:00:00Z", "2026-11-24T00:00:00Z"))
 	early := under("signer of the future", valid("2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"))
-	endedCA := issue("intermediate that has ended", &root, p256("intermediate that has ended"), aCA, valid("2026-01-01T00:00:00Z", "2026-11-30T00:00:00Z"))
+	endedCA := issue("intermediate that has ended", &root, p256("intermediate that has ended"), aCA, valid("2026-01-01T00:00:00Z", "2026-11-24T00:00:00Z"))
 	tlsCA := issue("intermediate for web servers", &root, p256("intermediate for web servers"), aCA, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
 	weakCA := issue("intermediate with a weak key", &root, rsaKey(rsa1024), aCA)
 	shortCA := issue("intermediate that may certify no other", &root, p256("intermediate that may certify no other"), aCA, func(c *x509.Certificate) { c.MaxPathLenZero = true })
