@@ -11,7 +11,6 @@ import (
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
-	"mdatp-offline-agent/verifier/trustdir"
 )
 
 // session is the exclusive right to write, and what a writer starts from: the
@@ -54,10 +53,10 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 	if err = s.dir.Clean(); err != nil {
 		return s, err
 	}
-	if s.trust, err = trustdir.Load(a.Paths.Root, a.Paths.Trust, pins); err != nil {
+	if s.trust, err = a.loadTrustWith(pins); err != nil {
 		return s, err
 	}
-	for _, note := range overdue(s.trust, a.Now()) {
+	for _, note := range trustNotes(s.trust, a.Now()) {
 		a.Log.Info(note)
 	}
 	return s, s.findCurrent(ctx)
@@ -166,6 +165,19 @@ func (s *session) learnFloors() error {
 
 func (s *session) raiseFloor(by verifier.Signed) {
 	s.memory.RaiseFloor(verifier.FloorOf(by.List), rawChain(by.Chain))
+}
+
+// keepRevocations keeps what the trust directory revokes, so that it stays revoked
+// when a list is taken out of it or exchanged for another.
+func (s *session) keepRevocations() error {
+	var issuers []*x509.Certificate
+	for _, f := range s.memory.Floors {
+		issuers = append(issuers, parseChain(f.Chain)...)
+	}
+	if s.current != nil {
+		issuers = append(issuers, s.current.signed.Chain...)
+	}
+	return s.store.SaveRevocationLists(s.trust.ToRecall(issuers))
 }
 
 func rawChain(chain []*x509.Certificate) [][]byte {

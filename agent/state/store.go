@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"mdatp-offline-agent/verifier"
 )
 
 // maxFile bounds what is read of a file of the state directory, in bytes.
@@ -205,6 +208,51 @@ func (s *Store) SaveLastGood(name string, data []byte) error {
 	return nil
 }
 
+// RevocationLists reads the lists that were kept by SaveRevocationLists, in the
+// order of their files' names. What can't be read is left out.
+func (s *Store) RevocationLists() [][]byte {
+	paths, _ := filepath.Glob(filepath.Join(s.dir, "crls", "*.crl")) // fails only for a bad pattern
+	var lists [][]byte
+	for _, path := range paths {
+		if data, err := readUpTo(path, verifier.MaxTrustFile); err == nil {
+			lists = append(lists, data)
+		}
+	}
+	return lists
+}
+
+// SaveRevocationLists keeps exactly these lists. Anybody may read them, as
+// anybody may read what the agent says of the sets. What has not changed is not
+// written.
+func (s *Store) SaveRevocationLists(lists [][]byte) error {
+	dir := filepath.Join(s.dir, "crls")
+	kept := map[string]bool{}
+	for _, der := range lists {
+		path := filepath.Join(dir, fmt.Sprintf("%x.crl", sha256.Sum256(der)))
+		kept[path] = true
+		if old, err := readUpTo(path, verifier.MaxTrustFile); err == nil && bytes.Equal(old, der) {
+			continue
+		}
+		if err := makeDirs(dir); err != nil {
+			return s.failed("write to", err)
+		}
+		if err := replace(path, der, 0o644); err != nil {
+			return s.failed("write to", err)
+		}
+	}
+	// Only now: a run that is killed in between has rather too many than too few.
+	paths, err := filepath.Glob(filepath.Join(dir, "*.crl"))
+	for _, path := range paths {
+		if !kept[path] {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	if err != nil {
+		return s.failed("write to", err)
+	}
+	return nil
+}
+
 func (s *Store) write(name string, v any, mode fs.FileMode) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -244,8 +292,11 @@ func replace(path string, data []byte, mode fs.FileMode) error {
 // there: a link, a directory, far more bytes than it writes.
 var errUnfit = errors.New("not a file of the agent's")
 
-// readFile reads a bounded regular file and never waits for a FIFO.
-func readFile(path string) ([]byte, error) {
+// readFile reads a file of the agent's own.
+func readFile(path string) ([]byte, error) { return readUpTo(path, maxFile) }
+
+// readUpTo reads a regular file of at most that many bytes and never waits for a FIFO.
+func readUpTo(path string, most int) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, a socket
 		return nil, errUnfit
@@ -257,8 +308,8 @@ func readFile(path string) ([]byte, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errors.Join(err, errUnfit)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(data) > most {
 		err = errUnfit
 	}
 	return data, err
