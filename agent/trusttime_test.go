@@ -133,7 +133,6 @@ type story struct {
 	pack              pack           // the new package
 	opts              agent.Options  // of the update that meets it
 	start             time.Time
-	fresh             bool // nothing is installed
 }
 
 func newStory(t testing.TB, edits ...func(*x509.Certificate)) *story {

@@ -118,7 +118,7 @@ const (
 // all gives every vector, complete.
 func all() []vector {
 	var out []vector
-	for _, v := range slices.Concat(signatures(), signers(), lists(), times(), archives(), entries(), sidecars()) {
+	for _, v := range slices.Concat(signatures(), signers(), lists(), times(), archives(), entries(), sidecars(), fuzzed()) {
 		out = append(out, v.complete())
 	}
 	return out

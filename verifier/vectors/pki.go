@@ -124,6 +124,7 @@ func trustFiles() map[string][]byte {
 	return map[string][]byte{
 		"root.pem":                 certificate(root),
 		"ended-root.pem":           certificate(endedRoot),
+		"fuzzed-root.pem":          fuzzedFile("root.pem"),
 		"none-revoked.crl":         list(crl(root, 1, later)),
 		"nobody-revoked.crl":       list(crl(intermediate, 3, later)),
 		"signer-revoked.crl":       list(crl(intermediate, 2, later, leaf)),

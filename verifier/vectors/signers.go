@@ -31,7 +31,7 @@ func signers() (out []vector) {
 	}
 	all := []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
 	ended := under("signer that has ended", valid("2026-01-01T00:00:00Z", "2026-11-24T00:00:00Z"))
-	early := under("signer of the future", valid("2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"))
+	early := under("signer of the future", valid("2124-06-01T00:00:00Z", "2124-12-01T00:00:00Z"))
 	endedCA := issue("intermediate that has ended", &root, p256("intermediate that has ended"), aCA, valid("2026-01-01T00:00:00Z", "2026-11-24T00:00:00Z"))
 	tlsCA := issue("intermediate for web servers", &root, p256("intermediate for web servers"), aCA, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
 	weakCA := issue("intermediate with a weak key", &root, rsaKey(rsa1024), aCA)
@@ -83,7 +83,7 @@ func signers() (out []vector) {
 		{"ended", "the signer's certificate has ended", timed(ended, "2026-11-23T08:00:00Z", intermediate), nil, expired, "has expired", refused, ""},
 		{"ended-backdated", "the signer's certificate has ended, and the time of signing is dated back", timed(ended, "2026-01-02T00:00:00Z", intermediate), nil, expired, "has expired", refused, ""},
 		{"ended-dated-today", "the signer's certificate had ended when it signed, as it says", timed(ended, "2026-12-01T00:00:00Z", intermediate), nil, expired, "outside of the validity", refused, ""},
-		{"early", "the signer's certificate is not valid yet", timed(early, "2027-01-02T00:00:00Z", intermediate), nil, expired, "not valid yet", refused, ""},
+		{"early", "the signer's certificate is not valid yet", timed(early, "2124-06-02T00:00:00Z", intermediate), nil, expired, "not valid yet", refused, ""},
 		{"signed-before-valid", "the time of signing is before the certificate's first day", timed(leaf, "2025-12-31T23:59:59Z", intermediate), nil, expired, "outside of the validity", good, "openssl looks at its own time alone"},
 		{"ended-intermediate", "the issuer's certificate has ended", by(issue("signer below an ended CA", &endedCA, p256("signer below an ended CA")), endedCA), nil, expired, "has expired", refused, ""},
 		{"ended-root", "the root has ended", by(issue("signer below an ended root", &endedRoot, p256("signer below an ended root"))), []string{"ended-root.pem"}, expired, "has expired", refused, ""},
