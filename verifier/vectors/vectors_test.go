@@ -420,7 +420,7 @@ func TestPython(t *testing.T) {
 }
 
 // TestMillion has an archive of a million entries refused before its directory
-// is read. It has 98 MB, so it is made here and not kept.
+// is read. It has some 90 MB, so it is made here and not kept.
 func TestMillion(t *testing.T) {
 	t.Parallel()
 	const n = 1_000_000
