@@ -32,7 +32,8 @@ func (t Trust) Recall(lists [][]byte) Trust {
 // replaces another of the same CA if its number is no lower and it names all
 // that the other named. issuers are CAs beside the roots that are known for what
 // they are, since only a list that verifies can replace one. There are at most
-// MaxPastLists; those with the lowest numbers go first.
+// MaxPastLists, and with those of the past not more than MaxTrustFile bytes, since
+// every report reads them; those with the lowest numbers go first.
 func (t Trust) ToRecall(issuers []*x509.Certificate) [][]byte {
 	known := slices.Concat(t.roots, issuers)
 	past := slices.DeleteFunc(slices.Clone(t.past), func(old revocations) bool {
@@ -40,10 +41,13 @@ func (t Trust) ToRecall(issuers []*x509.Certificate) [][]byte {
 	})
 	slices.SortStableFunc(past, func(a, b revocations) int { return b.number().Cmp(a.number()) })
 	var lists [][]byte
-	for _, r := range slices.Concat(t.crls, past) {
-		if len(lists) < MaxPastLists {
-			lists = append(lists, r.list.Raw)
+	size := 0
+	for i, r := range slices.Concat(t.crls, past) {
+		size += len(r.list.Raw)
+		if len(lists) == MaxPastLists || i >= len(t.crls) && size > MaxTrustFile {
+			break
 		}
+		lists = append(lists, r.list.Raw)
 	}
 	return lists
 }

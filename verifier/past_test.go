@@ -3,6 +3,7 @@ package verifier
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
 	"slices"
@@ -127,6 +128,37 @@ func TestToRecallBound(t *testing.T) {
 	for i, l := range lists[1:] {
 		if !bytes.Equal(l, past[len(past)-1-i]) {
 			t.Errorf("the list at %d is not number %d", i+1, len(past)-i)
+		}
+	}
+}
+
+// So is their size, but not at the cost of those that lie in the directory.
+func TestToRecallSize(t *testing.T) {
+	t.Parallel()
+	p := newPKI(t)
+	large := func(n int64) []byte { // some 5 MiB
+		return crlBy(t, p.inter, nil, crlNumber(n), func(l *x509.RevocationList) {
+			l.ExtraExtensions = []pkix.Extension{{Id: oid("1.2.3.4"), Value: make([]byte, 5<<20)}}
+		})
+	}
+	for name, row := range map[string]struct{ now, past, kept int }{
+		"two of the directory":    {2, 0, 2},
+		"one of each":             {1, 1, 1},
+		"two of the past":         {0, 2, 1},
+		"one of the past":         {0, 1, 1},
+		"two of the directory, +": {2, 1, 2},
+	} {
+		var now, past [][]byte
+		for n := range row.now {
+			now = append(now, large(int64(9-n)))
+		}
+		for n := range row.past {
+			past = append(past, large(int64(n+1)))
+		}
+		trust, err := NewTrust(withRoot(p.root, now...), nil)
+		must(t, err)
+		if lists := trust.Recall(past).ToRecall(nil); len(lists) != row.kept {
+			t.Errorf("%s: %d are kept", name, len(lists))
 		}
 	}
 }
