@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -128,6 +129,40 @@ func TestRollbackPastDamage(t *testing.T) {
 	w.run([]step{installed(4)})
 	must(t, os.RemoveAll(w.engine(w.link("previous"))))
 	w.wantChange(w.agent.Rollback, "nothing_installed", 4)
+}
+
+// What is left by hand does not come back, also where it is damaged; and where
+// nobody can tell what it was, that is said.
+func TestRollbackFromDamage(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		damage       func(w *world, set string)
+		rolled, next string
+		active       uint32 // in the end
+	}{
+		"a file": {func(w *world, set string) { w.spoil(set+"/delta.vdm", true) }, "", "known_bad", 1},
+		"more files than there can be": {func(w *world, set string) {
+			for i := range 100 {
+				w.write(fmt.Sprintf("%s/extra-%d", set, i), nil)
+			}
+		}, "", "known_bad", 1},
+		"the list": {func(w *world, set string) { must(w, os.Remove(set+"/META/package.p7m")) }, "set_damaged", "", 2},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.offline(w.ring, false, "")
+			w.run([]step{installed(1), installed(2)})
+			c.damage(w, w.engine(w.active()))
+			w.wantChange(w.agent.Rollback, c.rolled, 1)
+			outcome := agent.Failed
+			if c.next == "" {
+				outcome = agent.Updated
+			}
+			w.want(outcome, c.next)
+			w.has(c.active)
+		})
+	}
 }
 
 // A damaged set is no set to go back to once it is repaired by another.

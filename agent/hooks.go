@@ -138,6 +138,9 @@ func (s *session) tell(ctx context.Context, settings managedconfig.Settings, bef
 // the set as far as anybody can tell, and the hook is at fault: the set stays.
 func (s *session) goBack(ctx context.Context, settings managedconfig.Settings, was *installed, beat func()) error {
 	condemned := s.current
+	if was == nil { // it took the place of a set that could not be used, and there may be others
+		was, _ = s.rollbackTarget(ctx)
+	}
 	why := s.notFit(ctx, was)
 	if ctx.Err() != nil {
 		return ctx.Err()

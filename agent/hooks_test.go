@@ -396,6 +396,9 @@ func TestPreloadAtFault(t *testing.T) {
 			w.told(repeat(preload(2, 1), tries)...)
 		}
 		w.bad()
+		if left, err := os.ReadDir(w.engine(".staging")); err != nil || len(left) > 0 {
+			t.Errorf("%s: behind a sealed set, %v is left in .staging, %v", what, left, err)
+		}
 		// Nobody needs the sealed set, and it is older than any reader of it could
 		// be; and yet it stays.
 		w.later(time.Hour)

@@ -97,6 +97,11 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err != nil {
 		return err
 	}
+	// What was kept to go on with is of no use behind a sealed set, and whoever is
+	// killed later does not come by here again.
+	if err := at.session.dir.DropParts(); err != nil {
+		return err
+	}
 	if err := at.preload(ctx, set, n, v); err != nil { // 7. preload
 		return err
 	}
@@ -104,8 +109,8 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err := at.commit(ctx, set, n, v); err != nil { // 8. commit
 		return err
 	}
-	if err := at.session.dir.DropParts(); err != nil || v == verifier.Renewal {
-		return err
+	if v == verifier.Renewal {
+		return nil
 	}
 	if at.session.memory.Unfinished != "" {
 		at.step("telling " + postloadHook + " of definitions " + n.signed.List.Definition.String())

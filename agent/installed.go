@@ -77,7 +77,7 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust verifier.Trust, see
 	// Looked at before they are hashed: what is changed later, be it while an
 	// update runs, then differs from what is recorded.
 	if current.files, err = statSet(set); err != nil {
-		return nil, err
+		return current, err
 	}
 	if untouched(set, current.files, seen) {
 		return current, nil

@@ -57,6 +57,21 @@ func TestPostloadCondemnsTheFirstSet(t *testing.T) {
 	w.told()
 }
 
+// A set that takes the place of a damaged one has no set before, and yet there may
+// be one to go back to.
+func TestPostloadCondemnsWhatReplacedADamagedSet(t *testing.T) {
+	t.Parallel()
+	w := newHooked(t)
+	w.hooks("", "")
+	w.run([]step{installed(1), installed(2)})
+	w.spoil(w.engine(w.active()+"/delta.vdm"), false)
+	must(t, os.Remove(w.engine("previous")))
+	w.hooks("", about(3, "exit 1"))
+	w.publish(pack{n: 3})
+	w.fails("postload_failed", "condemned the definitions "+name(3)+", and "+name(1)+" is active again", 1)
+	w.bad(3)
+}
+
 // Nor is there anything to go back to where the set before can't be used.
 func TestNothingFitToGoBackTo(t *testing.T) {
 	t.Parallel()
@@ -71,7 +86,7 @@ func TestNothingFitToGoBackTo(t *testing.T) {
 			w.publish(pack{n: 1})
 		}, 1},
 		{"the signer of the set before is revoked", func(w *hooked) { w.revoke(w.keys, w.signer) }, 2},
-		{"there is no set before", func(w *hooked) { must(w, os.Remove(w.engine("previous"))) }, 2},
+		{"there is no set before", func(w *hooked) { must(w, os.RemoveAll(w.engine(w.link("previous")))) }, 2},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			t.Parallel()

@@ -196,7 +196,9 @@ func (s *session) keeper(sets []engine.Set, linked map[string]bool, keep int) fu
 	}
 	now := s.Now()
 	return func(set engine.Set) bool {
-		return stays[set.Name] || now.Sub(s.memory.Sets[set.Name].Retired) < grace
+		// One that was not seen when stock was taken may have been in use until now.
+		note, seen := s.memory.Sets[set.Name]
+		return stays[set.Name] || !seen || now.Sub(note.Retired) < grace
 	}
 }
 

@@ -85,7 +85,7 @@ func (s *session) Close() {
 func (s *session) findCurrent(ctx context.Context) error {
 	current, why := openCurrent(ctx, s.dir, s.trust, s.seen.Current)
 	if why != nil {
-		if f := Explain(why); f.Code == codeInterrupted || ExitCode(f.Code) == ExitCode(codeConfig) {
+		if f := Explain(why); f.Code == codeInterrupted || f.Code == string(engine.InstallFailed) || ExitCode(f.Code) == ExitCode(codeConfig) {
 			return why
 		}
 		s.Log.WithError(why).Warn("the active set can not be used and will be replaced")

@@ -113,7 +113,11 @@ func (a *Agent) loadTrustWith(pins []verifier.Pin) (verifier.Trust, error) {
 	if err != nil {
 		return verifier.Trust{}, err
 	}
-	return trust.Recall(state.View(a.Paths.State).RevocationLists()), nil
+	before, err := state.View(a.Paths.State).RevocationLists()
+	if err != nil {
+		return verifier.Trust{}, err
+	}
+	return trust.Recall(before), nil
 }
 
 // linkNames says of each linked set which link leads to it. The error is that
@@ -167,14 +171,25 @@ type Change struct {
 // Rollback goes back to the previous set, or to the newest older one that is
 // whole, trusted and not known bad. What is left is remembered as bad, so that
 // the next update does not bring it back. The floor stays where it is.
+//
+// Of a set that is damaged so much that not even its list can be read, nothing can be
+// remembered. That is a failure, with set_damaged, although the other one is active.
 func (a *Agent) Rollback(ctx context.Context, wait time.Duration) (Change, error) {
-	return a.exchange(ctx, wait, "definitionsRollbackResult", func(s *session) (*installed, error) {
+	forgotten := false
+	change, err := a.exchange(ctx, wait, "definitionsRollbackResult", func(s *session) (*installed, error) {
 		target, err := s.rollbackTarget(ctx)
-		if err == nil && s.current != nil {
-			s.condemn(s.current.list(), "rolled back by hand")
+		if left := cmp.Or(s.current, s.salvage); err == nil && left != nil {
+			s.condemn(left.list(), "rolled back by hand")
+		} else {
+			forgotten = s.damaged
 		}
 		return target, err
 	})
+	if err == nil && forgotten {
+		err = &Failure{codeDamaged, "the definitions " + change.Definitions + " are active, but the list of what was left can not be read, so the next update may bring it back",
+			"if it must not come back, stop periodic updates with agent definitions hold until there is a newer package"}
+	}
+	return change, err
 }
 
 // rollbackTarget looks for a set to go back to and hashes it.

@@ -7,7 +7,8 @@ set -euo pipefail
 wanted="nginx:nginx-light python3:python3 openssl:openssl osslsigncode:osslsigncode zip:zip unzip:unzip
         curl:curl jq:jq strace:strace setpriv:util-linux gcc:gcc time:time promtool:prometheus
         systemd-analyze:systemd shellcheck:shellcheck mandoc:mandoc zsh:zsh fish:fish
-        debootstrap:debootstrap systemd-nspawn:systemd-container dbus-daemon:dbus ip:iproute2 rpm:rpm"
+        debootstrap:debootstrap systemd-nspawn:systemd-container dbus-daemon:dbus ip:iproute2 rpm:rpm
+        mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs losetup:mount"
 
 missing=""
 for pair in $wanted; do

@@ -91,6 +91,9 @@ func (d *Dir) reading(sentence string, err error) error {
 		return err
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{PermissionDenied, "the engine directory can't be read by this user", ownerHint(d.path), err}
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
+		// This says nothing about the set, and nobody should install another for it.
+		return &Error{InstallFailed, "the system has no more files or memory for the agent", "look for what uses them up, or raise LimitNOFILE in the agent's unit", err}
 	}
 	return &Error{SetDamaged, sentence, damagedHint, err}
 }

@@ -52,7 +52,11 @@ type Lock struct {
 // it, the error has the code busy and says who. The file stays when the lock is
 // released: removing it would let two processes hold two locks of one name.
 func (s *Store) Lock(ctx context.Context, wait time.Duration, now time.Time) (*Lock, error) {
-	return s.take(ctx, updateLock, wait, now, holder{"is updating", "wait for it, with --wait DURATION if you like"})
+	l, err := s.take(ctx, updateLock, wait, now, holder{"is updating", "wait for it, with --wait DURATION if you like"})
+	if err == nil {
+		s.clean()
+	}
+	return l, err
 }
 
 // LockDaemon takes the lock of the one daemon, else like Lock.

@@ -254,6 +254,36 @@ func TestLastGood(t *testing.T) {
 	}
 }
 
+// What a killed run had not put in its place yet is removed by who writes next, and
+// nothing else is.
+func TestLeftoversOfAKilledRun(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	must(t, s.SaveLastGood("managed.json", []byte("{}")))
+	must(t, s.Save(&State{Schema: Schema}))
+	must(t, s.SaveRevocationLists([][]byte{[]byte("a list")}))
+	leftovers := []string{"crls/." + strings.Repeat("0a", 32) + ".crl17", ".state.json123456789", ".status.json1", "last-good/.managed.json42", ".engine-directory7"}
+	others := []string{"state.json", "last-good/managed.json", ".profile", ".json", "state.json1", ".state.json", ".state.json.1"}
+	for _, name := range append(slices.Clone(leftovers), others...) {
+		if _, err := os.Stat(filepath.Join(s.Dir(), name)); err != nil {
+			must(t, os.WriteFile(filepath.Join(s.Dir(), name), nil, 0o600))
+		}
+	}
+	lock, err := s.Lock(t.Context(), 0, time.Now())
+	must(t, err)
+	defer lock.Unlock()
+	for _, name := range leftovers {
+		if _, err := os.Lstat(filepath.Join(s.Dir(), name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
+	for _, name := range others {
+		if _, err := os.Lstat(filepath.Join(s.Dir(), name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A user without rights is told so, with what to do.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
@@ -479,7 +509,9 @@ func TestRevocationLists(t *testing.T) {
 		}
 		must(t, s.SaveRevocationLists(raw))
 		var got []string
-		for _, l := range View(dir).RevocationLists() {
+		kept, err := View(dir).RevocationLists()
+		must(t, err)
+		for _, l := range kept {
 			got = append(got, string(l))
 		}
 		slices.Sort(got)
@@ -512,10 +544,15 @@ func TestRevocationLists(t *testing.T) {
 	keeps("a", "b") // what is damaged is mended
 	must(t, os.Remove(paths[0]))
 	must(t, os.Symlink("/etc/passwd", paths[0]))
-	if got := s.RevocationLists(); len(got) != 1 {
-		t.Errorf("%d lists, one of them a link", len(got))
+	if got, err := s.RevocationLists(); len(got) != 1 || err != nil {
+		t.Errorf("%d lists, one of them a link, %v", len(got), err)
 	}
 	keeps("a", "b")
 	keeps("b", "c")
 	keeps()
+	must(t, os.Remove(filepath.Join(dir, "crls")))
+	must(t, os.WriteFile(filepath.Join(dir, "crls"), nil, 0o644)) // can't be read, for root either
+	if got, err := s.RevocationLists(); err == nil {
+		t.Errorf("%d lists are said to be there where nobody can look", len(got))
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -209,16 +211,40 @@ func (s *Store) SaveLastGood(name string, data []byte) error {
 }
 
 // RevocationLists reads the lists that were kept by SaveRevocationLists, in the
-// order of their files' names. What can't be read is left out.
-func (s *Store) RevocationLists() [][]byte {
-	paths, _ := filepath.Glob(filepath.Join(s.dir, "crls", "*.crl")) // fails only for a bad pattern
+// order of their files' names. One that can't be read is an error, since without
+// it somebody would be trusted who is not.
+func (s *Store) RevocationLists() ([][]byte, error) {
+	paths, err := s.revocationFiles()
+	if err != nil {
+		return nil, s.failed("read", err)
+	}
 	var lists [][]byte
 	for _, path := range paths {
-		if data, err := readUpTo(path, verifier.MaxTrustFile); err == nil {
-			lists = append(lists, data)
+		data, err := readUpTo(path, verifier.MaxTrustFile)
+		if errors.Is(err, errUnfit) || errors.Is(err, fs.ErrNotExist) { // nothing of ours, or removed by a run just now
+			continue
+		}
+		if err != nil {
+			return nil, s.failed("read", err)
+		}
+		lists = append(lists, data)
+	}
+	return lists, nil
+}
+
+// revocationFiles gives the paths of the files of the kept lists.
+func (s *Store) revocationFiles() (paths []string, err error) {
+	dir := filepath.Join(s.dir, "crls")
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".crl") {
+			paths = append(paths, filepath.Join(dir, e.Name()))
 		}
 	}
-	return lists
+	return paths, nil
 }
 
 // SaveRevocationLists keeps exactly these lists. Anybody may read them, as
@@ -241,7 +267,7 @@ func (s *Store) SaveRevocationLists(lists [][]byte) error {
 		}
 	}
 	// Only now: a run that is killed in between has rather too many than too few.
-	paths, err := filepath.Glob(filepath.Join(dir, "*.crl"))
+	paths, err := s.revocationFiles()
 	for _, path := range paths {
 		if !kept[path] {
 			err = errors.Join(err, os.Remove(path))
@@ -288,6 +314,22 @@ func replace(path string, data []byte, mode fs.FileMode) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// temporary is how replace calls what it has not put in its place yet.
+var temporary = regexp.MustCompile(`^\.([a-z-]+(\.json)?|[0-9a-f]{64}\.crl)[0-9]+$`)
+
+// clean removes what a run that was killed had not put in its place yet. The caller
+// holds the lock. What can't be removed costs some space and is in nobody's way.
+func (s *Store) clean() {
+	for _, dir := range []string{s.dir, filepath.Join(s.dir, "last-good"), filepath.Join(s.dir, "crls")} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if temporary.MatchString(e.Name()) {
+				_ = os.Remove(filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+}
+
 // errUnfit is about something in a file's place that this package never puts
 // there: a link, a directory, far more bytes than it writes.
 var errUnfit = errors.New("not a file of the agent's")
@@ -305,8 +347,12 @@ func readUpTo(path string, most int) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errUnfit)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err // which says nothing about the file
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errUnfit
 	}
 	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err == nil && len(data) > most {

@@ -33,6 +33,7 @@ func (p *program) app() *cli.App {
 			p.runCommand(),
 			p.mirrorCommand(),
 			p.packageCommand(),
+			p.selftestCommand(),
 			command(cli.Command{Name: "version", Usage: "show the program's version", Action: p.version}),
 			p.completeCommand(),
 		},

@@ -1,0 +1,284 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"mdatp-offline-agent/chaos/trace"
+)
+
+// build makes the program as it is installed: what is tested is that, and not what
+// the race detector makes of it. Where that is not possible, as for a user who has no
+// access to the modules that it needs, the test says so.
+func build(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("SKIPPED: the Go tool is missing, and the program can't be built without it")
+	}
+	program := filepath.Join(t.TempDir(), "agent")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w", "-o", program, "../cmd/agent")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOPROXY=off", "GOTOOLCHAIN=local")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if bytes.Contains(out, []byte("GOPROXY=off")) || bytes.Contains(out, []byte("permission denied")) {
+			t.Skipf("SKIPPED: this user can't build the program (run it as the user who has the modules)\n%s", out)
+		}
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return program
+}
+
+// number is what an environment variable says, or what stands for none.
+func number(t *testing.T, name string, none uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return none
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// TestSample is the share of the sweep that every run of the suite makes. With
+// CHAOS_SEED and CHAOS_POINTS it makes the same once more, or another.
+func TestSample(t *testing.T) {
+	t.Parallel()
+	seed, points := number(t, "CHAOS_SEED", rand.Uint64N(1e6)), number(t, "CHAOS_POINTS", 100)
+	t.Logf("repeat it with CHAOS_SEED=%d CHAOS_POINTS=%d", seed, points)
+	dir := t.TempDir()
+	done := 0
+	c, err := Sweep(t.Context(), Options{Dir: dir, Program: build(t), Version: "test", Points: int(points), Seed: seed, Progress: func(n, all int) {
+		if done++; n != done || all != int(2*points) {
+			t.Errorf("%d of %d runs are told, at the %d. of %d", n, all, done, 2*points)
+		}
+	}, Found: func(v Violation) { t.Errorf("%s: %s", v.Run, v.What) }})
+	if errors.Is(err, trace.ErrUnsupported) {
+		t.Skipf("SKIPPED: %v; allow ptrace, on amd64 or arm64", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	c.Text(&text)
+	t.Log(text.String())
+	made := 0
+	for _, s := range c.Scenarios {
+		made += s.Kills + len(s.NotReached)
+		for _, n := range s.Faults {
+			made += n
+		}
+		if s.Points < 300 {
+			t.Errorf("%s has %d points only", s.Name, s.Points)
+		}
+	}
+	if made != done || done != int(2*points) {
+		t.Errorf("the certificate has %d runs, and %d were made", made, done)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("the sweep leaves %v, %v", left, err)
+	}
+}
+
+// What an earlier sweep left is not touched, and not worked in.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	kept := filepath.Join(dir, workDir, "kept")
+	if err := os.MkdirAll(kept, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Sweep(t.Context(), Options{Dir: dir, Program: "/bin/false"}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
+}
+
+// updater begins each of the programs below, which stand for an agent with a fault.
+// $2 is the root; the scenario is full, and 1 is active.
+const updater = `#!/bin/sh
+cd $2/var/opt/mdatp-agent/definitions.noindex || exit 9
+set=$(readlink current)
+`
+
+// A sweep is worth what it finds. Each of these programs does what no agent must,
+// or says what it must not.
+func TestViolationsAreFound(t *testing.T) {
+	t.Parallel()
+	const good = `echo '{"failReason":null}'`
+	agent := build(t)
+	for what, c := range map[string]struct{ does, finds string }{
+		"a moment without current":      {`rm current; ln -s $set current; ` + good, "current is gone"},
+		"current leads out":             {`ln -s ../definitions.noindex/$set new; mv -T new current; ` + good, "not directly below"},
+		"current leads to half a set":   {`mkdir 1.407.2.0-00000000; ln -s 1.407.2.0-00000000 new; mv -T new current; ` + good, "the list of 1.407.2.0-00000000"},
+		"previous leads to nothing":     {`ln -s 1.407.0.0-00000000 previous; ` + good, "the list of 1.407.0.0-00000000"},
+		"a set that was changed":        {`cp -r $set copy; rm -f copy/mpasbase.vdm; echo x >copy/mpasbase.vdm; chmod 444 copy/mpasbase.vdm; mv $set old; mv copy $set; ln -s $set new; mv -T new current; ` + good, "mpasbase.vdm is not what was signed"},
+		"a record that is no JSON":      {`echo '{' >../state.json; ` + good, "state.json is no JSON"},
+		"a fault of its own":            {`echo '{"failReason":{"code":"internal"}}'; exit 70`, "the reason internal"},
+		"an exit code that is not its":  {`echo '{"failReason":{"code":"disk_full"}}'; exit 65`, "exit code 65 with the reason disk_full"},
+		"an exit code of nobody's":      {`exit 2`, "exit code 2, and on stdout"},
+		"a line on stderr":              {`echo panic >&2; exit 2`, "exit code 2, and on stderr"},
+		"it says that it worked":        {good, "installed are [\"1.407.1.0\"]"},
+		"something is left in .staging": {`touch .staging/x; ` + good, "leftovers in .staging"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			b, s := prepared(t, agent, "full")
+			b.program = filepath.Join(b.lab.dir, "program")
+			if err := os.WriteFile(b.program, []byte(updater+c.does+"\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			_, err := b.count(t.Context(), s)
+			if errors.Is(err, trace.ErrUnsupported) {
+				t.Skipf("SKIPPED: %v; allow ptrace, on amd64 or arm64", err)
+			}
+			if err == nil || !strings.Contains(err.Error(), c.finds) {
+				t.Errorf("found was: %v", err)
+			}
+		})
+	}
+}
+
+// A program that hangs is ended, and that is a violation.
+func TestHangs(t *testing.T) {
+	t.Parallel()
+	b, s := prepared(t, build(t), "full")
+	b.program = filepath.Join(b.lab.dir, "program")
+	if err := os.WriteFile(b.program, []byte("#!/bin/sh\nwhile :; do sleep 1000; done\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.limit = 1 // a nanosecond, which is over before anything else can happen
+	if _, err := b.count(t.Context(), s); err == nil || !strings.Contains(err.Error(), "hangs") && !errors.Is(err, trace.ErrUnsupported) {
+		t.Errorf("found was: %v", err)
+	}
+}
+
+// prepared is one scenario, and a place for its runs.
+func prepared(t *testing.T, agent, name string) (*bench, *start) {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := newLab(dir, agent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.close)
+	all := slices.DeleteFunc(scenarios(), func(s scenario) bool { return s.name != name })
+	starts, err := l.prepareAll(context.Background(), all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bench{lab: l, dir: filepath.Join(dir, "run-0")}, starts[0]
+}
+
+// A copy of a machine is the machine to the agent: it finds the sets untouched, and
+// what a run does to the copy is not done to the machine.
+func TestCopiesOfMachines(t *testing.T) {
+	t.Parallel()
+	b, s := prepared(t, build(t), "full")
+	state := func() string {
+		var all strings.Builder
+		err := filepath.WalkDir(s.root, func(path string, e fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := e.Info()
+			if err == nil && e.Type().IsRegular() {
+				data, _ := os.ReadFile(path)
+				all.Write(data)
+			}
+			all.WriteString(path + info.Mode().String() + info.ModTime().String() + "\n")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all.String()
+	}
+	before := state()
+	points, err := b.count(t.Context(), s)
+	if errors.Is(err, trace.ErrUnsupported) {
+		t.Skipf("SKIPPED: %v; allow ptrace, on amd64 or arm64", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state() != before {
+		t.Error("a run has changed the machine that it began with a copy of")
+	}
+	committed := slices.IndexFunc(points, func(p trace.Point) bool { return p.Name() == "renameat current 1" })
+	hashed := slices.ContainsFunc(points[:max(committed, 0)], func(p trace.Point) bool { return p.Call.Name == "read" && p.Kind == "set-file" })
+	if committed < 0 || hashed {
+		t.Errorf("current was renamed at %d; the set before was hashed: %v", committed, hashed)
+	}
+}
+
+// Nothing that the agent does to a file of its own stays without faults.
+func TestFaultsOf(t *testing.T) {
+	t.Parallel()
+	for point, want := range map[string]string{
+		"write staged-file":  "ENOSPC EDQUOT EIO EINTR",
+		"fsync set-dir":      "ENOSPC EDQUOT EIO EINTR",
+		"renameat current":   "ENOSPC EDQUOT EIO EROFS EACCES",
+		"unlinkat part":      "EROFS EACCES",
+		"openat set-file":    "EIO EMFILE EINTR EACCES",
+		"getdents64 staging": "EIO",
+		"close staged-file":  "EIO",
+		"socket socket":      "EMFILE EACCES",
+		"read socket":        "EIO EINTR",
+		"connect socket":     "EINTR EACCES",
+		"flock lock":         "EINTR",
+	} {
+		call, kind, _ := strings.Cut(point, " ")
+		var got []string
+		for _, f := range faultsOf(trace.Point{Call: trace.Call{Name: call}, Kind: kind}) {
+			got = append(got, f.String())
+			if f.after != (call == "close") {
+				t.Errorf("%s: the call is made: %v", point, f.after)
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s can fail with %q, want %q", point, got, want)
+		}
+	}
+}
+
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	c := newCertificate(Options{Version: "1.2.3", Seed: 7, Points: 2}, t.TempDir())
+	c.Scenarios = []Scenario{{Name: "full", Points: 5, Kills: 1, Faults: map[string]int{"EIO": 1}, NotReached: []string{"read socket 9"}, Violations: 1}}
+	c.Violations = []Violation{{"full, EIO at fsync set-dir 1", "current is gone"}}
+	c.LeftOut = []string{"another one"}
+	var text strings.Builder
+	c.Text(&text)
+	for _, want := range []string{"| program | 1.2.3 |", "| seed | 7 |", "| runs | 2 kills and 2 faults, chosen at random |", "| full | 5 | 1 | 1 | 1 | 1 | 0 |",
+		"| scenario | points | killed at | EIO | not reached |", "**1**", "Not reached again in full: read socket 9.", "Left out: another one.",
+		"VIOLATION in full, EIO at fsync set-dir 1: current is gone"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is not in the certificate:\n%s", want, text.String())
+		}
+	}
+	if c.FileSystem == "unknown" || c.Kernel == "unknown" {
+		t.Errorf("kernel %q, file system %q", c.Kernel, c.FileSystem)
+	}
+	empty, err := json.Marshal(newCertificate(Options{}, "/"))
+	if err != nil || bytes.Contains(empty, []byte("null")) {
+		t.Errorf("what is empty is %s, %v", empty, err)
+	}
+}

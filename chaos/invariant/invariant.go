@@ -1,0 +1,241 @@
+// Package invariant says of an engine directory, by nothing but the standard
+// library, whether what must hold at every moment of its life does: that current
+// and previous lead to whole sets, each exactly what one publisher signed.
+//
+// It shares no code with the agent, and it believes nobody but who calls it: what
+// was published is told to it when it is published. A fault of the agent's own
+// checks can't hide in it.
+//
+// What it finds is promised for the moment at which it looks, with nobody writing
+// meanwhile. It does not judge which of the sets that were published should be the
+// active one.
+package invariant
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// listName is where a set has its signed list.
+const listName = "META/package.p7m"
+
+// Publication is what was signed once: the list, byte for byte, and the files
+// that it stands for.
+type Publication struct {
+	Version string // of the definitions
+	List    []byte
+	Files   map[string]File
+}
+
+// File is one file of a publication.
+type File struct {
+	Size   int64 // bytes
+	SHA256 [sha256.Size]byte
+}
+
+// FileOf is the file with that content.
+func FileOf(content []byte) File { return File{int64(len(content)), sha256.Sum256(content)} }
+
+// Links are what readers begin with: where the two symlinks lead, empty for none.
+type Links struct{ Current, Previous string }
+
+// ReadLinks reads both; the directory need not be there.
+func ReadLinks(engine string) (l Links, err error) {
+	if l.Current, err = link(filepath.Join(engine, "current")); err != nil {
+		return Links{}, err
+	}
+	l.Previous, err = link(filepath.Join(engine, "previous"))
+	return l, err
+}
+
+func link(path string) (string, error) {
+	target, err := os.Readlink(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return target, err
+}
+
+// CheckLinks checks the sets that the links lead to.
+func CheckLinks(engine string, l Links, published []Publication) error {
+	for _, target := range []struct{ name, set string }{{"current", l.Current}, {"previous", l.Previous}} {
+		if target.set == "" {
+			continue
+		}
+		if filepath.Base(target.set) != target.set || strings.HasPrefix(target.set, ".") {
+			return fmt.Errorf("%s leads to %q, which is not directly below", target.name, target.set)
+		}
+		if _, err := CheckSet(filepath.Join(engine, target.set), published); err != nil {
+			return fmt.Errorf("%s: %w", target.name, err)
+		}
+	}
+	return nil
+}
+
+// CheckSet checks that a directory holds exactly one of the publications, with
+// files that nobody may write to, and gives that one.
+func CheckSet(dir string, published []Publication) (Publication, error) {
+	name := filepath.Base(dir)
+	signed, err := os.ReadFile(filepath.Join(dir, listName))
+	if err != nil {
+		return Publication{}, fmt.Errorf("the list of %s: %w", name, err)
+	}
+	i := slices.IndexFunc(published, func(p Publication) bool { return bytes.Equal(p.List, signed) })
+	if i < 0 {
+		return Publication{}, fmt.Errorf("the list of %s is none that was published", name)
+	}
+	p := published[i]
+	if !strings.HasPrefix(name, p.Version+"-") {
+		return p, fmt.Errorf("%s has the list of %s", name, p.Version)
+	}
+	left := map[string]bool{"META": true, listName: true}
+	for file := range p.Files {
+		left[file] = true
+	}
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || path == dir && e.IsDir() {
+			return errors.Join(err, hasMode(path, fs.ModeDir|0o755))
+		}
+		file, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		if !left[file] {
+			return fmt.Errorf("%s is in no list", file)
+		}
+		delete(left, file)
+		return checkFile(path, file, p)
+	})
+	if err != nil {
+		return p, fmt.Errorf("in %s: %w", name, err)
+	}
+	if len(left) > 0 {
+		return p, fmt.Errorf("in %s, %d files are missing", name, len(left))
+	}
+	return p, nil
+}
+
+func checkFile(path, file string, p Publication) error {
+	if file == "META" {
+		return hasMode(path, fs.ModeDir|0o755)
+	}
+	if err := hasMode(path, 0o444); err != nil || file == listName {
+		return err // its content was compared before
+	}
+	content, err := os.ReadFile(path)
+	if err == nil && FileOf(content) != p.Files[file] {
+		err = fmt.Errorf("%s is not what was signed", file)
+	}
+	return err
+}
+
+func hasMode(path string, want fs.FileMode) error {
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode() != want {
+		err = fmt.Errorf("%s has the mode %s, not %s", filepath.Base(path), info.Mode(), want)
+	}
+	return err
+}
+
+// CheckAll checks every set in the directory, the linked ones and the others, and
+// that nothing else is there: no file, no half of a set, nothing in .staging. It
+// gives the versions that are installed, in order. It is for a directory at rest.
+func CheckAll(engine string, published []Publication) (versions []string, err error) {
+	links, err := ReadLinks(engine)
+	if err == nil {
+		err = CheckLinks(engine, links, published)
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(engine)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		switch e.Name() {
+		case "current", "previous":
+		case ".staging":
+			left, err := os.ReadDir(filepath.Join(engine, ".staging"))
+			if err != nil {
+				return nil, err
+			}
+			if len(left) > 0 {
+				return nil, fmt.Errorf("%d leftovers in .staging, such as %s", len(left), left[0].Name())
+			}
+		default:
+			p, err := CheckSet(filepath.Join(engine, e.Name()), published)
+			if err != nil {
+				return nil, err
+			}
+			versions = append(versions, p.Version)
+		}
+	}
+	slices.Sort(versions)
+	return versions, nil
+}
+
+// CheckRecord checks that a file of the record, if it is there, is one JSON
+// object.
+func CheckRecord(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(data, &object); err != nil {
+		return fmt.Errorf("%s is no JSON: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// CheckSignature has OpenSSL verify the list of a publication against a root, and
+// compares what was signed with the files. What it finds holds for every set whose
+// list is the same to the byte. The error is exec.ErrNotFound where there is no OpenSSL.
+func CheckSignature(ctx context.Context, root string, p Publication) error {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		return exec.ErrNotFound
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, openssl, "cms", "-verify", "-inform", "DER", "-purpose", "any", "-CAfile", root)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(p.List), &out, &errs
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("openssl cms -verify: %w: %s", err, strings.TrimSpace(errs.String()))
+	}
+	var list struct {
+		DefinitionVersion string `json:"definitionVersion"`
+		Files             []struct {
+			Name   string `json:"name"`
+			Size   int64  `json:"size"`
+			SHA256 string `json:"sha256"`
+		} `json:"files"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &list); err != nil {
+		return err
+	}
+	if list.DefinitionVersion != p.Version || len(list.Files) != len(p.Files) {
+		return fmt.Errorf("signed were %d files of %s, published were %d of %s", len(list.Files), list.DefinitionVersion, len(p.Files), p.Version)
+	}
+	for _, f := range list.Files {
+		want, ok := p.Files[f.Name]
+		if !ok || f.Size != want.Size || f.SHA256 != hex.EncodeToString(want.SHA256[:]) {
+			return fmt.Errorf("%s was signed as another file than was published", f.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package chaos
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/chaos/invariant"
+	"mdatp-offline-agent/mirror"
+	"mdatp-offline-agent/verifier"
+)
+
+// lab is what all runs of a sweep share: a directory on the file system that is
+// looked at, the program, a publisher and a mirror.
+type lab struct {
+	dir     string
+	program string
+	keys    mirror.Keys
+	signer  mirror.Signer
+	url     string // of the mirror
+	close   func()
+	limit   time.Duration // how long a run may take before it hangs
+	openssl bool          // OpenSSL is there and agreed with every list that was published
+}
+
+// newLab prepares one in dir, an empty directory whose path has no symlinks.
+func newLab(dir, program string) (*lab, error) {
+	l := &lab{dir: dir, program: program, limit: limit, openssl: true}
+	var err error
+	l.keys, err = mirror.MakeKeys(filepath.Join(dir, "keys"), mirror.KeyOptions{Now: time.Now().AddDate(0, 0, -2)})
+	if err != nil {
+		return nil, err
+	}
+	if l.signer, err = mirror.LoadSigner(l.keys.LeafKey, l.keys.Certificates(), nil); err != nil {
+		return nil, err
+	}
+	served := filepath.Join(dir, "mirror")
+	if err := os.Mkdir(served, 0o755); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: mirror.Handler(served, nil), ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }() // until it is closed
+	l.url, l.close = "http://"+listener.Addr().String(), func() { server.Close() }
+	return l, nil
+}
+
+// machine is a machine that a scenario begins with, in the making.
+type machine struct {
+	*lab
+	name      string
+	root      string
+	published []invariant.Publication
+}
+
+// newMachine makes one that trusts the publisher and has its own ring on the
+// mirror, and nothing installed.
+func (l *lab) newMachine(name string) (*machine, error) {
+	m := &machine{lab: l, name: name, root: filepath.Join(l.dir, "start", name)}
+	root, err := os.ReadFile(l.keys.Root)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.write(trustDir+"/root.pem", root); err != nil {
+		return nil, err
+	}
+	return m, m.configure("")
+}
+
+// write puts a file in place, in directories that no other user can write to.
+func (m *machine) write(name string, data []byte) error {
+	path := filepath.Join(m.root, name)
+	if err := makeDirs(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o644)
+}
+
+func makeDirs(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := makeDirs(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return makeDir(path, 0o755)
+}
+
+// configure writes the managed configuration, with more in the section agent.
+func (m *machine) configure(more string) error {
+	return m.write(managed, fmt.Appendf(nil, `{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":%q},"agent":{%s}}`,
+		m.url+"/"+m.name+"/production", more))
+}
+
+// contents are the files of a package: one that takes many reads and writes, and
+// some small ones.
+type contents map[string][]byte
+
+// fileSizes are in bytes.
+var fileSizes = map[string]int{
+	"libmpengine.so": 700 << 10, "libmpengine.so.sig": 256, "mpasbase.vdm": 9000, "mpasdlta.vdm": 1500, "mpavbase.vdm": 12000, "mpavdlta.vdm": 2500,
+}
+
+// newContents makes files that no compression makes smaller, others for each
+// version.
+func newContents(version uint32) contents {
+	files := contents{}
+	for name, size := range fileSizes {
+		files[name] = noise(fmt.Sprint(version, name), size)
+	}
+	return files
+}
+
+// noise is the same for the same name.
+func noise(name string, size int) []byte {
+	var seed [32]byte
+	copy(seed[:], name)
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8(seed).Read(data) // it never fails
+	return data
+}
+
+// publish puts a package on the machine's ring, and keeps what it must be.
+func (m *machine) publish(ctx context.Context, n uint32, files contents) error {
+	src := filepath.Join(m.dir, "publish", m.name, fmt.Sprint(n))
+	if err := os.MkdirAll(src, 0o755); err != nil {
+		return err
+	}
+	p := invariant.Publication{Version: version(n), Files: map[string]invariant.File{}}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(src, name), data, 0o644); err != nil {
+			return err
+		}
+		p.Files[name] = invariant.FileOf(data)
+	}
+	// Each is older than the servers' seconds, and issued after the one before.
+	issued := time.Now().Add(-24*time.Hour + time.Duration(n)*time.Hour)
+	out := filepath.Join(m.dir, "mirror", m.name, "production", "arch_"+agent.HostArch(), "updates.zip")
+	_, err := mirror.Build(ctx, out, mirror.BuildOptions{
+		Dir: src, Product: "mdatp", Platform: agent.Platform, Arch: agent.HostArch(), Rings: []string{"production"},
+		Engine: verifier.Version{1, 1, 24080, 9}, Definition: verifier.Version{1, 407, n, 0}, Issued: issued,
+	}, &m.signer)
+	if err != nil {
+		return err
+	}
+	if err := os.Chtimes(out, issued, issued); err != nil {
+		return err
+	}
+	if p.List, err = listIn(out); err != nil {
+		return err
+	}
+	err = invariant.CheckSignature(ctx, m.keys.Root, p)
+	if errors.Is(err, exec.ErrNotFound) {
+		m.openssl, err = false, nil
+	}
+	m.published = append(m.published, p)
+	return err
+}
+
+func version(n uint32) string { return fmt.Sprintf("1.407.%d.0", n) }
+
+// listIn reads the signed list out of a package by the standard library.
+func listIn(path string) ([]byte, error) {
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	f, err := z.Open("META/package.p7m")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// runPlain runs the program without anybody's help, and gives how it ended.
+func (l *lab) runPlain(ctx context.Context, root string, command []string) (ending, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.limit)
+	defer cancel()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, l.program)
+	cmd.Args = arguments(root, command)
+	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), &out, &errs
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return ending{}, fmt.Errorf("%q did not end", command)
+	}
+	var failed *exec.ExitError
+	if err != nil && !errors.As(err, &failed) {
+		return ending{}, err
+	}
+	return endingOf(cmd.ProcessState.ExitCode(), out.Bytes(), errs.Bytes())
+}
+
+// limit is how long a run may take at most. No wait of the agent's own comes near
+// it.
+const limit = 2 * time.Minute
+
+// arguments are those of a run, the program's own name first.
+func arguments(root string, command []string) []string {
+	args := []string{"agent", "--root", root, "--output", "json"}
+	for _, arg := range command {
+		args = append(args, strings.Replace(arg, below, root, 1))
+	}
+	return args
+}
+
+// environment is the same for all runs. The number of processors keeps the
+// runtime from reading the control group's limits every now and then.
+func environment() []string { return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2"} }

@@ -1,0 +1,334 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"mdatp-offline-agent/chaos/invariant"
+	"mdatp-offline-agent/chaos/trace"
+)
+
+// bench is a place for one run at a time.
+type bench struct {
+	*lab
+	dir string // of its own
+}
+
+func (b *bench) root() string   { return filepath.Join(b.dir, "root") }
+func (b *bench) output() string { return filepath.Join(b.dir, "output") }
+
+// set puts a fresh copy of the scenario's machine in place.
+func (b *bench) set(s *start) error {
+	if err := os.RemoveAll(b.dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.output(), 0o755); err != nil {
+		return err
+	}
+	return copyTree(s.root, b.root())
+}
+
+// traced runs the scenario's command with a decision at each point, and checks at
+// each what readers would find. err is a violation.
+func (b *bench) traced(ctx context.Context, s *start, at func(trace.Point) trace.Action) (end trace.End, e ending, err error) {
+	ctx, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	stdout, err := os.Create(filepath.Join(b.output(), "stdout"))
+	if err != nil {
+		return end, e, err
+	}
+	defer stdout.Close()
+	stderr, err := os.Create(filepath.Join(b.output(), "stderr"))
+	if err != nil {
+		return end, e, err
+	}
+	defer stderr.Close()
+	w := &watch{root: b.root(), published: s.published, links: map[string]invariant.Links{}}
+	k := kinds{program: b.program, root: b.root(), output: b.output()}
+	end, err = trace.Run(ctx, trace.Command{
+		Path: b.program, Args: arguments(b.root(), s.command), Env: environment(), Stdout: stdout, Stderr: stderr,
+		Kind:   k.of,
+		Before: func(p trace.Point) trace.Action { w.look("before", p); return at(p) },
+		After: func(p trace.Point, _ syscall.Errno) { // of what can change the links, while its thread still stands there
+			if strings.Contains(p.Call.Name, "name") || strings.Contains(p.Call.Name, "link") {
+				w.look("after", p)
+			}
+		},
+	})
+	switch {
+	case err != nil:
+		return end, e, err
+	case w.violation != nil:
+		return end, e, w.violation
+	case end.Killed:
+		return end, e, nil
+	case end.Expired:
+		return end, e, errors.New("the program hangs")
+	case end.Signal != 0:
+		return end, e, fmt.Errorf("the program was ended by %s", end.Signal)
+	}
+	said, err := os.ReadFile(stdout.Name())
+	if err != nil {
+		return end, e, err
+	}
+	complained, err := os.ReadFile(stderr.Name())
+	if err != nil {
+		return end, e, err
+	}
+	e, err = endingOf(end.Exit, said, complained)
+	return end, e, err
+}
+
+// watch is a reader that looks at each stop.
+type watch struct {
+	root      string
+	published []invariant.Publication
+	links     map[string]invariant.Links // by the engine directory
+	records   [len(recordFiles)]stamp
+	violation error // the first
+}
+
+// recordFiles must be JSON at every moment.
+var recordFiles = [...]string{"state.json", "status.json"}
+
+// stamp tells one file of a name from the next.
+type stamp struct {
+	inode uint64
+	size  int64
+	at    time.Time
+}
+
+// look checks what has changed since the last look.
+func (w *watch) look(when string, p trace.Point) {
+	if w.violation != nil {
+		return
+	}
+	if err := w.changed(); err != nil {
+		w.violation = fmt.Errorf("%s %s, readers see that %w", when, p.Name(), err)
+	}
+}
+
+func (w *watch) changed() error {
+	places, err := engines(w.root)
+	if err != nil {
+		return err
+	}
+	for _, engine := range places {
+		links, err := invariant.ReadLinks(engine)
+		if err != nil {
+			return err
+		}
+		before := w.links[engine]
+		if links == before {
+			continue
+		}
+		if before.Current != "" && links.Current == "" {
+			return errors.New("current is gone")
+		}
+		if err := invariant.CheckLinks(engine, links, w.published); err != nil {
+			return err
+		}
+		w.links[engine] = links
+	}
+	for i, name := range recordFiles {
+		path := filepath.Join(w.root, stateDir, name)
+		info, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		now := stamp{info.Sys().(*syscall.Stat_t).Ino, info.Size(), info.ModTime()}
+		if now == w.records[i] {
+			continue
+		}
+		if err := invariant.CheckRecord(path); err != nil {
+			return err
+		}
+		w.records[i] = now
+	}
+	return nil
+}
+
+// count is a run without a fault, which gives the points.
+func (b *bench) count(ctx context.Context, s *start) (points []trace.Point, err error) {
+	if err := b.set(s); err != nil {
+		return nil, err
+	}
+	_, e, err := b.traced(ctx, s, func(p trace.Point) trace.Action {
+		points = append(points, p)
+		return trace.Action{}
+	})
+	if err == nil && !slices.Contains(s.ends, e.code) {
+		err = fmt.Errorf("it ended with %d %s", e.exit, e.code)
+	}
+	if err == nil {
+		err = b.atRest(s, false)
+	}
+	return points, err
+}
+
+// try is one run with a fault at the named point, and what must hold after it.
+// reached is false where the run had no such point. A violation is what did not hold;
+// the error is about this harness.
+func (b *bench) try(ctx context.Context, s *start, point string, f fault) (reached bool, violation, err error) {
+	if err := b.set(s); err != nil {
+		return false, nil, err
+	}
+	silenced := false // it could not say how it ended
+	end, e, violation := b.traced(ctx, s, func(p trace.Point) trace.Action {
+		if reached || p.Name() != point {
+			return trace.Action{}
+		}
+		reached = true
+		silenced = f.errno != 0 && p.Kind == "output"
+		return f.action()
+	})
+	if !reached || violation != nil && !(silenced && end.Signal == 0) {
+		return reached, violation, ctx.Err()
+	}
+	if violation = b.afterwards(ctx, s, f, end.Exit == 0 && !silenced); violation != nil && !end.Killed {
+		violation = fmt.Errorf("it ended with %d %s; %w", end.Exit, e.code, violation)
+	}
+	return true, violation, ctx.Err()
+}
+
+// afterwards checks what must hold after a run that was killed or disturbed: what
+// readers find, and where one plain run of the same command leads, without help. One
+// that said that it worked must have. A kill costs nothing that the run before had.
+func (b *bench) afterwards(ctx context.Context, s *start, f fault, worked bool) error {
+	engine, err := engineOf(b.root())
+	if err != nil {
+		return err
+	}
+	links, err := invariant.ReadLinks(engine)
+	if err == nil {
+		err = invariant.CheckLinks(engine, links, s.published)
+	}
+	killed := f == fault{}
+	if err == nil && worked && !killed {
+		err = leadsTo("current", links.Current, s.active)
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.leads(ctx, s, s.command, s.ends, !killed); err != nil {
+		return fmt.Errorf("the next run: %w", err)
+	}
+	if killed {
+		if links, err = invariant.ReadLinks(engine); err == nil {
+			err = leadsTo("previous", links.Previous, s.previous)
+		}
+	}
+	// One that said that it failed has told what may come of it.
+	if err == nil && s.later != nil && (killed || worked) {
+		if err = b.leads(ctx, s, s.later, s.laterEnds, !killed); err != nil {
+			err = fmt.Errorf("%q after it: %w", s.later, err)
+		}
+	}
+	return err
+}
+
+// leads runs a command, which must end with one of these codes, and checks that
+// the machine is at rest where the scenario leads.
+func (b *bench) leads(ctx context.Context, s *start, command, ends []string, disturbed bool) error {
+	e, err := b.runPlain(ctx, b.root(), command)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(ends, e.code) {
+		return fmt.Errorf("it ended with %d %s", e.exit, e.code)
+	}
+	return b.atRest(s, disturbed)
+}
+
+// leadsTo checks which version a link leads to; 0 is none.
+func leadsTo(name, target string, n uint32) error {
+	if n == 0 && target != "" || n != 0 && !strings.HasPrefix(target, version(n)+"-") {
+		return fmt.Errorf("%s leads to %q, not to version %d", name, target, n)
+	}
+	return nil
+}
+
+// atRest checks a machine on which the scenario has come to its end, maybe after a
+// call failed.
+func (b *bench) atRest(s *start, disturbed bool) error {
+	places, err := engines(b.root())
+	if err != nil {
+		return err
+	}
+	for _, engine := range places {
+		versions, err := invariant.CheckAll(engine, s.published)
+		if err != nil {
+			return err
+		}
+		if want := s.versions(); !slices.Equal(versions, want) && !(disturbed && s.leaves && slices.Equal(versions, []string{version(s.active)})) {
+			return fmt.Errorf("installed are %q, not %q", versions, want)
+		}
+		links, err := invariant.ReadLinks(engine)
+		if err == nil {
+			err = leadsTo("current", links.Current, s.active)
+		}
+		if err == nil && links.Current == links.Previous {
+			err = errors.New("previous is the same as current")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if moved := places[len(places)-1] != filepath.Join(b.root(), engineDir); moved != s.moves {
+		return fmt.Errorf("the engine directory was moved: %v", moved)
+	}
+	for _, name := range recordFiles {
+		path := filepath.Join(b.root(), stateDir, name)
+		if _, missing := os.Stat(path); missing != nil {
+			err = errors.Join(err, missing)
+		}
+		err = errors.Join(err, invariant.CheckRecord(path))
+	}
+	return errors.Join(err, onlyIn(filepath.Join(b.root(), stateDir), filepath.Base(engineDir), placeFile, "last-good", "lock", "state.json", "status.json"),
+		onlyIn(filepath.Join(b.root(), stateDir, "last-good"), "managed.json"))
+}
+
+// placeFile says where the engine directory was moved to.
+const placeFile = "engine-directory"
+
+// engines are the directories that readers may use below a root: the first place,
+// and, if there was a move, behind it the one that is in force.
+func engines(root string) ([]string, error) {
+	places := []string{filepath.Join(root, engineDir)}
+	data, err := os.ReadFile(filepath.Join(root, stateDir, placeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return places, nil
+	}
+	return append(places, strings.TrimSuffix(string(data), "\n")), err
+}
+
+// engineOf is the one that is in force.
+func engineOf(root string) (string, error) {
+	places, err := engines(root)
+	return places[len(places)-1], err
+}
+
+// onlyIn checks that nothing but this is in a directory.
+func onlyIn(dir string, names ...string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !slices.Contains(names, e.Name()) {
+			return fmt.Errorf("%s is left in %s", e.Name(), filepath.Base(dir))
+		}
+	}
+	return nil
+}

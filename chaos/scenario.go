@@ -1,0 +1,149 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+
+	"mdatp-offline-agent/chaos/invariant"
+	"mdatp-offline-agent/chaos/trace"
+)
+
+// scenario is a command on a machine, and where it must lead.
+type scenario struct {
+	name             string
+	command          []string
+	prepare          func(ctx context.Context, m *machine) error
+	active, previous uint32   // the versions that the links lead to in the end; 0: none
+	sets             []uint32 // those that are installed then
+	moves            bool     // the engine directory is elsewhere in the end
+	leaves           bool     // a run that can't read a set, but the active one, goes on without it, and says so
+	ends             []string // the codes that a run without a fault may end with; empty is success
+	// later, where there is one, is another command that must change nothing in the
+	// end, and may end with these codes.
+	later     []string
+	laterEnds []string
+}
+
+var update = []string{"definitions", "update"}
+
+// scenarios are all that there are.
+func scenarios() []scenario {
+	success := []string{""}
+	return []scenario{
+		{name: "fresh", command: update, active: 2, sets: []uint32{2}, ends: success,
+			prepare: func(ctx context.Context, m *machine) error { return m.publish(ctx, 2, newContents(2)) }},
+		{name: "full", command: update, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success, prepare: outdated},
+		{name: "delta", command: update, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
+			prepare: func(ctx context.Context, m *machine) error {
+				next := newContents(1)
+				for _, name := range []string{"mpasdlta.vdm", "mpavdlta.vdm"} {
+					next[name] = newContents(2)[name]
+				}
+				return errors.Join(m.install(ctx, 1), m.publish(ctx, 2, next))
+			}},
+		{name: "resumed", command: update, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success, prepare: interrupted},
+		// Once it is done there is nothing more to go back to; and whatever was undone by
+		// hand does not come back by itself.
+		{name: "rollback", command: []string{"definitions", "rollback"}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: []string{"", "nothing_installed"},
+			prepare: func(ctx context.Context, m *machine) error { return errors.Join(m.install(ctx, 1), m.install(ctx, 2)) },
+			later:   update, laterEnds: []string{"known_bad"}},
+		{name: "failed-postload", command: update, active: 1, sets: []uint32{1, 2}, ends: []string{"postload_failed", "known_bad"},
+			prepare: func(ctx context.Context, m *machine) error {
+				hook := fmt.Sprintf(`"hooks":{"postload":{"command":["/bin/sh","-c","test $AGENT_DEFINITIONS_VERSION != %s"]}}`, version(2))
+				return errors.Join(outdated(ctx, m), m.configure(hook))
+			}},
+	}
+}
+
+// pathMove moves the sets to another directory. below stands for the machine's root.
+func pathMove() scenario {
+	return scenario{name: "path-move", command: []string{"definitions", "path", "set", "--path", below + "/" + movedDir}, active: 2, previous: 1, sets: []uint32{1, 2},
+		moves: true, leaves: true, ends: []string{""}, prepare: func(ctx context.Context, m *machine) error { return errors.Join(m.install(ctx, 1), m.install(ctx, 2)) }}
+}
+
+const below = "{root}"
+
+// offered are the scenarios for which this program has a command, and what is said
+// of the others.
+func (l *lab) offered(ctx context.Context) (all []scenario, leftOut []string) {
+	all = scenarios()
+	if exec.CommandContext(ctx, l.program, "definitions", "path", "--help").Run() == nil {
+		return append(all, pathMove()), []string{}
+	}
+	return all, []string{"path-move, since this program has no command definitions path"}
+}
+
+// install publishes a version and lets the machine take it.
+func (m *machine) install(ctx context.Context, n uint32) error {
+	if err := m.publish(ctx, n, newContents(n)); err != nil {
+		return err
+	}
+	e, err := m.runPlain(ctx, m.root, update)
+	if err == nil && e.code != "" {
+		err = fmt.Errorf("the machine of the scenario %s could not be prepared: %s", m.name, e.code)
+	}
+	return err
+}
+
+// outdated is a machine with version 1, on whose mirror version 2 is.
+func outdated(ctx context.Context, m *machine) error {
+	return errors.Join(m.install(ctx, 1), m.publish(ctx, 2, newContents(2)))
+}
+
+// interrupted is one that was killed in the middle of fetching version 2.
+func interrupted(ctx context.Context, m *machine) error {
+	if err := outdated(ctx, m); err != nil {
+		return err
+	}
+	k := kinds{program: m.program, root: m.root}
+	end, err := trace.Run(ctx, trace.Command{
+		Path: m.program, Args: arguments(m.root, update), Env: environment(),
+		Kind: k.of,
+		Before: func(p trace.Point) trace.Action {
+			if p.Name() == "pwrite64 part 10" {
+				return trace.Kill()
+			}
+			return trace.Action{}
+		},
+	})
+	if err == nil && !end.Killed {
+		err = errors.New("the transfer of the scenario resumed could not be interrupted")
+	}
+	return err
+}
+
+// start is a scenario whose machine is ready.
+type start struct {
+	scenario
+	root      string
+	published []invariant.Publication
+}
+
+// prepareAll makes the machines.
+func (l *lab) prepareAll(ctx context.Context, all []scenario) ([]*start, error) {
+	var starts []*start
+	for _, s := range all {
+		m, err := l.newMachine(s.name)
+		if err == nil {
+			err = s.prepare(ctx, m)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the scenario %s: %w", s.name, err)
+		}
+		starts = append(starts, &start{scenario: s, root: m.root, published: m.published})
+	}
+	return starts, nil
+}
+
+// versions are those of the sets that are installed in the end, sorted.
+func (s scenario) versions() []string {
+	var all []string
+	for _, n := range s.sets {
+		all = append(all, version(n))
+	}
+	slices.Sort(all)
+	return all
+}
