@@ -236,7 +236,7 @@ func TestRefusals(t *testing.T) {
 		{code: "wrong_platform", pack: func(*testing.T) pack { return pack{rings: []string{"preview"}} }},
 		{code: "issued_in_future", pack: func(*testing.T) pack { return pack{issued: base.Add(day + time.Minute)} }},
 		{code: "signer_untrusted", pack: func(t *testing.T) pack { return pack{signer: stranger(t)} }},
-		{code: "signer_expired", pack: func(*testing.T) pack { return pack{issued: base.AddDate(4, 0, 0)} }},
+		{code: "signer_expired", pack: func(*testing.T) pack { return pack{issued: base.AddDate(1, 0, 0)} }},
 		{code: "list_malformed", pack: func(*testing.T) pack {
 			return pack{list: func(l []byte) []byte { return append(l, '{') }}
 		}},

@@ -66,11 +66,10 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// newSigner makes a CA and its signer, valid for years from before base on: they
-// are checked by the real clock, too, which goes on.
+// newSigner makes a CA and its signer, valid for a year around base.
 func newSigner(t testing.TB) (mirror.Keys, mirror.Signer) {
 	t.Helper()
-	keys, err := mirror.MakeKeys(filepath.Join(t.TempDir(), "keys"), mirror.KeyOptions{Now: base.AddDate(0, -6, 0), LeafValidity: 4 * 365 * day})
+	keys, err := mirror.MakeKeys(filepath.Join(t.TempDir(), "keys"), mirror.KeyOptions{Now: base.AddDate(0, -6, 0)})
 	must(t, err)
 	signer, err := mirror.LoadSigner(keys.LeafKey, keys.Certificates(), nil)
 	must(t, err)
