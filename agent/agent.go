@@ -43,7 +43,7 @@ type Paths struct {
 	Local   string // the local configuration file
 	Trust   string // the trust directory
 	State   string // the state directory
-	Engine  string // the engine directory
+	Engine  string // the engine directory, unless it was moved elsewhere
 	Seed    string // the set shipped with the program, if any
 	Inhibit string // a directory: while there is a file in it, there are no periodic updates
 }

@@ -9,6 +9,7 @@ import (
 
 	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/apart"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/verifier"
@@ -24,7 +25,6 @@ type attempt struct {
 	keep    *engine.Origin // of what is kept while it comes; nil: nothing is
 	under   string         // which trust and configuration its packages are judged under
 	asker   asker
-	close   func() // gives back what the source keeps open
 }
 
 // coolDown is how long a source that asked to be left alone is left alone when
@@ -41,7 +41,6 @@ func (u *update) updateFrom(ctx context.Context, place Place) error {
 	if err != nil {
 		return err
 	}
-	defer at.close()
 	defer func() { u.resting = append(u.resting, at.memory.CoolDown) }()
 	if err := at.coolingDown(); err != nil {
 		return err
@@ -113,45 +112,38 @@ func (u *update) newAttempt(place Place) (*attempt, error) {
 	}
 	at := &attempt{update: u, place: place}
 	agent := u.config.settings.Agent
-	http := source.HTTPConfig{
+	from := apart.Config{
 		Spool: func(size int64) (source.Spool, error) {
 			at.spooled = true
 			u.expect(size)
 			return u.session.dir.Spool(size)
 		},
-		Time: func() time.Time { return u.clock.Time },
+		Time: u.clock.Time,
 		Timeouts: source.Timeouts{
 			Connect: time.Duration(agent.ConnectTimeout.Value) * time.Second, TLS: time.Duration(agent.TLSTimeout.Value) * time.Second,
 			Header: time.Duration(agent.HeaderTimeout.Value) * time.Second, Stall: time.Duration(agent.StallTimeout.Value) * time.Second,
 		},
+		Confined: u.noteIsolation,
 	}
-	network.apply(&http)
-	var from source.Source
+	network.apply(&from)
 	if place.Cloud != nil {
 		at.key = place.Cloud.String()
-		http.Base, http.Single = place.Cloud, true
-		from, at.close = openHTTP(http)
+		from.URL, from.Single = at.key, true
 	} else if ring := place.Ring.Arch(u.Arch); ring.Dir != "" {
 		at.key = ring.Dir
-		from, at.close = source.NewDir(ring.Dir), func() {}
+		from.Dir = at.key
 	} else {
 		at.key = ring.URL.String()
-		http.Base = ring.URL
-		from, at.close = openHTTP(http)
+		from.URL = at.key
 	}
 	at.memory = u.session.memory.Source(at.key)
 	at.under = u.under()
 	at.asker = asker{
 		whole:  u.started.Before(at.memory.Whole),
-		from:   source.Count(from, &u.tally),
+		from:   source.Count(apart.New(from), &u.tally),
 		verify: func(raw []byte) (verifier.Signed, error) { return u.session.trust.Verify(raw, u.clock.Time) },
 	}
 	return at, nil
-}
-
-func openHTTP(config source.HTTPConfig) (source.Source, func()) {
-	h := source.NewHTTP(config)
-	return h, h.Close
 }
 
 // coolingDown refuses a source that is to be left alone. By hand that is only

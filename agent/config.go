@@ -80,7 +80,7 @@ func (a *Agent) vanished(store *state.Store, f *configFile) error {
 	if !f.absent || store.LastGood(f.name) == nil {
 		return nil
 	}
-	memory, err := store.Load()
+	memory, err := recall(store)
 	if err != nil {
 		return nil // who may not read it, does not act on it either
 	}

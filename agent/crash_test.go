@@ -19,6 +19,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/source/apart"
 )
 
 // The environment of a child process: what it is to do, and below which root.
@@ -30,6 +31,9 @@ const (
 // TestMain lets the test binary be an agent of its own, which can be killed or
 // run as another user.
 func TestMain(m *testing.M) {
+	if apart.Started() {
+		os.Exit(apart.Serve())
+	}
 	role := os.Getenv(roleEnv)
 	if role == "" {
 		os.Exit(m.Run())
@@ -60,6 +64,25 @@ func play(a *agent.Agent, role string) int {
 				return 1
 			}
 		}
+	case "moveAbout":
+		for n := 0; ; n++ {
+			to := []string{"a", "b"}[n%2]
+			_, err := a.SetPath(ctx, filepath.Join(a.Paths.Root, "..", to), 0)
+			if err == nil && n == 0 {
+				err = os.WriteFile(begunBy(a), nil, 0o644)
+			}
+			if err != nil {
+				fmt.Println(err)
+				return 1
+			}
+		}
+	case "repair":
+		err := os.WriteFile(begunBy(a), nil, 0o644)
+		for err == nil {
+			_, err = a.Repair(ctx, 0)
+		}
+		fmt.Println(err)
+		return 1
 	case "becomeOwnerAndUpdate":
 		if err := a.BecomeOwner(); err != nil {
 			fmt.Println(err)
@@ -117,21 +140,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	seenSets := map[string]bool{}
 	for range kills {
-		var out bytes.Buffer
-		cmd := w.child("backAndForth")
-		cmd.Stdout, cmd.Stderr = &out, &out
-		must(t, cmd.Start())
-		for tries := 0; os.Remove(begunBy(w.agent)) != nil; tries++ {
-			if tries > 3000 {
-				t.Fatalf("the child did not start: %s", &out)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond) // the moment is what is tested
-		must(t, cmd.Process.Kill())
-		if err := cmd.Wait(); err == nil || out.Len() > 0 {
-			t.Fatalf("the child ended by itself: %v %s", err, &out)
-		}
+		w.killAt("backAndForth", time.Duration(random.IntN(150))*time.Millisecond)
 		w.sound(w.active())
 		seenSets[w.active()] = true
 	}
@@ -153,6 +162,26 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
+// killAt starts a child, and kills it that long after it began its work.
+func (w *world) killAt(role string, after time.Duration) {
+	w.Helper()
+	var out bytes.Buffer
+	cmd := w.child(role)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	must(w, cmd.Start())
+	for tries := 0; os.Remove(begunBy(w.agent)) != nil; tries++ {
+		if tries > 3000 {
+			w.Fatalf("the child did not start: %s", &out)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(after) // the moment is what is tested
+	must(w, cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil || out.Len() > 0 {
+		w.Fatalf("the child ended by itself: %v %s", err, &out)
+	}
+}
+
 // readCurrent reads the active set over and over until it is stopped.
 func (w *world) readCurrent() (seen *atomic.Int64, stop func() error) {
 	seen = new(atomic.Int64)
@@ -166,9 +195,16 @@ func (w *world) readCurrent() (seen *atomic.Int64, stop func() error) {
 				return
 			default:
 			}
-			target, err := os.Readlink(w.engine("current"))
+			dir, err := w.agent.EngineDirectory()
+			var target string
 			if err == nil {
-				err = whole(w.engine(target), trust)
+				target, err = os.Readlink(filepath.Join(dir, "current"))
+			}
+			if err == nil {
+				err = whole(filepath.Join(dir, target), trust)
+			}
+			if now, _ := w.agent.EngineDirectory(); err != nil && now != dir {
+				continue // moved, and this reader was too slow: it looks again where the sets are
 			}
 			if err != nil {
 				ended <- err

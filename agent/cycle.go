@@ -6,6 +6,7 @@ import (
 
 	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/apart"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/verifier"
@@ -45,14 +46,15 @@ type update struct {
 	up      machine.Uptime // at the same time
 	result  Result
 
-	config   configuration
-	decision Decision
-	session  *session
-	floor    verifier.Floor
-	clock    verifier.Clock
-	asked    bool // some source was asked
-	tally    source.Tally
-	resting  []time.Time // until when each source that failed wants to be left alone; zero: it doesn't
+	config    configuration
+	decision  Decision
+	session   *session
+	floor     verifier.Floor
+	clock     verifier.Clock
+	asked     bool   // some source was asked
+	isolation string // how the processes that read sources were confined, for reports; empty where none was
+	tally     source.Tally
+	resting   []time.Time // until when each source that failed wants to be left alone; zero: it doesn't
 }
 
 // Update runs the cycle once, and records whatever comes of it.
@@ -141,13 +143,13 @@ func (u *update) settings() (err error) {
 
 // decide is step 2, with what is remembered at the moment.
 func (u *update) decide(store *state.Store, installed bool) error {
-	memory, err := store.Load()
+	memory, err := recall(store)
 	if notPermitted(err) {
 		memory = new(state.State) // who may not read it, may not update either, as enter will say
 	} else if err != nil {
 		return err
 	}
-	known := u.known(store, u.config, timing(store, memory), memory.HeldSince) // now, and not when the run began: it may have waited
+	known := u.known(store, u.config, memory.Timing, memory.HeldSince) // now, and not when the run began: it may have waited
 	known.Installed, known.AskNow = installed, u.opts.Now
 	known.Since = later(known.Since, u.opts.Since)
 	known.Daemon = u.opts.Scheduled && !u.opts.Daemon && store.DaemonRuns()
@@ -194,6 +196,16 @@ func (u *update) enter(ctx context.Context) error {
 	}
 	u.session.noteURL(u.config.settings.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw)
 	return nil
+}
+
+// noteIsolation notes what keeps the process that reads a source from everything
+// else. It is the same for each.
+func (u *update) noteIsolation(c apart.Confinement) {
+	if u.isolation = c.String(); c.Landlock == 0 {
+		u.Log.WithField("isolation", u.isolation).Info("the source is read by a process that the kernel confines only in part")
+		return
+	}
+	u.Log.WithField("isolation", u.isolation).Debug("the source is read by a process of its own")
 }
 
 // expect says how much is about to come, where anybody wants to know.

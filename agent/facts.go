@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/managedconfig"
@@ -37,6 +36,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		f.Rule = ruleBroken
 	}
 	f.LastAttempt, f.LastSuccess, f.Fallback = status.LastAttempt, status.LastSuccess, status.Fallback
+	f.Isolation = status.SourceIsolation
 	f.LastDuration, f.Totals = time.Duration(status.Duration*float64(time.Second)), health.Totals(status.Totals)
 	a.atWork(&f, store, config.settings)
 	var current *installed
@@ -138,7 +138,7 @@ func trustNotes(trust verifier.Trust, now time.Time) (notes []string) {
 // viewCurrent gives the active set, nil and the reason where there is none that
 // is whole and trusted.
 func (a *Agent) viewCurrent(ctx context.Context, trust verifier.Trust, status state.Status) (*installed, error) {
-	dir, err := engine.View(a.Paths.Engine)
+	dir, err := a.viewEngine()
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,11 @@ func (a *Agent) viewCurrent(ctx context.Context, trust verifier.Trust, status st
 
 // committed is when current was last exchanged, zero where that can't be told.
 func (a *Agent) committed() time.Time {
-	info, err := os.Lstat(filepath.Join(a.Paths.Engine, "current"))
+	dir, err := a.EngineDirectory()
+	if err != nil {
+		return time.Time{}
+	}
+	info, err := os.Lstat(filepath.Join(dir, "current"))
 	if err != nil {
 		return time.Time{}
 	}

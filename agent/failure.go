@@ -50,6 +50,7 @@ const (
 	codePreload     = "preload_failed"
 	codePostload    = "postload_failed"
 	codeBusy        = "busy"
+	codeInstall     = "install_failed"
 )
 
 // exitCodes are those of sysexits(3), which systemd prints by name.
@@ -63,7 +64,7 @@ func exitCodes() map[int][]string {
 		69: {"source_unreachable", "source_not_found", "source_forbidden", "source_rate_limited", "source_stalled", "source_changed",
 			codeStale, "redirect_refused", "tls_untrusted", codeNothing},
 		70: {codeInternal},
-		73: {"disk_full", "install_failed"},
+		73: {"disk_full", codeInstall},
 		75: {codeBusy, codeCoolingDown, codeInterrupted},
 		77: {codePermission},
 		78: {codeConfig, "trust_empty", "trust_invalid"},

@@ -42,7 +42,7 @@ func (at *attempt) fetch(ctx context.Context, staging *engine.Staging, n *news, 
 	var reused atomic.Int64
 	for _, file := range p.atHand {
 		fetchers.Go(func() error {
-			ok, err := staging.Reuse(ctx, file, at.session.atHand().set)
+			ok, err := reuseFrom(ctx, staging, file, p.from)
 			if ok {
 				reused.Add(file.Size)
 			}

@@ -85,8 +85,13 @@ func must(t testing.TB, err error) {
 
 func (w *world) at(now time.Time)       { w.clock.Store(now.Unix()) }
 func (w *world) later(by time.Duration) { w.clock.Add(int64(by / time.Second)) }
+
+// engine gives a path below the engine directory, wherever that is now.
 func (w *world) engine(name string) string {
-	return filepath.Join(w.agent.Paths.Engine, name)
+	w.Helper()
+	dir, err := w.agent.EngineDirectory()
+	must(w, err)
+	return filepath.Join(dir, name)
 }
 
 // write puts a file in place, with directories that no other user can write to,

@@ -69,6 +69,9 @@ func (at *attempt) preload(ctx context.Context, set engine.Set, n *news, v verif
 	}
 	at.step("testing definitions " + list.Definition.String() + " with " + preloadHook)
 	s.memory.Pending = set.Name
+	if err := s.store.Save(s.memory); err != nil { // nobody may take it for a set that the hook has seen
+		return err
+	}
 	good, err := s.judge(ctx, preloadHook, codePreload, h, aboutSet(set, list, s.current.version()), at.pulse)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 // lies in the package.
 type plan struct {
 	atHand []verifier.File
+	from   []engine.Set // where those are
 	fetch  []part
 }
 
@@ -23,15 +25,16 @@ type part struct {
 	entry verifier.Entry
 }
 
-// planFor says which files the active set has already, and which must come.
-func planFor(n *news, current *installed) (p plan, err error) {
+// planFor says which files some set has already, and which must come.
+func planFor(n *news, hands []*installed) (p plan, err error) {
 	entries, err := n.archive.Match(n.signed.List)
 	if err != nil {
 		return plan{}, err
 	}
 	have := map[[32]byte]bool{}
-	if current != nil {
-		for _, f := range current.list().Files {
+	for _, i := range hands {
+		p.from = append(p.from, i.set)
+		for _, f := range i.list().Files {
 			have[f.SHA256] = true
 		}
 	}
@@ -63,7 +66,7 @@ func (p plan) compressed() (sum int64) {
 
 // wouldInstall tells what install would do.
 func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
-	p, err := planFor(n, at.session.atHand())
+	p, err := planFor(n, at.session.atHand(engine.SetName(n.signed.List.Definition, n.signed.Digest)))
 	if err != nil {
 		return err
 	}
@@ -94,6 +97,7 @@ func (at *attempt) because(v verifier.Verdict, list *verifier.List) string {
 // force.
 func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) error {
 	set, err := at.sealed(ctx, n) // 5. plan, 6. fetch
+	n.Close()                     // nothing more comes from the source
 	if err != nil {
 		return err
 	}
@@ -128,7 +132,7 @@ func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 		at.result.BytesReused = list.Size()
 		return set, nil
 	}
-	p, err := planFor(n, at.session.atHand()) // 5. plan
+	p, err := planFor(n, at.session.atHand(name)) // 5. plan
 	if err != nil {
 		return engine.Set{}, err
 	}
@@ -142,6 +146,10 @@ func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 	defer staging.Discard()
 	at.step("fetching definitions " + list.Definition.String())
 	if err := at.fetch(ctx, staging, n, p); err != nil { // 6. fetch
+		var refused *verifier.Refusal
+		if errors.As(err, &refused) { // what else came of the package is of no use, either
+			err = errors.Join(err, dir.DropParts())
+		}
 		return engine.Set{}, err
 	}
 	at.step("making definitions " + list.Definition.String() + " durable")

@@ -11,18 +11,18 @@ import (
 
 	"golang.org/x/net/http/httpproxy"
 
-	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/apart"
 	"mdatp-offline-agent/managedconfig"
 )
 
 // network is how the web server of one place is reached, and what it is told
 // about who we are. Its zero value is the plain way.
 type network struct {
-	rate        int64                            // bytes per second, 0 for no limit
-	proxy       func(*url.URL) (*url.URL, error) // nil: none
-	roots       *x509.CertPool                   // nil: the system's
-	certificate func() (*tls.Certificate, error) // nil: none
-	header      http.Header                      // for the configured server alone
+	rate        int64                                // bytes per second, 0 for no limit
+	proxy       httpproxy.Config                     // zero: none
+	roots       []byte                               // authorities beside the system's, in PEM form
+	certificate func() (cert, key []byte, err error) // nil: none
+	header      http.Header                          // for the configured server alone
 }
 
 // networkFor gives the network of one place: settings, the files that they name,
@@ -43,7 +43,7 @@ func networkFor(s managedconfig.Settings, place Place, env func(string) string) 
 	if n.proxy, err = proxies(s, place.Cloud != nil, secrets.proxy, env); err != nil {
 		return network{}, err
 	}
-	if n.roots, err = rootsWith(s.Agent.CAFile.Value); err != nil {
+	if n.roots, err = readRoots(s.Agent.CAFile.Value); err != nil {
 		return network{}, err
 	}
 	if place.Cloud == nil {
@@ -53,12 +53,12 @@ func networkFor(s managedconfig.Settings, place Place, env func(string) string) 
 	return n, err
 }
 
-// apply puts the network into what an HTTP source is made of.
-func (n network) apply(to *source.HTTPConfig) {
-	to.Rate, to.Proxy, to.RootCAs, to.ClientCertificate, to.Header = n.rate, n.proxy, n.roots, n.certificate, n.header
+// apply puts the network into what a source is made of.
+func (n network) apply(to *apart.Config) {
+	to.Rate, to.Proxy, to.Roots, to.ClientCertificate, to.Header = n.rate, n.proxy, n.roots, n.certificate, n.header
 }
 
-// proxies decides on the proxy for each URL; nil where there is none at all.
+// proxies decides on the proxy for each URL; zero where there is none at all.
 //
 // agent.proxy is for everything. Without it, cloudService.proxy is for the cloud
 // alone, as in the product, since a mirror is usually on this side of it. Without
@@ -66,7 +66,7 @@ func (n network) apply(to *source.HTTPConfig) {
 // the environment's NO_PROXY together name who is asked directly, and loopback
 // always is. user goes to proxies that the configuration names; those of the
 // environment have their own in their URL.
-func proxies(s managedconfig.Settings, cloud bool, user *url.Userinfo, env func(string) string) (func(*url.URL) (*url.URL, error), error) {
+func proxies(s managedconfig.Settings, cloud bool, user *url.Userinfo, env func(string) string) (httpproxy.Config, error) {
 	configured := s.Agent.Proxy.Value
 	if cloud {
 		configured = cmp.Or(configured, s.CloudService.Proxy.Value)
@@ -78,14 +78,14 @@ func proxies(s managedconfig.Settings, cloud bool, user *url.Userinfo, env func(
 		c.HTTPProxy = withUser(configured, user)
 		c.HTTPSProxy = c.HTTPProxy
 	} else if c.HTTPProxy, err = envProxy(env, "http_proxy"); err != nil {
-		return nil, err
+		return httpproxy.Config{}, err
 	} else if c.HTTPSProxy, err = envProxy(env, "https_proxy"); err != nil {
-		return nil, err
+		return httpproxy.Config{}, err
 	}
 	if c.HTTPProxy == "" && c.HTTPSProxy == "" {
-		return nil, nil
+		return httpproxy.Config{}, nil
 	}
-	return c.ProxyFunc(), nil
+	return c, nil
 }
 
 // withUser puts user into the URL of a proxy, whose form the configuration has
@@ -129,9 +129,9 @@ func envProxy(env func(string) string, lower string) (string, error) {
 	return value, nil
 }
 
-// rootsWith gives the system's authorities and those in the file beside them, or
-// nil, which means the system's, where there is no file.
-func rootsWith(file string) (*x509.CertPool, error) {
+// readRoots gives the authorities in the file, in PEM form; nil where there is no
+// file.
+func readRoots(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
 	}
@@ -139,23 +139,18 @@ func rootsWith(file string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool() // a machine without certificates of its own
-	}
 	found := 0
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
+		_, err := x509.ParseCertificate(block.Bytes)
 		if block.Type != "CERTIFICATE" || err != nil {
 			return nil, badAuthorities(file, err)
 		}
-		pool.AddCert(cert)
 		found++
 	}
 	if found == 0 {
 		return nil, badAuthorities(file, nil)
 	}
-	return pool, nil
+	return data, nil
 }
 
 func badAuthorities(file string, cause error) error {
@@ -165,7 +160,7 @@ func badAuthorities(file string, cause error) error {
 
 // clientCertificate gives what reads the client certificate and its key, anew
 // each time, so that a rotated pair is used without a restart; nil for none.
-func clientCertificate(a managedconfig.Agent) (func() (*tls.Certificate, error), error) {
+func clientCertificate(a managedconfig.Agent) (func() (cert, key []byte, err error), error) {
 	certFile, keyFile := a.ClientCertFile.Value, a.ClientKeyFile.Value
 	switch {
 	case certFile == "" && keyFile == "":
@@ -175,27 +170,24 @@ func clientCertificate(a managedconfig.Agent) (func() (*tls.Certificate, error),
 	case certFile == "":
 		return nil, halfPair(a.ClientKeyFile.File, "agent.clientKeyFile", "agent.clientCertFile")
 	}
-	return func() (*tls.Certificate, error) { return readPair(certFile, keyFile) }, nil
+	return func() (cert, key []byte, err error) { return readPair(certFile, keyFile) }, nil
 }
 
 func halfPair(file, set, missing string) error {
 	return &managedconfig.Error{File: file, Key: set, Problem: "it is set without " + missing, Hint: "set both, or none"}
 }
 
-// readPair reads a client certificate and its key.
-func readPair(certFile, keyFile string) (*tls.Certificate, error) {
-	cert, err := readNamed("agent.clientCertFile", certFile, writableByOthers)
-	if err != nil {
-		return nil, err
+// readPair reads a client certificate and its key, which belong together.
+func readPair(certFile, keyFile string) (cert, key []byte, err error) {
+	if cert, err = readNamed("agent.clientCertFile", certFile, writableByOthers); err != nil {
+		return nil, nil, err
 	}
-	key, err := readNamed("agent.clientKeyFile", keyFile, openToOthers)
-	if err != nil {
-		return nil, err
+	if key, err = readNamed("agent.clientKeyFile", keyFile, openToOthers); err != nil {
+		return nil, nil, err
 	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, &managedconfig.Error{File: certFile, Key: "agent.clientCertFile", Problem: "the certificate and its key can not be used together", Err: err,
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		return nil, nil, &managedconfig.Error{File: certFile, Key: "agent.clientCertFile", Problem: "the certificate and its key can not be used together", Err: err,
 			Hint: "put the certificate and its intermediates, and in agent.clientKeyFile its key without a passphrase, all in PEM form"}
 	}
-	return &pair, nil
+	return cert, key, nil
 }

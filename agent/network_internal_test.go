@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/net/http/httpproxy"
+
 	"mdatp-offline-agent/agent/source/sourcetest"
 	"mdatp-offline-agent/managedconfig"
 )
@@ -129,8 +131,8 @@ func TestProxies(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := ""
-			if u, _ := url.Parse(asked); n.proxy != nil {
-				proxy, err := n.proxy(u)
+			if u, _ := url.Parse(asked); n.proxy != (httpproxy.Config{}) {
+				proxy, err := n.proxy.ProxyFunc()(u)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -186,7 +188,7 @@ func TestNetworkRefused(t *testing.T) {
 			t.Parallel()
 			n, err := networkFor(settingsOf(t, `{"agent": {`+tt.agent+`}}`), mirrorAt(t, "https://mirror.example/linux/production"), envOf(tt.env...))
 			if err == nil && n.certificate != nil { // whose files are read when they are wanted
-				_, err = n.certificate()
+				_, _, err = n.certificate()
 			}
 			wantInvalid(t, err, tt.says)
 		})
@@ -204,10 +206,10 @@ func TestSecretsAreTheMirrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.header.Get("Authorization") != "Basic dTpw" || n.header.Get("X-Token") != "t" || n.roots == nil || n.rate != 4096 || n.proxy != nil {
+	if n.header.Get("Authorization") != "Basic dTpw" || n.header.Get("X-Token") != "t" || n.roots == nil || n.rate != 4096 || n.proxy != (httpproxy.Config{}) {
 		t.Errorf("the mirror's network is %+v", n)
 	}
-	if pair, err := n.certificate(); err != nil || len(pair.Certificate) != 1 {
+	if cert, key, err := n.certificate(); err != nil || len(cert) == 0 || len(key) == 0 {
 		t.Errorf("no certificate: %v", err)
 	}
 	n, err = networkFor(s, cloudAt(t, "https://cloud.example/x"), envOf())

@@ -24,10 +24,11 @@ type news struct {
 	archive *verifier.Archive // of pkg
 }
 
-// Close releases the package.
+// Close releases the package. It may be called again.
 func (n *news) Close() {
 	if n != nil && n.pkg != nil {
 		n.pkg.Close() // read only, so nothing can be lost
+		n.pkg = nil
 	}
 }
 
@@ -101,7 +102,7 @@ func (a asker) readList(ctx context.Context, n *news) (err error) {
 	n.raw, n.signed, n.beside = beside.raw, beside.signed, beside.beside
 	if n.zip() != source.PackageName {
 		n.Close()
-		n.pkg, n.archive = nil, nil
+		n.archive = nil
 	}
 	return nil
 }

@@ -98,6 +98,7 @@ func (u *update) statusAfter(failure *Failure) state.Status {
 	}
 	status.Notes = slices.DeleteFunc(slices.Concat(u.result.Notes, u.session.notes), func(note string) bool { return note == health.NoteClockWrong })
 	status.Settings = summary(u.config.settings)
+	status.SourceIsolation = cmp.Or(u.isolation, status.SourceIsolation)
 	return status
 }
 

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"time"
 
-	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health/metrics"
 	"mdatp-offline-agent/managedconfig"
@@ -49,7 +48,7 @@ type Plan struct {
 func (a *Agent) Plan(since time.Time) Plan {
 	store := state.View(a.Paths.State)
 	config, configErr := a.readConfiguration(store, true)
-	memory, err := store.Load()
+	memory, err := recall(store)
 	if err != nil {
 		return Plan{Decision: Decision{Rule: "what the agent remembers can not be read, as " + Explain(err).Code + " says"}}
 	}
@@ -58,7 +57,7 @@ func (a *Agent) Plan(since time.Time) Plan {
 		p.Decision, p.Broken = Decision{Rule: ruleBroken}, Explain(configErr)
 		return p
 	}
-	known := a.known(store, config, timing(store, memory), memory.HeldSince)
+	known := a.known(store, config, memory.Timing, memory.HeldSince)
 	known.Since = later(known.Since, since)
 	known.Installed = a.hasCurrent()
 	p.Decision, p.Settings = Decide(config.settings, known), inForce(config.settings)
@@ -69,15 +68,6 @@ func (a *Agent) Plan(since time.Time) Plan {
 // ruleBroken keeps periodic updates off where no copy of a broken configuration
 // can stand in for it.
 const ruleBroken = "the configuration is broken"
-
-// timing is what is remembered for the schedule. A memory that a later version
-// wrote is never written to, so there the status has it, which is.
-func timing(store *state.Store, memory *state.State) state.Timing {
-	if memory.Newer() {
-		return store.LoadStatus().Timing
-	}
-	return memory.Timing
-}
 
 // inForce stands for settings, wherever they came from.
 func inForce(s managedconfig.Settings) string {
@@ -91,7 +81,7 @@ func inForce(s managedconfig.Settings) string {
 // hasCurrent tells, without hashing or trusting anything, whether there is a set
 // that nobody has touched since it was found whole.
 func (a *Agent) hasCurrent() bool {
-	dir, err := engine.View(a.Paths.Engine)
+	dir, err := a.viewEngine()
 	if err != nil {
 		return false
 	}
@@ -110,7 +100,7 @@ func (a *Agent) hasCurrent() bool {
 func (a *Agent) KeepConfiguration(ctx context.Context) (changed bool, err error) {
 	store := state.View(a.Paths.State)
 	config, _ := a.readConfiguration(store, true) // of one that is broken, the other file may be good
-	memory, err := store.Load()
+	memory, err := recall(store)
 	if err != nil {
 		return false, err
 	}
@@ -152,7 +142,7 @@ func (c configuration) isNews(store *state.Store) bool {
 // was is forgotten as installed, so that an update is due; the error says what is
 // wrong. Nothing is written where nothing is wrong.
 func (a *Agent) Rehash(ctx context.Context) error {
-	dir, err := engine.View(a.Paths.Engine)
+	dir, err := a.viewEngine()
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"mdatp-offline-agent/agent/engine"
@@ -34,6 +35,22 @@ type session struct {
 // The session must be closed also when there is an error, since a failure behind
 // the lock is recorded.
 func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Duration) (s *session, err error) {
+	if s, err = a.lockState(ctx, wait); err != nil {
+		return s, err
+	}
+	s.settleMove()
+	// Behind the lock, so that a directory that can't be written to is on record.
+	if s.dir, err = a.openEngine(); err != nil {
+		return s, err
+	}
+	if err = s.dir.Clean(); err != nil {
+		return s, err
+	}
+	return s, s.lookAround(ctx, pins)
+}
+
+// lockState takes the lock and reads what is remembered.
+func (a *Agent) lockState(ctx context.Context, wait time.Duration) (s *session, err error) {
 	s = &session{Agent: a}
 	if s.store, err = state.Open(a.Paths.State); err != nil {
 		return s, err
@@ -41,25 +58,37 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 	if s.lock, err = s.store.Lock(ctx, wait, a.Now()); err != nil {
 		return s, err
 	}
-	if s.memory, err = s.store.Load(); err != nil {
+	if s.memory, err = recall(s.store); err != nil {
 		return s, err
 	}
 	s.seen = s.store.LoadStatus()
-	s.memory.Timing = timing(s.store, s.memory)
-	// Behind the lock, so that a directory that can't be written to is on record.
-	if s.dir, err = engine.Open(a.Paths.Engine); err != nil {
-		return s, err
+	s.noteLoss()
+	return s, nil
+}
+
+// noteLoss says what was lost with the agent's memory, to whoever reads the result,
+// the log, and the report. A machine on which nothing was ever done has lost nothing.
+func (s *session) noteLoss() {
+	if note := lossOf(s.memory, s.seen); note != "" {
+		s.tellLoss(note)
 	}
-	if err = s.dir.Clean(); err != nil {
-		return s, err
+}
+
+func (s *session) tellLoss(note string) {
+	s.Log.Warn(note)
+	s.note(note)
+	s.seen.Notes = append(slices.Clone(s.seen.Notes), note)
+}
+
+// lookAround finds out whom to trust and what is installed.
+func (s *session) lookAround(ctx context.Context, pins []verifier.Pin) (err error) {
+	if s.trust, err = s.loadTrustWith(pins); err != nil {
+		return err
 	}
-	if s.trust, err = a.loadTrustWith(pins); err != nil {
-		return s, err
+	for _, note := range trustNotes(s.trust, s.Now()) {
+		s.Log.Info(note)
 	}
-	for _, note := range trustNotes(s.trust, a.Now()) {
-		a.Log.Info(note)
-	}
-	return s, s.findCurrent(ctx)
+	return s.findCurrent(ctx)
 }
 
 // Close gives the lock back.
@@ -96,13 +125,21 @@ func (s *session) findCurrent(ctx context.Context) error {
 	return nil
 }
 
-// atHand is the set whose files need not come again, if they hash right: the
-// active one, whole or not; nil where there is none.
-func (s *session) atHand() *installed {
-	if s.current != nil {
-		return s.current
+// atHand gives the sets whose files need not come again for the set of this name, if
+// they hash right: the active one, whole or not, and what is left of that very set.
+func (s *session) atHand(name string) (hands []*installed) {
+	switch {
+	case s.current != nil:
+		hands = append(hands, s.current)
+	case s.salvage != nil:
+		hands = append(hands, s.salvage)
 	}
-	return s.salvage
+	if set, ok := s.dir.Find(name); ok && (len(hands) == 0 || hands[0].set.Name != name) {
+		if left, err := openSet(set, s.trust); err == nil {
+			hands = append(hands, left)
+		}
+	}
+	return hands
 }
 
 // noteURL remembers the configured mirror. Changing it renews the consent to one
@@ -119,8 +156,9 @@ func (s *session) note(text string) { s.notes = append(s.notes, text) }
 // by a signer who is revoked since does not count. A machine that remembers
 // nothing starts at its seed and at what its sets prove.
 func (s *session) floor() (verifier.Floor, error) {
-	if len(s.memory.Floors) == 0 {
-		if err := s.learnFloors(); err != nil {
+	s.voidTimes()
+	if len(s.memory.Floors) == 0 || s.memory.Relearn {
+		if err := s.learn(); err != nil {
 			return verifier.Floor{}, err
 		}
 	}
@@ -140,21 +178,46 @@ func (s *session) floor() (verifier.Floor, error) {
 	return floor, nil
 }
 
-// learnFloors takes the floor from the seed and from the sets on disk, as far
-// as their lists verify.
-func (s *session) learnFloors() error {
+// voidTimes forgets when packages were issued that can't have been: nobody accepts one
+// that is later than the end of its signer's certificate, and a clock that went by it
+// would call every certificate expired. The versions stay.
+func (s *session) voidTimes() {
+	for i := range s.memory.Floors {
+		f := &s.memory.Floors[i]
+		if chain := parseChain(f.Chain); len(chain) > 0 && f.Issued.After(chain[0].NotAfter) {
+			f.Issued, s.memory.Relearn = time.Time{}, true
+			s.tellLoss(noteVoid)
+		}
+	}
+}
+
+// learn takes the floor from the seed and from the sets on disk, as far as their
+// lists verify, and what is known bad of them from the report of the last run.
+func (s *session) learn() error {
 	sets, err := s.dir.Sets()
 	if err != nil {
 		return err
 	}
 	for _, set := range sets {
-		if found, err := openSet(set, s.trust); err == nil && !found.signed.Revoked {
+		found, err := openSet(set, s.trust)
+		if err != nil {
+			continue
+		}
+		if note := s.memory.Sets[set.Name]; note.Bad != "" {
+			if !s.knownBad(found) {
+				s.condemn(found.list(), note.Bad)
+			}
+			note.Bad = ""
+			s.memory.NoteSet(set.Name, note)
+		}
+		if !found.signed.Revoked {
 			s.raiseFloor(found.signed)
 		}
 	}
-	if len(s.memory.Floors) > 0 && s.memory.Lost() {
-		s.note("what the agent remembers was lost, so the floor was learned anew from the sets on disk")
+	if s.memory.Lost() && !s.memory.Relearn && (s.current != nil || s.damaged) {
+		s.tellLoss(noteAllLost) // not even a report is left, but sets are
 	}
+	s.memory.Relearn = false
 	if raw, err := readSeedList(s.Paths.Seed); err == nil {
 		if signed, err := s.trust.VerifyInstalled(raw); err == nil && !signed.Revoked {
 			s.raiseFloor(signed)

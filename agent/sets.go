@@ -32,27 +32,30 @@ type SetInfo struct {
 
 // Sets is a listing of what is on disk.
 type Sets struct {
-	Type string    `json:"$type"` // definitionsListResult or definitionsVerifyResult
+	Type string    `json:"$type"`
 	Sets []SetInfo `json:"sets"`
 }
 
 // List gives every set on disk, the newest first. Any user may ask.
 func (a *Agent) List(ctx context.Context) (Sets, error) {
-	return a.look(ctx, "definitionsListResult", func(*installed) error { return nil })
-}
-
-// Verify hashes every set on disk against its signed list. The listing is
-// complete also where there is an error; that is set_damaged, or what is wrong
-// with a set's signature, of the first set that is not as it should be.
-func (a *Agent) Verify(ctx context.Context) (Sets, error) {
-	return a.look(ctx, "definitionsVerifyResult", func(i *installed) error {
-		return i.set.Check(ctx, i.list().Files)
+	return a.look(ctx, listing{
+		dir: func(*engine.Dir) error { return nil },
+		set: func(_ engine.Set, _ *installed, err error) error { return err },
 	})
 }
 
-// look goes through the sets and checks each.
-func (a *Agent) look(ctx context.Context, kind string, check func(*installed) error) (Sets, error) {
-	found := Sets{Type: kind, Sets: []SetInfo{}}
+// listing is what is looked at beside what every listing shows. Its functions give
+// what is wrong with the engine directory, and with each set, of which the list may
+// be what is wrong.
+type listing struct {
+	dir func(*engine.Dir) error
+	set func(engine.Set, *installed, error) error
+}
+
+// look goes through the sets. The listing is complete also where there is an error,
+// which is the first of those that were found.
+func (a *Agent) look(ctx context.Context, l listing) (Sets, error) {
+	found := Sets{Type: "definitionsListResult", Sets: []SetInfo{}}
 	store := state.View(a.Paths.State)
 	config, err := a.readConfiguration(store, true)
 	if notPermitted(err) {
@@ -60,7 +63,7 @@ func (a *Agent) look(ctx context.Context, kind string, check func(*installed) er
 	} else if err != nil {
 		return found, err
 	}
-	dir, err := engine.View(a.Paths.Engine)
+	dir, err := a.viewEngine()
 	if err != nil {
 		return found, err
 	}
@@ -70,6 +73,7 @@ func (a *Agent) look(ctx context.Context, kind string, check func(*installed) er
 		return found, err
 	}
 	links, first := linkNames(dir)
+	first = cmp.Or(first, l.dir(dir))
 	if len(sets) == 0 {
 		return found, cmp.Or(first, nothingInstalled())
 	}
@@ -80,9 +84,7 @@ func (a *Agent) look(ctx context.Context, kind string, check func(*installed) er
 	notes := store.LoadStatus().Sets
 	for _, set := range sets {
 		i, err := openSet(set, trust)
-		if err == nil {
-			err = check(i)
-		}
+		err = l.set(set, i, err)
 		if err != nil && first == nil {
 			first = err
 		}
@@ -203,7 +205,7 @@ func (s *session) rollbackTarget(ctx context.Context) (*installed, error) {
 	}
 	for _, set := range sets {
 		target, err := openSet(set, s.trust)
-		if err != nil || target.signed.Revoked || s.knownBad(target) || !s.older(target) {
+		if err != nil || target.signed.Revoked || s.knownBad(target) || !s.older(target) || set.Name == s.memory.Pending {
 			continue
 		}
 		if err := set.Check(ctx, target.list().Files); err != nil {
@@ -326,27 +328,40 @@ func (s *session) exchange(ctx context.Context, settings managedconfig.Settings,
 		return change, err
 	}
 	change.Definitions = now.version()
-	good, err := s.tell(ctx, settings, change.Previous, func() { s.lock.Beat(s.Now()) })
-	if !good && err == nil {
-		err = &Failure{codePostload, postloadHook + " condemned the definitions " + change.Definitions + ", which are active all the same", "look into the log for what the hook wrote"}
-	}
+	err = s.tellByHand(ctx, settings, change.Previous)
 	s.seen.Timing = s.memory.Timing
 	return change, errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
 }
 
-// beginByHand is the start of a command by hand that writes: a configuration
-// that is broken is an error.
-func (a *Agent) beginByHand(ctx context.Context, wait time.Duration) (configuration, *session, error) {
-	config, err := a.readConfiguration(state.View(a.Paths.State), false)
-	if err != nil {
-		return config, nil, err
+// tellByHand tells the postload hook of what somebody chose by hand, which stays
+// whatever the hook says of it.
+func (s *session) tellByHand(ctx context.Context, settings managedconfig.Settings, before string) error {
+	good, err := s.tell(ctx, settings, before, func() { s.lock.Beat(s.Now()) })
+	if !good && err == nil {
+		err = &Failure{codePostload, postloadHook + " condemned the definitions " + s.current.version() + ", which are active all the same", "look into the log for what the hook wrote"}
 	}
-	pins, err := parsePins(config.settings)
+	return err
+}
+
+// beginByHand is the start of a command by hand that writes.
+func (a *Agent) beginByHand(ctx context.Context, wait time.Duration) (configuration, *session, error) {
+	config, pins, err := a.readByHand()
 	if err != nil {
 		return config, nil, err
 	}
 	s, err := a.begin(ctx, pins, wait)
 	return config, s, err
+}
+
+// readByHand reads the configuration for a command by hand: one that is broken is
+// an error.
+func (a *Agent) readByHand() (configuration, []verifier.Pin, error) {
+	config, err := a.readConfiguration(state.View(a.Paths.State), false)
+	if err != nil {
+		return config, nil, err
+	}
+	pins, err := parsePins(config.settings)
+	return config, pins, err
 }
 
 // Hold stops periodic updates until Unhold; updates by hand go on. It gives the
@@ -398,7 +413,7 @@ func (a *Agent) locked(ctx context.Context, wait time.Duration, change func(*sta
 	if err != nil {
 		return err
 	}
-	memory, err := store.Load()
+	memory, err := recall(store)
 	if err == nil {
 		err = newer(memory)
 	}
@@ -413,5 +428,5 @@ func newer(memory *state.State) error {
 	if !memory.Newer() {
 		return nil
 	}
-	return &Failure{"install_failed", "a newer version of the program wrote the agent's memory, and this one does not overwrite it", "use the newer version"}
+	return &Failure{codeInstall, "a newer version of the program wrote the agent's memory, and this one does not overwrite it", "use the newer version"}
 }

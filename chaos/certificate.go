@@ -85,11 +85,6 @@ func fileSystem(dir string) string {
 	return found
 }
 
-// Good tells that nothing was violated, and every point reached.
-func (c Certificate) Good() bool {
-	return len(c.Violations) == 0
-}
-
 // Text writes the certificate for people, in Markdown.
 func (c Certificate) Text(w io.Writer) {
 	fmt.Fprintf(w, "# Crash points and faults\n\n")

@@ -10,7 +10,15 @@ import (
 // ending is how the program says that it ended.
 type ending struct {
 	exit int
-	code string // why it failed, empty where it didn't
+	why  *agent.Failure // why it failed; nil where it didn't
+}
+
+// code is that of the failure, empty for none.
+func (e ending) code() string {
+	if e.why == nil {
+		return ""
+	}
+	return e.why.Code
 }
 
 // endingOf reads what the program wrote, by the rules for its JSON: one object on
@@ -26,15 +34,12 @@ func endingOf(exit int, stdout, stderr []byte) (ending, error) {
 	if err := json.Unmarshal(stdout, &result); err != nil {
 		return e, fmt.Errorf("exit code %d, and on stdout %.300q: %w", exit, stdout, err)
 	}
-	if result.FailReason == nil {
-		if exit != 0 {
-			return e, fmt.Errorf("exit code %d, and no reason", exit)
-		}
-		return e, nil
-	}
-	e.code = result.FailReason.Code
-	if e.code == "internal" || agent.ExitCode(e.code) != exit {
-		return e, fmt.Errorf("exit code %d with the reason %s: %s", exit, e.code, result.FailReason.Message)
+	e.why = result.FailReason
+	switch {
+	case e.why == nil && exit != 0:
+		return e, fmt.Errorf("exit code %d, and no reason", exit)
+	case e.why != nil && (e.why.Code == "internal" || agent.ExitCode(e.why.Code) != exit):
+		return e, fmt.Errorf("exit code %d with the reason %s: %s", exit, e.why.Code, e.why.Message)
 	}
 	return e, nil
 }

@@ -104,10 +104,11 @@ func makeDirs(path string) error {
 	return makeDir(path, 0o755)
 }
 
-// configure writes the managed configuration, with more in the section agent.
+// configure writes the managed configuration, with more in the section agent. Its
+// patience with the server is that of a machine on which many things run at once.
 func (m *machine) configure(more string) error {
-	return m.write(managed, fmt.Appendf(nil, `{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":%q},"agent":{%s}}`,
-		m.url+"/"+m.name+"/production", more))
+	return m.write(managed, fmt.Appendf(nil, `{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":%q},`+
+		`"agent":{"connectTimeout":60,"headerTimeout":60,"stallTimeout":60%s}}`, m.url+"/"+m.name+"/production", more))
 }
 
 // contents are the files of a package: one that takes many reads and writes, and
@@ -194,14 +195,17 @@ func listIn(path string) ([]byte, error) {
 
 // runPlain runs the program without anybody's help, and gives how it ended.
 func (l *lab) runPlain(ctx context.Context, root string, command []string) (ending, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.limit)
+	limited, cancel := context.WithTimeout(ctx, l.limit)
 	defer cancel()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, l.program)
+	cmd := exec.CommandContext(limited, l.program)
 	cmd.Args = arguments(root, command)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), &out, &errs
 	err := cmd.Run()
 	if ctx.Err() != nil {
+		return ending{}, ctx.Err()
+	}
+	if limited.Err() != nil {
 		return ending{}, fmt.Errorf("%q did not end", command)
 	}
 	var failed *exec.ExitError
@@ -213,7 +217,7 @@ func (l *lab) runPlain(ctx context.Context, root string, command []string) (endi
 
 // limit is how long a run may take at most. No wait of the agent's own comes near
 // it.
-const limit = 2 * time.Minute
+const limit = 10 * time.Minute
 
 // arguments are those of a run, the program's own name first.
 func arguments(root string, command []string) []string {

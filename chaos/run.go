@@ -39,7 +39,7 @@ func (b *bench) set(s *start) error {
 // traced runs the scenario's command with a decision at each point, and checks at
 // each what readers would find. err is a violation.
 func (b *bench) traced(ctx context.Context, s *start, at func(trace.Point) trace.Action) (end trace.End, e ending, err error) {
-	ctx, cancel := context.WithTimeout(ctx, b.limit)
+	limited, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
 	stdout, err := os.Create(filepath.Join(b.output(), "stdout"))
 	if err != nil {
@@ -53,7 +53,7 @@ func (b *bench) traced(ctx context.Context, s *start, at func(trace.Point) trace
 	defer stderr.Close()
 	w := &watch{root: b.root(), published: s.published, links: map[string]invariant.Links{}}
 	k := kinds{program: b.program, root: b.root(), output: b.output()}
-	end, err = trace.Run(ctx, trace.Command{
+	end, err = trace.Run(limited, trace.Command{
 		Path: b.program, Args: arguments(b.root(), s.command), Env: environment(), Stdout: stdout, Stderr: stderr,
 		Kind:   k.of,
 		Before: func(p trace.Point) trace.Action { w.look("before", p); return at(p) },
@@ -66,6 +66,8 @@ func (b *bench) traced(ctx context.Context, s *start, at func(trace.Point) trace
 	switch {
 	case err != nil:
 		return end, e, err
+	case ctx.Err() != nil:
+		return end, e, ctx.Err()
 	case w.violation != nil:
 		return end, e, w.violation
 	case end.Killed:
@@ -168,8 +170,8 @@ func (b *bench) count(ctx context.Context, s *start) (points []trace.Point, err 
 		points = append(points, p)
 		return trace.Action{}
 	})
-	if err == nil && !slices.Contains(s.ends, e.code) {
-		err = fmt.Errorf("it ended with %d %s", e.exit, e.code)
+	if err == nil && !slices.Contains(s.ends, e.code()) {
+		err = fmt.Errorf("it ended with %d %s", e.exit, e.code())
 	}
 	if err == nil {
 		err = b.atRest(s, false)
@@ -197,7 +199,7 @@ func (b *bench) try(ctx context.Context, s *start, point string, f fault) (reach
 		return reached, violation, ctx.Err()
 	}
 	if violation = b.afterwards(ctx, s, f, end.Exit == 0 && !silenced); violation != nil && !end.Killed {
-		violation = fmt.Errorf("it ended with %d %s; %w", end.Exit, e.code, violation)
+		violation = fmt.Errorf("it ended with %d %s; %w", end.Exit, e.code(), violation)
 	}
 	return true, violation, ctx.Err()
 }
@@ -245,8 +247,8 @@ func (b *bench) leads(ctx context.Context, s *start, command, ends []string, dis
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(ends, e.code) {
-		return fmt.Errorf("it ended with %d %s", e.exit, e.code)
+	if !slices.Contains(ends, e.code()) {
+		return fmt.Errorf("it ended with %d %s", e.exit, e.code())
 	}
 	return b.atRest(s, disturbed)
 }

@@ -52,7 +52,7 @@ func scenarios() []scenario {
 			later:   update, laterEnds: []string{"known_bad"}},
 		{name: "failed-postload", command: update, active: 1, sets: []uint32{1, 2}, ends: []string{"postload_failed", "known_bad"},
 			prepare: func(ctx context.Context, m *machine) error {
-				hook := fmt.Sprintf(`"hooks":{"postload":{"command":["/bin/sh","-c","test $AGENT_DEFINITIONS_VERSION != %s"]}}`, version(2))
+				hook := fmt.Sprintf(`,"hooks":{"postload":{"command":["/bin/sh","-c","test $AGENT_DEFINITIONS_VERSION != %s"]}}`, version(2))
 				return errors.Join(outdated(ctx, m), m.configure(hook))
 			}},
 	}
@@ -82,8 +82,8 @@ func (m *machine) install(ctx context.Context, n uint32) error {
 		return err
 	}
 	e, err := m.runPlain(ctx, m.root, update)
-	if err == nil && e.code != "" {
-		err = fmt.Errorf("the machine of the scenario %s could not be prepared: %s", m.name, e.code)
+	if err == nil && e.why != nil {
+		err = e.why
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -46,10 +47,14 @@ type task struct {
 // String is how a run is called in a certificate.
 func (t task) String() string { return fmt.Sprintf("%s, %s at %s", t.start.name, t.fault, t.point) }
 
+// ErrWithoutFault says that some command does not do what it must even where
+// nothing is done to it.
+var ErrWithoutFault = errors.New("a run without a fault fails")
+
 // Sweep makes all runs, or a sample of them. Violations are in the certificate,
 // and are no error; that is trace.ErrUnsupported where nothing can be traced,
-// fs.ErrExist where an earlier sweep left its directory behind, or what else kept the
-// sweep from being made.
+// fs.ErrExist where an earlier sweep left its directory behind, ErrWithoutFault, or what
+// else kept the sweep from being made.
 func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	began := time.Now()
 	dir, err := filepath.EvalSymlinks(o.Dir)
@@ -57,6 +62,9 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 		return Certificate{}, err
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
+		return Certificate{}, err
+	}
+	if o.Program, err = filepath.EvalSymlinks(o.Program); err != nil { // as the kernel names it
 		return Certificate{}, err
 	}
 	dir = filepath.Join(dir, workDir)
@@ -70,14 +78,14 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	}
 	defer l.close()
 	all, leftOut := l.offered(ctx)
+	s := &sweep{lab: l, certificate: newCertificate(o, dir)}
 	starts, err := l.prepareAll(ctx, all)
 	if err != nil {
-		return Certificate{}, err
+		return Certificate{}, fmt.Errorf("%w: %w", ErrWithoutFault, err)
 	}
-	s := &sweep{lab: l, certificate: newCertificate(o, dir)}
 	kills, faults, err := s.count(ctx, starts)
 	if err != nil {
-		return Certificate{}, err
+		return Certificate{}, fmt.Errorf("%w: %w", ErrWithoutFault, err)
 	}
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	other := func(t task) bool { return !strings.Contains(t.String(), o.Only) }
@@ -107,7 +115,7 @@ func (s *sweep) count(ctx context.Context, starts []*start) (kills, faults []tas
 	for _, start := range starts {
 		points, err := b.count(ctx, start)
 		if err != nil {
-			return nil, nil, fmt.Errorf("the scenario %s, without any fault: %w", start.name, err)
+			return nil, nil, fmt.Errorf("the scenario %s: %w", start.name, err)
 		}
 		s.certificate.Scenarios = append(s.certificate.Scenarios, Scenario{Name: start.name, Points: len(points), Faults: map[string]int{}, NotReached: []string{}})
 		for _, p := range points {

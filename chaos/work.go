@@ -41,8 +41,8 @@ func Works(ctx context.Context, dir, program string) (works []Work, close func()
 			},
 			Run: func(ctx context.Context, dir string) error {
 				e, err := l.runPlain(ctx, l.at(dir).root(), s.command)
-				if err == nil && !slices.Contains(s.ends, e.code) {
-					err = fmt.Errorf("it ended with %d %s", e.exit, e.code)
+				if err == nil && !slices.Contains(s.ends, e.code()) {
+					err = fmt.Errorf("it ended with %d %s", e.exit, e.code())
 				}
 				return err
 			},

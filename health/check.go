@@ -6,7 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
+
+	"mdatp-offline-agent/printable"
 )
 
 // What a check may say, which are the exit codes of Nagios plug-ins. Their 3,
@@ -164,17 +165,7 @@ func span(d time.Duration) string {
 	}
 }
 
-// oneLine makes text safe for the line: what is not printable, and the bar that
-// begins the numbers, become a question mark.
+// oneLine makes text safe for the line, where a bar begins the numbers.
 func oneLine(text string) string {
-	safe := []rune(strings.Map(func(r rune) rune {
-		if r == '|' || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text))
-	if len(safe) > maxCheckText {
-		return string(safe[:maxCheckText-3]) + "..."
-	}
-	return string(safe)
+	return printable.Text(strings.ReplaceAll(text, "|", "?"), maxCheckText)
 }

@@ -42,6 +42,7 @@ type Facts struct {
 	LastSuccess  time.Time     // when one last worked, whether or not it brought something new
 	TrustExpires time.Time     // the earliest end of a certificate in the chain of the active set's signer
 	Fallback     bool          // the last update was made from the fallback, since the source before it failed
+	Isolation    string        // what confines the process that reads sources, as the last one was; "" where none was seen
 	LastDuration time.Duration // how long the last recorded attempt took
 	Totals       Totals
 }

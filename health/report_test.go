@@ -118,7 +118,7 @@ func TestJSONShapes(t *testing.T) {
 	installed, fresh := facts(), facts()
 	installed.Failure = unreachable()
 	fresh.Installed, fresh.SourceURI, fresh.OfflineURL = nil, "", health.Setting[string]{}
-	fresh.LastAttempt, fresh.NextCheck = time.Time{}, time.Time{}
+	fresh.LastAttempt, fresh.NextCheck, fresh.Isolation = time.Time{}, time.Time{}, ""
 	tests := []struct {
 		facts     health.Facts
 		key, want string
@@ -130,6 +130,7 @@ func TestJSONShapes(t *testing.T) {
 		{installed, "definitionsLastSuccess", `"1795457597000"`},
 		{installed, "definitionsNextCheck", `"1795486397000"`},
 		{installed, "definitionsUpdateRule", `""`},
+		{installed, "definitionsSourceIsolation", `"landlock 7, no_new_privs, limits"`},
 		{installed, "definitionsStatus", `{"$type":"upToDate"}`},
 		{installed, "definitionsUpdated", `"1795457597000"`},
 		{installed, "definitionsUpdatedMinutesAgo", `2`},
@@ -143,6 +144,7 @@ func TestJSONShapes(t *testing.T) {
 		{fresh, "definitionsStatus", `{"$type":"unavailable"}`},
 		{fresh, "definitionsLastAttempt", `null`},
 		{fresh, "definitionsNextCheck", `null`},
+		{fresh, "definitionsSourceIsolation", `null`},
 		{fresh, "definitionsUpdated", `null`},
 		{fresh, "definitionsUpdatedMinutesAgo", `null`},
 		{fresh, "definitionsVersion", `null`},
@@ -205,6 +207,7 @@ func TestField(t *testing.T) {
 		{definitions, "definitions_next_check", `Nov 23, 2026 at 09:13:17 PM`, true},
 		{definitions, "definitions_last_success", `Nov 23, 2026 at 01:13:17 PM`, true},
 		{definitions, "definitions_update_rule", `""`, true},
+		{definitions, "definitions_source_isolation", `"landlock 7, no_new_privs, limits"`, true},
 		{definitions, "app_version", ``, false}, // the other view has it
 		{definitions, "definitionsVersion", ``, false},
 		{definitions, "", ``, false},

@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf16"
+
+	"mdatp-offline-agent/printable"
 )
 
 // dateLayout is how the table shows times: local, without a zone.
@@ -85,7 +87,7 @@ func quote(s string) string {
 		switch {
 		case r == '\\':
 			b.WriteString(`\\`)
-		case r == '"', !unicode.IsPrint(r), r == ':' && last == ' ':
+		case r == '"', !printable.Rune(r), r == ':' && last == ' ':
 			escapeRune(&b, r)
 		default:
 			b.WriteRune(r)

@@ -35,6 +35,7 @@ func Definitions(f Facts) Report {
 			plain("definitions_last_success", date(f.LastSuccess, f.Location)),
 			plain("definitions_next_check", date(f.NextCheck, f.Location)),
 			plain("definitions_update_rule", quoted(f.Rule)),
+			plain("definitions_source_isolation", known(f.Isolation)),
 			plain("definitions_update_fail_hint", known(hint(f.Failure))),
 			plain("engine_version", known(in.EngineVersion)),
 			plain("notes", list(f.Notes)),

@@ -3,8 +3,8 @@ package managedconfig
 import (
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"mdatp-offline-agent/printable"
 )
 
 // codeInvalid is the one code of this package's errors.
@@ -66,7 +66,7 @@ type Warning struct {
 // compose makes a sentence of the parts that are known.
 func compose(file string, line, column int, key, value, problem string) string {
 	var parts []string
-	where := clean(file, maxShownPath)
+	where := printable.Sentence(file, maxShownPath)
 	if line > 0 {
 		where = strings.TrimSpace(fmt.Sprintf("%s line %d", where, line))
 	}
@@ -76,45 +76,11 @@ func compose(file string, line, column int, key, value, problem string) string {
 	if where != "" {
 		parts = append(parts, where)
 	}
-	switch key = clean(key, maxShownPath); {
+	switch key = printable.Sentence(key, maxShownPath); {
 	case key != "" && value != "":
 		parts = append(parts, key+" is "+value)
 	case key != "" || value != "":
 		parts = append(parts, key+value)
 	}
 	return strings.Join(append(parts, problem), ", ")
-}
-
-// clean makes text fit for a sentence: printable, on one line, without quotes
-// and without the " : " that parsers of the health report split at. What does
-// not fit into limit bytes is cut, and shown to be.
-func clean(text string, limit int) string {
-	const cut = "..."
-	var out strings.Builder
-	before := ' ' // the text follows a space where it is used
-	for len(text) > 0 {
-		r, size := utf8.DecodeRuneInString(text)
-		shown := escapeRune(r, before)
-		if r == utf8.RuneError && size == 1 {
-			shown = fmt.Sprintf(`\x%02x`, text[0])
-		}
-		text = text[size:]
-		if room := limit - out.Len(); len(shown) > room || text != "" && len(shown)+len(cut) > room {
-			return out.String() + cut
-		}
-		out.WriteString(shown)
-		before = r
-	}
-	return out.String()
-}
-
-// escapeRune gives the spelling of r behind another rune.
-func escapeRune(r, before rune) string {
-	switch {
-	case strings.ContainsRune("\"'`\\", r), r == ':' && before == ' ':
-		return fmt.Sprintf(`\x%02x`, r)
-	case !unicode.IsPrint(r):
-		return fmt.Sprintf(`\u%04x`, r)
-	}
-	return string(r)
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"mdatp-offline-agent/printable"
 )
 
 // The interval between updates, in seconds. Zero in a file means the default;
@@ -50,7 +52,7 @@ func (l literal) shown() string {
 		}
 		return shownURL(v) // any text may be a URL with a secret in it
 	default:
-		return clean(fmt.Sprint(v), maxShownValue)
+		return printable.Sentence(fmt.Sprint(v), maxShownValue)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"mdatp-offline-agent/printable"
 )
 
 // RingURL is where a ring of packages lies: a directory, or an http or https
@@ -94,7 +96,7 @@ func ringWeb(raw, scheme, rest string) (RingURL, *Error) {
 		return RingURL{}, refusePastRing(raw, right.String())
 	}
 	if strings.ContainsAny(rest, "?#") {
-		return RingURL{}, refuseRing(raw, "a URL without query and fragment", "set it to "+clean(right.String(), maxShownPath))
+		return RingURL{}, refuseRing(raw, "a URL without query and fragment", "set it to "+printable.Sentence(right.String(), maxShownPath))
 	}
 	return RingURL{Raw: raw, URL: u}, nil
 }
@@ -107,7 +109,7 @@ func ringFile(raw, rest string) (RingURL, *Error) {
 	}
 	if strings.ContainsAny(rest, "?#") || !fitText(u.Path) {
 		return RingURL{}, refuseRing(raw, "a file URL without query, fragment and control characters",
-			"set it to "+clean(path.Clean(upToRing(u.Path)), maxShownPath))
+			"set it to "+printable.Sentence(path.Clean(upToRing(u.Path)), maxShownPath))
 	}
 	return ringDir(raw, u.Path)
 }
@@ -176,7 +178,7 @@ func refuseRing(raw, allowed, hint string) *Error {
 
 func refusePastRing(raw, right string) *Error {
 	return &Error{Value: shownURL(raw), Problem: "it must end at the ring, because the agent adds the architecture and updates.zip itself",
-		Hint: "set it to " + clean(right, maxShownPath)}
+		Hint: "set it to " + printable.Sentence(right, maxShownPath)}
 }
 
 // shownURL is an address without the parts that may hold a secret.
@@ -190,7 +192,7 @@ func shownURL(raw string) string {
 	if i := strings.IndexAny(raw, "?#"); i >= 0 {
 		raw = raw[:i+1] + "..."
 	}
-	return clean(raw, maxShownValue)
+	return printable.Sentence(raw, maxShownValue)
 }
 
 // urlCause is net/url's complaint, unless the address might hold a password.

@@ -200,29 +200,6 @@ func TestError(t *testing.T) {
 	}
 }
 
-func TestClean(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ text, want string }{
-		{"plain: text", "plain: text"},
-		{"a : b", `a \x3a b`},
-		{": b", `\x3a b`},
-		{" : : ", ` \x3a \x3a `},
-		{"a\nb\tc\x00", `a\u000ab\u0009c\u0000`},
-		{`"'` + "`\\", `\x22\x27\x60\x5c`},
-		{"\xff\u202e\ufffd", `\xff\u202e` + "\ufffd"},
-		{strings.Repeat("x", 64), strings.Repeat("x", 61) + "..."},
-		{strings.Repeat("x", 61), strings.Repeat("x", 61)},
-		{strings.Repeat("\n", 64), strings.Repeat(`\u000a`, 10) + "..."},
-		{strings.Repeat("ä", 64), strings.Repeat("ä", 30) + "..."},
-	}
-	for _, tt := range tests {
-		got := clean(tt.text, 64)
-		if got != tt.want || len(got) > 64 {
-			t.Errorf("clean(%q) is %q, want %q", tt.text, got, tt.want)
-		}
-	}
-}
-
 // TestLastGoodRunsNothing: neither what is run nor what is written comes from a
 // copy. Without its hook a set would be loaded untested, so that is said; without
 // its metrics nothing fails open.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"unicode/utf8"
+
+	"mdatp-offline-agent/printable"
 )
 
 const byteOrderMark = "\ufeff"
@@ -63,7 +65,9 @@ func explain(data []byte, bad int, atEnd bool) (problem, hint string) {
 	return "the file is not valid JSON", "look for a missing quote, comma or bracket"
 }
 
-func tryTool(file string) string { return "python3 -m json.tool " + clean(file, maxShownPath) }
+func tryTool(file string) string {
+	return "python3 -m json.tool " + printable.Sentence(file, maxShownPath)
+}
 
 // brokenAt is an error at a byte of data.
 func brokenAt(file string, data []byte, offset int, problem, hint string, cause error) *Error {

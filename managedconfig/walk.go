@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"mdatp-offline-agent/printable"
 )
 
 // MaxDepth is how deep objects and arrays of a file may be nested.
@@ -167,7 +169,7 @@ func (w *walk) warn(at place, line int, value, text, hint string) {
 		return
 	}
 	key := at.String()
-	w.warnings = append(w.warnings, Warning{File: w.file, Key: clean(key, maxShownPath), Hint: hint,
+	w.warnings = append(w.warnings, Warning{File: w.file, Key: printable.Sentence(key, maxShownPath), Hint: hint,
 		Sentence: compose(w.file, line, 0, key, value, text)})
 }
 

@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -152,7 +152,7 @@ func readObject(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	if size > verifier.MaxListSize {
-		return nil, &verifier.Refusal{Code: verifier.SignatureInvalid, Sentence: fmt.Sprintf("the signed list has more than %d bytes", verifier.MaxListSize), Hint: "look at " + strconv.Quote(path)}
+		return nil, &verifier.Refusal{Code: verifier.SignatureInvalid, Sentence: fmt.Sprintf("the signed list has more than %d bytes", verifier.MaxListSize), Hint: "look at " + printable.Quote(path)}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, verifier.MaxListSize))
 	return data, fileError("the signed list", path, err)

@@ -317,13 +317,6 @@ func TestInspectOthers(t *testing.T) {
 	check(zipPath, Sidecar, false, verifier.SignatureInvalid)
 }
 
-func TestPrintable(t *testing.T) {
-	t.Parallel()
-	if got := printable("CN=a\x1b[31m\u202eb\n ü"); got != "CN=a?[31m?b? ü" {
-		t.Errorf("got %q", got)
-	}
-}
-
 func FuzzInspect(f *testing.F) {
 	l := newLab(f, KeyOptions{})
 	o := l.options(f)

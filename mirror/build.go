@@ -9,11 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/google/renameio/v2"
 
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -138,7 +138,7 @@ func (o BuildOptions) check(out string, sign *Signer) error {
 		return badList(err)
 	}
 	if sameDir(o.Dir, filepath.Dir(out)) {
-		return usage("the output would lie in the directory of the package", "give another --out than into "+strconv.Quote(o.Dir), nil)
+		return usage("the output would lie in the directory of the package", "give another --out than into "+printable.Quote(o.Dir), nil)
 	}
 	previous, err := o.previous(out)
 	if err != nil {

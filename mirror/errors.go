@@ -5,8 +5,9 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"strconv"
 	"syscall"
+
+	"mdatp-offline-agent/printable"
 )
 
 // The reason codes of this package's own errors. Judgements on packages come as
@@ -55,7 +56,7 @@ func fileError(what, path string, err error) error {
 	if err == nil || errors.As(err, &reasoned) {
 		return err
 	}
-	quoted := strconv.Quote(path)
+	quoted := printable.Quote(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return usage(what+" does not exist", "check the path "+quoted, err)

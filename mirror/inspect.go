@@ -4,10 +4,9 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
-	"unicode"
 
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -118,19 +117,12 @@ func (in *Inspection) readList(object []byte, now time.Time) {
 	}
 }
 
+// maxName is how much of a certificate's name is shown, in bytes.
+const maxName = 1 << 10
+
 func describe(c *x509.Certificate) *Certificate {
 	return &Certificate{
-		Subject: printable(c.Subject.String()), Issuer: printable(c.Issuer.String()), Serial: c.SerialNumber.Text(16),
+		Subject: printable.Text(c.Subject.String(), maxName), Issuer: printable.Text(c.Issuer.String(), maxName), Serial: c.SerialNumber.Text(16),
 		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), Pin: verifier.PinOf(c).String(),
 	}
-}
-
-// printable takes out what a terminal might obey.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }

@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/youmark/pkcs8"
 
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -77,14 +77,14 @@ func loadCertificates(path string) ([]*x509.Certificate, error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil || block.Type != "CERTIFICATE" {
-			return nil, usage("a certificate file holds something other than certificates", "look at "+strconv.Quote(path), err)
+			return nil, usage("a certificate file holds something other than certificates", "look at "+printable.Quote(path), err)
 		}
 		if certs = append(certs, c); len(certs) > verifier.MaxCertificates {
-			return nil, usage(fmt.Sprintf("a certificate file holds more than %d certificates", verifier.MaxCertificates), "keep the signer's chain only in "+strconv.Quote(path), nil)
+			return nil, usage(fmt.Sprintf("a certificate file holds more than %d certificates", verifier.MaxCertificates), "keep the signer's chain only in "+printable.Quote(path), nil)
 		}
 	}
 	if len(certs) == 0 {
-		return nil, usage("a certificate file holds no certificate in PEM form", "convert it with openssl x509 -inform DER -in "+strconv.Quote(path), nil)
+		return nil, usage("a certificate file holds no certificate in PEM form", "convert it with openssl x509 -inform DER -in "+printable.Quote(path), nil)
 	}
 	return certs, nil
 }
@@ -100,7 +100,7 @@ func loadKey(path string, passphrase func() ([]byte, error)) (crypto.Signer, err
 		return nil, fileError("the key file", path, err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return nil, usage("the key file can be read or written by others", "chmod 600 "+strconv.Quote(path)+", and think about who may have copied the key", nil)
+		return nil, usage("the key file can be read or written by others", "chmod 600 "+printable.Quote(path)+", and think about who may have copied the key", nil)
 	}
 	data, err := readPEM(f, size, path)
 	if err != nil {
@@ -115,7 +115,7 @@ func loadKey(path string, passphrase func() ([]byte, error)) (crypto.Signer, err
 
 func readPEM(f *os.File, size int64, path string) ([]byte, error) {
 	if size > maxPEMFile {
-		return nil, usage(fmt.Sprintf("a key or certificate file has more than %d bytes", maxPEMFile), "look at "+strconv.Quote(path), nil)
+		return nil, usage(fmt.Sprintf("a key or certificate file has more than %d bytes", maxPEMFile), "look at "+printable.Quote(path), nil)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxPEMFile))
 	return data, fileError("a key or certificate file", path, err)
@@ -202,7 +202,7 @@ func openRegular(what, path string) (*os.File, int64, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = usage(what+" is not a regular file", "look at "+strconv.Quote(path), nil)
+		err = usage(what+" is not a regular file", "look at "+printable.Quote(path), nil)
 	}
 	if err != nil {
 		f.Close()

@@ -15,8 +15,9 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
+
+	"mdatp-offline-agent/printable"
 )
 
 // How long the certificates of a lab are valid where KeyOptions says nothing.
@@ -64,7 +65,7 @@ func MakeKeys(dir string, opts KeyOptions) (Keys, error) {
 	keys := keysIn(dir)
 	for _, path := range []string{keys.Root, keys.RootKey, keys.Intermediate, keys.IntermediateKey, keys.Leaf, keys.LeafKey} {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return Keys{}, usage("keys are there already and are not overwritten", "choose another directory than "+strconv.Quote(dir), err)
+			return Keys{}, usage("keys are there already and are not overwritten", "choose another directory than "+printable.Quote(dir), err)
 		}
 	}
 	root, intermediate, leaf, err := makeChain(opts)

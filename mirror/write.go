@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -182,10 +183,10 @@ func sourceNames(entries []fs.DirEntry) ([]string, error) {
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
 		if !e.Type().IsRegular() {
-			return nil, usage("a package is made of regular files only", fmt.Sprintf("take %q away", e.Name()), nil)
+			return nil, usage("a package is made of regular files only", "take "+printable.Quote(e.Name())+" away", nil)
 		}
 		if !verifier.ValidName(e.Name()) {
-			return nil, usage("a file can not have this name in a package", fmt.Sprintf("take %q away, or rename it with letters, digits, dot, dash and underscore, beginning with a letter or digit", e.Name()), nil)
+			return nil, usage("a file can not have this name in a package", "take "+printable.Quote(e.Name())+" away, or rename it with letters, digits, dot, dash and underscore, beginning with a letter or digit", nil)
 		}
 		names = append(names, e.Name())
 	}

@@ -12,12 +12,12 @@ mkdir -p "$out"
 # collect copies the texts that stand in one directory.
 collect() {
   local name=$1 from=$2 found=""
-  for text in "$from"/{LICENSE,LICENCE,COPYING,NOTICE,PATENTS}*; do
+  for text in "$from"/{LICENSE,LICENCE,License,COPYING,NOTICE,PATENTS}*; do
     [ -f "$text" ] || continue
     case ${text##*/} in *.go) continue ;; esac
     mkdir -p "$out/$name"
     install -m 0644 "$text" "$out/$name/"
-    case ${text##*/} in LICEN* | COPYING*) found=yes ;; esac
+    case ${text##*/} in LICEN* | License* | COPYING*) found=yes ;; esac
   done
   if [ -z "$found" ]; then
     echo "$name has no licence text in $from" >&2

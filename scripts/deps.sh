@@ -8,7 +8,8 @@ wanted="nginx:nginx-light python3:python3 openssl:openssl osslsigncode:osslsignc
         curl:curl jq:jq strace:strace setpriv:util-linux gcc:gcc time:time promtool:prometheus
         systemd-analyze:systemd shellcheck:shellcheck mandoc:mandoc zsh:zsh fish:fish
         debootstrap:debootstrap systemd-nspawn:systemd-container dbus-daemon:dbus ip:iproute2 rpm:rpm
-        mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs losetup:mount"
+        mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs losetup:mount
+        bindfs:bindfs fusermount3:fuse3"
 
 missing=""
 for pair in $wanted; do

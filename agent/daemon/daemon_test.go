@@ -20,6 +20,7 @@ import (
 
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/agent/daemon"
+	"mdatp-offline-agent/agent/source/sourcetest"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
@@ -317,9 +318,9 @@ func TestSecondDaemon(t *testing.T) {
 	if want := fmt.Sprintf("process %d is the daemon since ", os.Getpid()); failure == nil || failure.Code != "busy" || !strings.HasPrefix(failure.Message, want) {
 		t.Errorf("the second one ended with %v", failure)
 	}
+	must(t, l.end()) // before, or the first one might update from there
 	l.configure("two", "")
 	l.publish(l.other())
-	must(t, l.end())
 	l.begin() // its lock is free again
 	l.next(agent.Updated, "two")
 }
@@ -521,6 +522,43 @@ func TestMakesWayAndGoesOn(t *testing.T) {
 	l.next(agent.Failed, "one")
 	if r := l.next(agent.Updated, "one"); !r.Resumed || r.BytesDownloaded > size-slow {
 		t.Errorf("%d bytes, resumed %v", r.BytesDownloaded, r.Resumed)
+	}
+}
+
+// A share whose server is gone holds nothing up: a configuration that names another
+// mirror is obeyed, and the daemon ends when it is told to.
+func TestDeadMount(t *testing.T) {
+	l := newLive(t)
+	m := sourcetest.NewMount(t, filepath.Dir(filepath.Dir(l.ring)))
+	l.publish(l.ring)
+	share := func() {
+		l.put(fmt.Sprintf(`{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":%q},"agent":{"stallTimeout":3600,"jitter":0}}`,
+			filepath.Join(m.Dir, "one", "production")))
+	}
+	hangs := func() {
+		t.Helper()
+		for len(sourcetest.Readers(t)) == 0 { // else the test never ends
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	m.Die()
+	share()
+	l.begin()
+	hangs()
+	l.configure("one", "")
+	for r := range l.ended {
+		if r.Outcome == agent.Updated {
+			break
+		}
+		if r.FailReason.Code != "interrupted" {
+			t.Errorf("an update ended with %v", r.FailReason)
+		}
+	}
+	share()
+	hangs()
+	must(t, l.end())
+	if work, held := state.View(l.agent.Paths.State).Updating(); held {
+		t.Errorf("the lock is still held by %v", work)
 	}
 }
 

@@ -77,7 +77,7 @@ func writing(dir, sentence string, err error) error {
 		return &Error{DiskFull, "the disk quota of the agent's user is used up", roomHint, err}
 	case errors.Is(err, syscall.EROFS):
 		return &Error{PermissionDenied, "the engine directory lies on a read-only file system",
-			"mount it for writing", err}
+			"mount it for writing; where only the service finds it so, name the directory in ReadWritePaths= of its unit", err}
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{PermissionDenied, "the engine directory can't be written by this user", ownerHint(dir), err}
 	}

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +29,28 @@ func (d *Dir) Room(bytes int64, files int) error {
 		return d.writing("the free space of the engine directory can't be told", err)
 	}
 	return enough(free, bytes, files)
+}
+
+// Shares tells whether files can have names in this directory and in another one at
+// the same time, because both are on one file system.
+func (d *Dir) Shares(other *Dir) bool {
+	if d.root == nil || other.root == nil {
+		return false
+	}
+	a, errA := d.root.Stat(".")
+	b, errB := other.root.Stat(".")
+	if errA != nil || errB != nil {
+		return false
+	}
+	return device(a) == device(b)
+}
+
+func device(info fs.FileInfo) uint64 {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return uint64(st.Dev)
 }
 
 // space is what a file system has left.

@@ -80,7 +80,7 @@ func (d *Dir) repair(ctx context.Context, s *Staging, files []verifier.File) err
 	}
 	defer root.Close()
 	for _, f := range files {
-		if isWhole(ctx, root, f) {
+		if isWhole(ctx, root, f, d.owner()) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -120,11 +120,11 @@ func (d *Dir) repairMeta(set string) error {
 	return d.root.Chmod(meta, dirMode)
 }
 
-// isWhole tells whether a file of a set needs no repair. One of another mode
-// does: somebody may have it open for writing.
-func isWhole(ctx context.Context, root *os.Root, f verifier.File) bool {
+// isWhole tells whether a file of a set needs no repair. One of another mode or
+// owner does: somebody may have it open for writing.
+func isWhole(ctx context.Context, root *os.Root, f verifier.File, mine int) bool {
 	info, err := root.Lstat(f.Name)
-	return err == nil && info.Mode() == fileMode && checkFile(ctx, root, f) == nil
+	return err == nil && odd(info, fileMode, mine) == "" && checkFile(ctx, root, f) == nil
 }
 
 // exchange renames from over to, whatever stands there.

@@ -1,9 +1,9 @@
 package hook
 
 import (
-	"strconv"
-
 	"github.com/sirupsen/logrus"
+
+	"mdatp-offline-agent/printable"
 )
 
 // tailBytes is how much of a hook's output is kept. The end of it is where
@@ -36,7 +36,7 @@ func (t *tail) Write(b []byte) (int, error) {
 func (t *tail) fields() logrus.Fields {
 	f := logrus.Fields{}
 	if len(t.kept) > 0 {
-		f["output"] = strconv.Quote(string(t.kept))
+		f["output"] = printable.Quote(string(t.kept))
 	}
 	if t.dropped > 0 {
 		f["outputDropped"] = t.dropped

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// maxRetryAfter bounds how long a server can send us away.
-const maxRetryAfter = 6 * time.Hour
+// MaxRetryAfter bounds how long a server can send us away.
+const MaxRetryAfter = 6 * time.Hour
 
 // query is one request, less what goes with every one of them.
 type query struct {
@@ -135,10 +135,10 @@ func retryAfter(h http.Header) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	seconds, err := strconv.ParseUint(value, 10, 31)
 	if err == nil {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+		return min(time.Duration(seconds)*time.Second, MaxRetryAfter)
 	}
 	if errors.Is(err, strconv.ErrRange) {
-		return maxRetryAfter
+		return MaxRetryAfter
 	}
 	until, err := http.ParseTime(value)
 	if err != nil {
@@ -148,5 +148,5 @@ func retryAfter(h http.Header) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return min(max(until.Sub(now), 0), maxRetryAfter)
+	return min(max(until.Sub(now), 0), MaxRetryAfter)
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
+
+	"mdatp-offline-agent/printable"
 )
 
 // The reason codes of this package. They are part of the program's interface:
@@ -22,6 +22,11 @@ const (
 	CodeTLS         = "tls_untrusted"       // the server's certificate was not accepted
 	CodeTooLarge    = "package_too_large"   // the object is larger than the caller allows
 )
+
+// Codes gives all of them.
+func Codes() []string {
+	return []string{CodeUnreachable, CodeNotFound, CodeForbidden, CodeRateLimited, CodeStalled, CodeChanged, CodeRedirect, CodeTLS, CodeTooLarge}
+}
 
 // Error is a failure of a source that a user can meet.
 type Error struct {
@@ -84,14 +89,8 @@ func tooLarge(name, where string, limit int64) error {
 	}
 }
 
-// plain makes a piece of our own configuration fit for a sentence, which is
-// shown on one line, between quotes, and split at " : " by people's scripts.
-func plain(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r == '"' || r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
-	return strings.ReplaceAll(s, " : ", " ? ")
-}
+// maxShown is how much of one piece of configuration a sentence shows, in bytes.
+const maxShown = 512
+
+// plain makes a piece of our own configuration fit for a sentence.
+func plain(s string) string { return printable.Sentence(s, maxShown) }

@@ -35,6 +35,15 @@ type Timeouts struct {
 	Stall   time.Duration // the window in which at least 30 KiB of the body must come
 }
 
+func (t Timeouts) orDefault() Timeouts {
+	return Timeouts{
+		Connect: cmp.Or(t.Connect, DefaultConnectTimeout),
+		TLS:     cmp.Or(t.TLS, DefaultTLSTimeout),
+		Header:  cmp.Or(t.Header, DefaultHeaderTimeout),
+		Stall:   cmp.Or(t.Stall, DefaultStallWindow),
+	}
+}
+
 // HTTPConfig is what an HTTP source is made of. Base is required, and Spool for
 // objects of more than 64 KiB.
 type HTTPConfig struct {
@@ -90,12 +99,7 @@ func NewHTTP(cfg HTTPConfig) *HTTP {
 	base.Path = cmp.Or(base.Path, "/")
 	cfg.Base = &base
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, defaultUserAgent)
-	cfg.Timeouts = Timeouts{
-		Connect: cmp.Or(cfg.Timeouts.Connect, DefaultConnectTimeout),
-		TLS:     cmp.Or(cfg.Timeouts.TLS, DefaultTLSTimeout),
-		Header:  cmp.Or(cfg.Timeouts.Header, DefaultHeaderTimeout),
-		Stall:   cmp.Or(cfg.Timeouts.Stall, DefaultStallWindow),
-	}
+	cfg.Timeouts = cfg.Timeouts.orDefault()
 	cfg.Retry = Retry{
 		Tries:   cmp.Or(cfg.Retry.Tries, DefaultTries),
 		MaxWait: cmp.Or(cfg.Retry.MaxWait, DefaultMaxWait),

@@ -228,7 +228,7 @@ func FuzzAnswerHeader(f *testing.F) {
 		if v := keptValidator(h, 1).ETag; v != "" && (v != tag || len(v) > maxETag || strings.ContainsAny(v, " \r\n\x00,") && strings.Count(v, `"`) != 2) {
 			t.Errorf("kept %q of %q", v, tag)
 		}
-		if d := retryAfter(h); d < 0 || d > maxRetryAfter {
+		if d := retryAfter(h); d < 0 || d > MaxRetryAfter {
 			t.Errorf("%q sends us away for %s", retry, d)
 		}
 	})

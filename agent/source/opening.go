@@ -177,7 +177,7 @@ func (o *opening) fill(ctx context.Context, a *answer) (Package, error) {
 		return nil, err
 	}
 	o.kept = nil
-	return &spooled{spool: d.spool, size: d.size, validator: d.validator, version: version(o.target, d.validator, d.size)}, nil
+	return Spooled(d.spool, d.size, d.validator, version(o.target, d.validator, d.size)), nil
 }
 
 // drop gives up what is kept.

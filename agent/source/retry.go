@@ -110,3 +110,11 @@ func (t *tries) progress(n int64) {
 		t.waiting.refill(t.maxWait)
 	}
 }
+
+// Silence is how long at most an HTTP source waits before it gives something or
+// gives up, for whoever watches it from outside: each try with all its redirects,
+// each perhaps by way of a proxy, then a stall, and the waits between.
+func Silence(t Timeouts) time.Duration {
+	t = t.orDefault()
+	return DefaultTries*((maxRedirects+1)*2*(t.Connect+t.TLS+t.Header)+t.Stall) + DefaultMaxWait
+}

@@ -58,6 +58,12 @@ type spooled struct {
 	version   string
 }
 
+// Spooled gives the package whose size bytes are all in spool, which its Close
+// closes. Reading it counts nothing.
+func Spooled(spool Spool, size int64, v Validator, version string) Package {
+	return &spooled{spool: spool, size: size, validator: v, version: version}
+}
+
 // Size is the number of bytes that came.
 func (p *spooled) Size() int64 { return p.size }
 

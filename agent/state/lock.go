@@ -69,7 +69,7 @@ type holder struct{ does, hint string }
 
 func (s *Store) take(ctx context.Context, name string, wait time.Duration, now time.Time, other holder) (*Lock, error) {
 	path := filepath.Join(s.dir, name)
-	file := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
+	file := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW), flock.SetPermissions(0o600))
 	waiting, cancel := context.WithTimeout(ctx, max(wait, lockWait))
 	defer cancel()
 	locked, err := file.TryLockContext(waiting, lockPoll)

@@ -5,6 +5,7 @@
 //	status.json  what anybody may read of the last run (0644, no secrets)
 //	last-good/   the last configuration files that were valid
 //	crls/        revocation lists that the trust directory held (0644)
+//	engine-directory   where the sets lie, where that is not the default (0644)
 //	lock         who may write (0600, never removed)
 //
 // It promises that each file is replaced as a whole and is on disk when Save
@@ -50,11 +51,14 @@ type State struct {
 	HeldSince   time.Time            `json:"heldSince,omitzero"`
 	Missing     map[string]time.Time `json:"missing,omitempty"` // by the name of its copy, since when a configuration file is away
 	Pending     string               `json:"pending,omitempty"` // a sealed set that the preload hook could not judge yet
+	Move        Move                 `json:"move,omitzero"`     // of the engine directory, until one place alone is left of it
+	Relearn     bool                 `json:"relearn,omitempty"` // it was lost, and what the sets on disk prove was not learned yet
 	Totals      Totals               `json:"totals,omitzero"`
 	Timing
 
 	unknown map[string]json.RawMessage
 	lost    bool
+	damaged bool
 }
 
 // Floor is the greatest package accepted from one signer, with the signer's
@@ -103,9 +107,20 @@ type Set struct {
 	Bad       string    `json:"bad,omitempty"`    // in a status: why its content must not be installed again
 }
 
+// Move is a move of the engine directory. It is noted before anything is made at its
+// goal; which of the two places is in force, the file engine-directory says.
+type Move struct {
+	From  string    `json:"from"`
+	To    string    `json:"to"`
+	Since time.Time `json:"since"` // when it began, or was committed
+}
+
 // Lost tells that there was no state that could be read, although it may be that
 // there once was one. What the sets on disk prove must then be learned anew.
 func (s *State) Lost() bool { return s.lost }
+
+// Damaged tells that there was one, which could not be read.
+func (s *State) Damaged() bool { return s.damaged }
 
 // Newer tells that a later version of the program wrote the state. It is then
 // never saved.
@@ -223,7 +238,7 @@ func (s *State) UnmarshalJSON(data []byte) error {
 func fullState() plainState {
 	now, up := time.Unix(1, 0), machine.Uptime{Boot: "x"}
 	return plainState{Schema: Schema, Floors: []Floor{{}}, Sources: map[string]Source{"": {}}, KnownBad: []Bad{{}},
-		Sets: map[string]Set{"": {}}, Previous: "x", SteppedDown: true, HeldSince: now, Missing: map[string]time.Time{"": now}, Pending: "x", Totals: Totals{Requests: 1},
+		Sets: map[string]Set{"": {}}, Previous: "x", SteppedDown: true, HeldSince: now, Missing: map[string]time.Time{"": now}, Pending: "x", Move: Move{To: "x"}, Relearn: true, Totals: Totals{Requests: 1},
 		Timing: Timing{OfflineURL: "x", Source: "x", LastCheck: now, LastCheckUptime: up, Failures: 1, LastFailure: now, LastFailureUptime: up, OwnFault: true, NotBefore: now, Unfinished: "x"}}
 }
 

@@ -12,11 +12,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -98,13 +100,13 @@ func (s *Store) failed(what string, err error) error {
 	return e
 }
 
-// Load reads state.json. A file that is missing or can't be understood gives an
-// empty state that says so (State.Lost); the broken one is kept beside it as
-// state.json.damaged when the next Save replaces it.
+// Load reads state.json. A file that is missing or can't be understood gives a state
+// that says so (State.Lost), with those of its fields that can be; the broken one is
+// kept beside it as state.json.damaged when the next Save replaces it.
 func (s *Store) Load() (*State, error) {
 	data, err := readFile(filepath.Join(s.dir, "state.json"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errUnfit) {
-		return &State{Schema: Schema, lost: true}, nil
+		return &State{Schema: Schema, lost: true, damaged: errors.Is(err, errUnfit)}, nil
 	}
 	if err != nil {
 		return nil, s.failed("read", err)
@@ -124,12 +126,30 @@ func decode(data []byte) *State {
 		Floors json.RawMessage `json:"floors"`
 	}
 	if json.Unmarshal(data, &later) != nil || later.Schema <= Schema {
-		return &State{Schema: Schema, lost: true}
+		return salvage(data)
 	}
 	st = &State{Schema: later.Schema}
 	if json.Unmarshal(later.Floors, &st.Floors) != nil {
 		st.Floors = nil
 	}
+	return st
+}
+
+// salvage takes from a state what can be read of it, field by field.
+func salvage(data []byte) *State {
+	st := &State{Schema: Schema, lost: true, damaged: true}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) != nil {
+		return st
+	}
+	for name, value := range fields {
+		one, err := json.Marshal(map[string]json.RawMessage{name: value})
+		with := plainState(*st)
+		if err == nil && json.Unmarshal(one, &with) == nil {
+			*st = State(with)
+		}
+	}
+	st.Schema = Schema
 	return st
 }
 
@@ -140,7 +160,7 @@ func (s *Store) Save(st *State) error {
 	}
 	if st.lost {
 		s.keepDamaged()
-		st.lost = false
+		st.lost, st.damaged = false, false
 	}
 	return s.write("state.json", st, 0o600)
 }
@@ -148,7 +168,12 @@ func (s *Store) Save(st *State) error {
 // keepDamaged puts a state that could not be read aside. It is for people to
 // look at, so failing to keep it is no failure.
 func (s *Store) keepDamaged() {
-	path := filepath.Join(s.dir, "state.json")
+	aside(filepath.Join(s.dir, "state.json"))
+}
+
+// aside puts away what can't be read, in the place of what was put away before.
+func aside(path string) {
+	_ = os.RemoveAll(path + ".damaged")
 	_ = os.Rename(path, path+".damaged")
 }
 
@@ -192,8 +217,11 @@ func (s *Store) LastGoodSince(name string) time.Time {
 func (s *Store) SaveLastGood(name string, data []byte) error {
 	dir := filepath.Join(s.dir, "last-good")
 	path := filepath.Join(dir, name)
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		aside(dir)
+	}
 	if data == nil {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(path); err != nil {
 			return s.failed("write to", err)
 		}
 		return nil
@@ -279,6 +307,85 @@ func (s *Store) SaveRevocationLists(lists [][]byte) error {
 	return nil
 }
 
+// engineFile says where the engine directory is, where that is not the default.
+const engineFile = "engine-directory"
+
+// EngineDirectory is where the engine directory was moved to, an absolute path;
+// empty where it never was. Any user may ask. A file that is there and does not say
+// it is an error, and so is one that is gone although the sets were moved: whoever took
+// the default instead would take a machine for empty, and leave the sets that an
+// engine reads to grow old.
+func (s *Store) EngineDirectory() (string, error) {
+	path := filepath.Join(s.dir, engineFile)
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		last := s.LoadStatus().EngineDirectory
+		if !ValidPath(last) {
+			return "", nil
+		}
+		return "", &Error{"install_failed", "the file " + path + " is gone, and by the last report the sets are in " + last,
+			"say so again, with agent definitions path set --path " + last, err}
+	}
+	if err != nil && !errors.Is(err, errUnfit) {
+		return "", s.failed("read", err)
+	}
+	line, ended := strings.CutSuffix(string(data), "\n")
+	if err == nil && (!ended || !ValidPath(line)) {
+		err = errors.New("not one absolute path in one line")
+	}
+	if err == nil {
+		err = s.foreign(path)
+	}
+	if err != nil {
+		return "", &Error{"install_failed", "the file " + path + " does not say where the engine directory is",
+			"name the directory that holds the sets, with agent definitions path set --path DIR", err}
+	}
+	return line, nil
+}
+
+// foreign is the error of a file that another user than the directory's owner or
+// root has put there or can write to.
+func (s *Store) foreign(path string) error {
+	dir, err := os.Stat(s.dir)
+	if err != nil {
+		return err
+	}
+	file, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if uid := owner(file); uid != 0 && uid != owner(dir) || file.Mode().Perm()&0o022 != 0 {
+		return errors.New("another user has written it, or can")
+	}
+	return nil
+}
+
+// owner is the numeric user id, or -1 where the file system tells none.
+func owner(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
+}
+
+// SetEngineDirectory makes a place the one of the engine directory, in one step.
+func (s *Store) SetEngineDirectory(path string) error {
+	if !ValidPath(path) {
+		return fmt.Errorf("%q can't be kept", path)
+	}
+	if err := replace(filepath.Join(s.dir, engineFile), []byte(path+"\n"), 0o644); err != nil {
+		return s.failed("write to", err)
+	}
+	return nil
+}
+
+// ValidPath tells whether a path is absolute, in its shortest form, and fit to be
+// shown in a line.
+func ValidPath(path string) bool {
+	const longest = 1024 // bytes; below it there are names, too
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && printable.Sentence(path, longest) == path
+}
+
 func (s *Store) write(name string, v any, mode fs.FileMode) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -296,6 +403,9 @@ func (s *Store) write(name string, v any, mode fs.FileMode) error {
 // fsync makes the rename last.
 func replace(path string, data []byte, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
+	if info, err := os.Lstat(path); err == nil && info.IsDir() { // the one thing that no rename replaces
+		aside(path)
+	}
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
@@ -315,7 +425,7 @@ func replace(path string, data []byte, mode fs.FileMode) error {
 }
 
 // temporary is how replace calls what it has not put in its place yet.
-var temporary = regexp.MustCompile(`^\.([a-z-]+(\.json)?|[0-9a-f]{64}\.crl)[0-9]+$`)
+var temporary = regexp.MustCompile(`^\.(state\.json|status\.json|engine-directory|managed\.json|local\.json|[0-9a-f]{64}\.crl)[0-9]+$`)
 
 // clean removes what a run that was killed had not put in its place yet. The caller
 // holds the lock. What can't be removed costs some space and is in nobody's way.

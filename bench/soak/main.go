@@ -23,9 +23,14 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"mdatp-offline-agent/agent/source/apart"
 )
 
 func main() {
+	if apart.Started() { // by the daemon inside of this process
+		os.Exit(apart.Serve())
+	}
 	program := flag.String("program", "", "the program to watch; empty: a daemon inside of this process")
 	var p plan
 	flag.IntVar(&p.changes, "changes", 10_000, "how many changes of the configuration")

@@ -9,7 +9,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mdatp-offline-agent/agent/source/apart"
 )
+
+// TestMain lets the test binary be the process that reads sources.
+func TestMain(m *testing.M) {
+	if apart.Started() {
+		os.Exit(apart.Serve())
+	}
+	os.Exit(m.Run())
+}
 
 // A bounded share of the soak: the daemon inside of this process, whose goroutines
 // and descriptors can be counted. `make soak` has all of it, and the program.

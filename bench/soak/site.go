@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long one update may take, with its change of configuration.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // site is an endpoint below a root of its own, its publisher, and its mirror.
 type site struct {
@@ -101,13 +101,15 @@ func (s *site) change(i, n int) error {
 	}
 }
 
-// installed waits until the nth package is active, and its update is on record.
+// installed waits until the nth package is active, its update on record, and what
+// that had open closed.
 func (s *site) installed(ctx context.Context, n int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("package %d is not installed after %s", n, patience))
 	defer cancel()
 	for {
-		seen := state.View(s.paths.State).LoadStatus().Current
-		if seen != nil && strings.HasPrefix(seen.Set, version(n).String()+"-") {
+		store := state.View(s.paths.State)
+		seen := store.LoadStatus().Current
+		if _, held := store.Updating(); !held && seen != nil && strings.HasPrefix(seen.Set, version(n).String()+"-") {
 			return nil
 		}
 		select {

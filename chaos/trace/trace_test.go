@@ -71,6 +71,8 @@ func play(role string) error {
 			return err
 		}
 		return exec.Command("/bin/sh", "-c", "sleep 1000 & sleep 1000").Run()
+	case "orphan": // it leaves another process behind
+		return exec.Command("/bin/sleep", "1000").Start()
 	}
 	return fmt.Errorf("no such role: %s", role)
 }
@@ -258,6 +260,16 @@ func TestEndsWithTheContext(t *testing.T) {
 		return Action{}
 	})
 	if !r.end.Expired || r.end.Signal != syscall.SIGKILL {
+		t.Errorf("it ended with %+v", r.end)
+	}
+}
+
+// So does what outlives its parent.
+func TestOrphansEndWithTheContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if r := start(t, ctx, "orphan", nil); !r.end.Expired {
 		t.Errorf("it ended with %+v", r.end)
 	}
 }

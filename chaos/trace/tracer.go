@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -40,13 +41,13 @@ type tracer struct {
 type thread struct {
 	program string
 	call    *pending // between the stop before a call and the one after it
+	again   *pending // a signal came first, and the kernel begins the call anew once it was handled
 }
 
 type pending struct {
-	nr      uint64
-	point   Point
-	action  Action
-	restart bool // a signal came first, and the kernel begins the call again
+	nr     uint64
+	point  Point
+	action Action
 }
 
 func run(ctx context.Context, c Command) (End, error) {
@@ -87,9 +88,14 @@ func (t *tracer) run(ctx context.Context) error {
 	defer stop()
 	for {
 		var status unix.WaitStatus
-		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
+		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD|t.patience(), nil)
 		switch {
 		case err == unix.EINTR:
+		case err == nil && tid == 0:
+			if t.dead() {
+				t.killAll()
+			}
+			time.Sleep(look)
 		case err == unix.ECHILD:
 			return nil
 		case err != nil:
@@ -150,6 +156,19 @@ func (t *tracer) start() error {
 	t.running = true
 	t.threads[t.root] = &thread{}
 	return nil
+}
+
+// look is how often it is looked whether what outlives the program is to end.
+const look = 10 * time.Millisecond
+
+// patience is how to wait. As long as the program runs, its end is what ends a wait.
+func (t *tracer) patience() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running {
+		return 0
+	}
+	return unix.WNOHANG
 }
 
 // expire ends the run from another goroutine. That the program ended makes the
@@ -254,11 +273,11 @@ func (t *tracer) atCall(tid int, th *thread) {
 func (t *tracer) before(tid int, th *thread, info syscallInfo) {
 	nr := info.data[0]
 	c, known := t.calls[nr]
-	if again := th.call; again != nil && again.restart && again.nr == nr {
-		again.restart = false
+	th.call = nil
+	if th.again != nil && th.again.nr == nr {
+		th.call, th.again = th.again, nil
 		return
 	}
-	th.call = nil
 	if !known {
 		return
 	}
@@ -301,6 +320,7 @@ func (t *tracer) after(tid int, th *thread, info syscallInfo) {
 	if p == nil {
 		return
 	}
+	th.call = nil
 	result := -int64(info.data[0])
 	if !info.failed() {
 		result = 0
@@ -308,11 +328,10 @@ func (t *tracer) after(tid int, th *thread, info syscallInfo) {
 	switch result {
 	case restartSys, restartNoInt, restartNever, restartBlock:
 		if p.action.errno == 0 {
-			p.restart = true
+			th.again = p
 			return
 		}
 	}
-	th.call = nil
 	errno := syscall.Errno(result)
 	if p.action.errno != 0 {
 		errno = p.action.errno

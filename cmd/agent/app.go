@@ -63,7 +63,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	if m := badValue.FindStringSubmatch(err.Error()); m != nil {
 		return &usageError{"the value of --" + m[1] + " can not be understood", seeHelp(command[1:])}
 	}
-	return &usageError{printable(err.Error()), seeHelp(nil)}
+	return &usageError{typed(err.Error()), seeHelp(nil)}
 }
 
 // command gives a command the manners that all of them have.

@@ -372,11 +372,12 @@ func cmdUnlock(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 // tmpfs DIR SIZE mounts a file system of that size; tmpfs DIR ro makes it
-// read-only. Where that is not permitted the script is skipped.
+// read-only, and tmpfs DIR noexec lets nothing be executed there. Where that is not
+// permitted the script is skipped.
 func cmdTmpfs(ts *testscript.TestScript, _ bool, args []string) {
 	dir := ts.MkAbs(args[0])
-	if args[1] == "ro" {
-		ts.Check(syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	if flag, ok := map[string]uintptr{"ro": syscall.MS_RDONLY, "noexec": syscall.MS_NOEXEC}[args[1]]; ok {
+		ts.Check(syscall.Mount("", dir, "", syscall.MS_REMOUNT|flag, ""))
 		return
 	}
 	ts.Check(os.MkdirAll(dir, 0o755))

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -27,12 +28,18 @@ func (p *program) definitionsCommand() *cli.Command {
 			boolFlag("use-last-good", "go on with the last good configuration where the present one is broken"),
 			wait,
 		}}),
-		command(cli.Command{Name: "verify", Usage: "hash every installed set against its signed list", Action: p.verifySets}),
+		command(cli.Command{Name: "verify", Usage: "hash every installed set against its signed list, and find what does not belong there", Action: p.verifySets, Flags: []cli.Flag{
+			boolFlag("repair", "make whole what is not: from other sets, by going back, and by an update"), wait}}),
 		command(cli.Command{Name: "list", Usage: "list the installed sets", Action: p.listSets}),
 		command(cli.Command{Name: "rollback", Usage: "go back to the previous set, and remember the present one as bad", Action: p.rollback, Flags: []cli.Flag{wait}}),
 		command(cli.Command{Name: "restore", Usage: "go back to the set shipped with the program", Action: p.restore, Flags: []cli.Flag{wait}}),
 		command(cli.Command{Name: "hold", Usage: "stop periodic updates; updates by hand go on", Action: p.hold, Flags: []cli.Flag{wait}}),
 		command(cli.Command{Name: "unhold", Usage: "let periodic updates go on", Action: p.unhold, Flags: []cli.Flag{wait}}),
+		command(cli.Command{Name: "path", Usage: "where the sets lie", Subcommands: []*cli.Command{
+			command(cli.Command{Name: "show", Usage: "show the directory that the sets lie in", Action: p.showPath}),
+			command(cli.Command{Name: "set", Usage: "move the sets to another directory", Action: p.setPath, Flags: []cli.Flag{
+				&cli.StringFlag{Name: "path", Usage: "the new directory, an absolute `DIR` that is empty or not there yet"}, wait}}),
+		}}),
 	}})
 }
 
@@ -113,25 +120,44 @@ func updateLine(r agent.Result) string {
 	return ""
 }
 
+// listSets shows a listing, also one that goes with an error.
 func (p *program) listSets(c *cli.Context) error {
-	return p.showSets(c, (*agent.Agent).List)
-}
-
-func (p *program) verifySets(c *cli.Context) error {
-	return p.showSets(c, (*agent.Agent).Verify)
-}
-
-// showSets shows a listing, also a listing that goes with an error.
-func (p *program) showSets(c *cli.Context, look func(*agent.Agent, context.Context) (agent.Sets, error)) error {
 	if err := arguments(c, 0, "no arguments"); err != nil {
 		return err
 	}
-	a := p.agent()
-	sets, err := look(a, c.Context)
+	sets, err := p.agent().List(c.Context)
 	if err != nil && len(sets.Sets) == 0 {
 		return err
 	}
-	_ = p.show(c, sets, func(w io.Writer) { setsTable(w, sets) }) // it has no error to give
+	_ = p.show(c, sets, func(w io.Writer) { setsTable(w, sets.Sets) }) // it has no error to give
+	return p.shown(c, err)
+}
+
+func (p *program) verifySets(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	v, err := p.verify(c)
+	if err != nil && len(v.Sets)+len(v.Problems)+len(v.Repairs) == 0 {
+		return err
+	}
+	_ = p.show(c, v, func(w io.Writer) { verificationText(w, v) }) // it has no error to give
+	return p.shown(c, err)
+}
+
+func (p *program) verify(c *cli.Context) (agent.Verification, error) {
+	if !c.Bool("repair") {
+		return p.agent().Verify(c.Context)
+	}
+	a, err := p.writer()
+	if err != nil {
+		return agent.Verification{}, err
+	}
+	return a.Repair(c.Context, c.Duration("wait"))
+}
+
+// shown ends a command that has shown a result although there is an error.
+func (p *program) shown(c *cli.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -143,11 +169,31 @@ func (p *program) showSets(c *cli.Context, look func(*agent.Agent, context.Conte
 	return errShown
 }
 
-func setsTable(w io.Writer, sets agent.Sets) {
+// verificationText is the listing, and below it what was done, what is still wrong,
+// and what is worth knowing.
+func verificationText(w io.Writer, v agent.Verification) {
+	if len(v.Sets) > 0 {
+		setsTable(w, v.Sets)
+	}
+	for _, r := range v.Repairs {
+		fmt.Fprintln(w, strings.TrimPrefix(r.Set+": "+r.Did, ": "))
+	}
+	for _, problem := range v.Problems {
+		fmt.Fprintf(w, "%s: %s\n", strings.TrimSuffix(problem.Set+"/"+problem.File, "/"), problem.Problem)
+	}
+	for _, note := range v.Notes {
+		fmt.Fprintln(w, note)
+	}
+}
+
+func setsTable(w io.Writer, sets []agent.SetInfo) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STATE\tDEFINITIONS\tENGINE\tRELEASED\tEXPIRES\tINSTALLED\tSIZE\tNAME\tREASON")
-	for _, s := range sets.Sets {
+	for _, s := range sets {
 		cells := []string{s.State, orDash(s.Definitions), orDash(s.Engine), when(s.Released), when(s.Expires), when(s.Installed), size(s.Size), s.Name, s.Reason}
+		for i, cell := range cells {
+			cells[i] = printable.Text(cell, maxRow)
+		}
 		fmt.Fprintln(table, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 	}
 	_ = table.Flush() // nobody reads a closed stdout
@@ -237,4 +283,45 @@ func (p *program) unhold(c *cli.Context) error {
 		return err
 	}
 	return p.show(c, holding{Type: "definitionsUnholdResult"}, func(w io.Writer) { fmt.Fprintln(w, "Periodic updates go on") })
+}
+
+func (p *program) showPath(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	path, err := p.agent().EngineDirectory()
+	if err != nil {
+		return err
+	}
+	place := agent.Location{Type: "definitionsPathResult", Path: path, Notes: []string{}}
+	return p.show(c, place, func(w io.Writer) { fmt.Fprintln(w, path) })
+}
+
+func (p *program) setPath(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	if err := needed(c, "path"); err != nil {
+		return err
+	}
+	a, err := p.writer()
+	if err != nil {
+		return err
+	}
+	place, err := a.SetPath(c.Context, c.String("path"), c.Duration("wait"))
+	if err != nil {
+		return err
+	}
+	return p.show(c, place, func(w io.Writer) { placeText(w, place) })
+}
+
+func placeText(w io.Writer, place agent.Location) {
+	if place.Previous == nil {
+		fmt.Fprintln(w, "The definitions are in "+place.Path)
+	} else {
+		fmt.Fprintf(w, "The definitions are in %s now, moved from %s\n", place.Path, *place.Previous)
+	}
+	for _, note := range place.Notes {
+		fmt.Fprintln(w, note)
+	}
 }

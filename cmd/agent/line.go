@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"mdatp-offline-agent/printable"
 )
 
 // normalise puts a command line into the one order that the cli library
@@ -42,7 +44,7 @@ func normalise(app *cli.App, args []string) ([]string, error) {
 	var before, after []string
 	for _, o := range l.options {
 		if _, known := options[o.name]; !known {
-			return nil, &usageError{"agent " + strings.Join(append(slices.Clone(command), "has no option --"), " ") + printable(o.name), seeHelp(command)}
+			return nil, &usageError{"agent " + strings.Join(append(slices.Clone(command), "has no option --"), " ") + typed(o.name), seeHelp(command)}
 		}
 		if _, known := global[o.name]; known {
 			before = append(before, o.text...)
@@ -84,7 +86,7 @@ func readLine(app *cli.App, args []string) (l line, err error) {
 		case name == "help" || name == "h":
 			l.help = true
 		case !known:
-			return l, &usageError{"there is no option --" + printable(name), seeHelp(nil)}
+			return l, &usageError{"there is no option --" + typed(name), seeHelp(nil)}
 		case !takes || inline:
 			l.options = append(l.options, option{name, []string{arg}})
 		default:
@@ -136,7 +138,7 @@ func isCommand(command, rest []string, below []*cli.Command, help bool) error {
 		return nil
 	case len(rest) > 0:
 		name := strings.Join(append(slices.Clone(command), rest[0]), " ")
-		return &usageError{"there is no command " + printable(name), seeHelp(command)}
+		return &usageError{"there is no command " + typed(name), seeHelp(command)}
 	case len(command) > 0:
 		return &usageError{"the command " + strings.Join(command, " ") + " is not complete", seeHelp(command)}
 	}
@@ -183,12 +185,8 @@ func optionsOf(flags []cli.Flag) map[string]bool {
 	return names
 }
 
-// printable keeps what a user typed on one line and free of control characters.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '"' {
-			return '?'
-		}
-		return r
-	}, s)
-}
+// maxTyped is how much of what a user typed is shown, in bytes.
+const maxTyped = 200
+
+// typed gives what a user typed for a sentence.
+func typed(s string) string { return printable.Sentence(s, maxTyped) }

@@ -14,12 +14,17 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"mdatp-offline-agent/agent/source/apart"
 )
 
 func main() { os.Exit(Main()) }
 
 // Main runs the program with the process's arguments and gives its exit code.
 func Main() int {
+	if apart.Started() {
+		return apart.Serve()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// The HTTP library tells this logger what servers send unasked. That is bytes

@@ -18,6 +18,7 @@ import (
 
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/mirror"
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 	"mdatp-offline-agent/verifier/trustdir"
 )
@@ -155,7 +156,7 @@ func checkPlace(out, arch string, rings []string) error {
 	}
 	archDir := filepath.Dir(out)
 	if dir := filepath.Base(archDir); strings.HasPrefix(dir, "arch_") && dir != "arch_"+arch {
-		return &usageError{"--out lies below another architecture's directory than that of --arch", "write to arch_" + printable(arch) + ", or give another --arch"}
+		return &usageError{"--out lies below another architecture's directory than that of --arch", "write to arch_" + typed(arch) + ", or give another --arch"}
 	}
 	ring := strings.TrimSuffix(filepath.Base(filepath.Dir(archDir)), "_back")
 	if (ring == "production" || ring == "preview") && !slices.Contains(rings, ring) {
@@ -321,8 +322,11 @@ func (p *program) inspect(c *cli.Context) error {
 	}{"packageInspectResult", found}, func(w io.Writer) { inspectText(w, found) })
 }
 
+// maxRow is how much one row shows, in bytes.
+const maxRow = 4 << 10
+
 func inspectText(w io.Writer, i mirror.Inspection) {
-	row := func(name, value string) { fmt.Fprintf(w, "%-20s: %s\n", name, value) }
+	row := func(name, value string) { fmt.Fprintf(w, "%-20s: %s\n", name, printable.Text(value, maxRow)) }
 	row("file", i.Path)
 	row("verified", "no, this is what the file says of itself")
 	if i.Problem != nil {
@@ -352,7 +356,7 @@ func inspectText(w io.Writer, i mirror.Inspection) {
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, e := range i.Entries {
-		fmt.Fprintf(table, "  %s\t%d bytes\t%d packed\n", printable(e.Name), e.Size, e.Compressed)
+		fmt.Fprintf(table, "  %s\t%d bytes\t%d packed\n", printable.Text(e.Name, maxTyped), e.Size, e.Compressed)
 	}
 	_ = table.Flush() // nobody reads a closed stdout
 }

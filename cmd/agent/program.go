@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/agent/machine"
+	"mdatp-offline-agent/printable"
 )
 
 // program is one run of the command.
@@ -69,17 +71,19 @@ func (p *program) showFailure(asJSON bool, f *agent.Failure) {
 		}{"failure", f})
 		return
 	}
-	fmt.Fprintf(p.stderr, "agent: %s\n", f.Error())
+	fmt.Fprintf(p.stderr, "agent: %s\n", printable.Text(f.Error(), maxRow))
 	if f.Hint != "" {
-		fmt.Fprintf(p.stderr, "hint: %s\n", f.Hint)
+		fmt.Fprintf(p.stderr, "hint: %s\n", printable.Text(f.Hint, maxRow))
 	}
 }
 
 // showJSON writes one object on one line.
 func (p *program) showJSON(v any) {
-	enc := json.NewEncoder(p.stdout)
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // our own values always encode, and nobody reads a closed stdout
+	_ = enc.Encode(v)                                  // our own values always encode
+	_, _ = p.stdout.Write(printable.JSON(out.Bytes())) // nobody reads a closed stdout
 }
 
 // show writes a result: v as JSON where that is wanted, else what text gives.
@@ -120,19 +124,11 @@ func (p *program) logger(c *cli.Context) (*logrus.Logger, error) {
 	if c.String("output") == "json" && !c.IsSet("log-level") {
 		log.SetOutput(io.Discard) // one object is the whole answer, unless somebody asks for more
 	}
-	journal := toJournal(p.stderr)
-	switch c.String("log-format") {
-	case "text":
-		// The journal has times of its own.
-		log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true, DisableTimestamp: journal})
-	case "json":
-		log.SetFormatter(&logrus.JSONFormatter{DisableHTMLEscape: true})
-	default:
-		return nil, &usageError{"the log format is neither text nor json", "leave --log-format out for text"}
+	format, err := logFormat(c.String("log-format"), toJournal(p.stderr))
+	if err != nil {
+		return nil, err
 	}
-	if journal {
-		log.SetFormatter(journalFormat{log.Formatter})
-	}
+	log.SetFormatter(format)
 	return log, nil
 }
 

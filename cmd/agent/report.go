@@ -23,7 +23,7 @@ func (p *program) health(c *cli.Context) error {
 		return err
 	}
 	if view := c.String("details"); c.IsSet("details") && view != "definitions" {
-		return &usageError{"there is no view " + printable(view), "see agent health --details definitions"}
+		return &usageError{"there is no view " + typed(view), "see agent health --details definitions"}
 	}
 	if c.Bool("check") && (c.IsSet("field") || c.IsSet("details")) {
 		return &usageError{"--check goes with neither --field nor --details", seeHelp([]string{"health"})}
@@ -81,7 +81,7 @@ func (p *program) field(name string, views ...health.Report) error {
 			return nil
 		}
 	}
-	return &usageError{"there is no field " + printable(name), "agent health and agent health --details definitions show all of them"}
+	return &usageError{"there is no field " + typed(name), "agent health and agent health --details definitions show all of them"}
 }
 
 func (p *program) configCommand() *cli.Command {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"mdatp-offline-agent/agent/source/apart"
 )
 
 // nobody is the user that as-user becomes. Any number does that is not root's.
@@ -19,6 +21,9 @@ const nobody = 65534
 
 // TestMain lets the test binary be the program, under both of its names.
 func TestMain(m *testing.M) {
+	if apart.Started() { // by a test that runs the agent in its own process
+		os.Exit(apart.Serve())
+	}
 	testscript.Main(m, map[string]func(){
 		"agent":   main,
 		"mdatp":   main,

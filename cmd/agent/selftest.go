@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"mdatp-offline-agent/agent"
@@ -94,6 +96,14 @@ func selftestFailure(dir string, err error) error {
 		return &usageError{"the directory " + dir + " is not there", "make it, on the file system that is to be looked at"}
 	case errors.Is(err, fs.ErrPermission):
 		return &agent.Failure{Code: "permission_denied", Message: "this user can not write to " + dir, Hint: "name a directory of your own"}
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return &agent.Failure{Code: "disk_full", Message: "there is no room for a self-test in " + dir, Hint: "free 100 MB there"}
+	case errors.Is(err, context.Canceled):
+		return context.Canceled // whatever it broke off
+	case errors.As(err, new(*agent.Failure)): // the agent's own words for why it does not work there
+		return err
+	case errors.Is(err, chaos.ErrWithoutFault):
+		return &agent.Failure{Code: "install_failed", Message: "on this file system an update fails even without a fault", Hint: "run it with --log-level debug, which shows the cause"}
 	}
 	return err
 }

@@ -1,0 +1,339 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/managedconfig"
+	"mdatp-offline-agent/verifier"
+)
+
+// EngineDirectory is where the sets lie: the default place, unless they were moved.
+// The error says that nobody can tell; then nothing must be taken for not installed.
+func (a *Agent) EngineDirectory() (string, error) {
+	moved, err := state.View(a.Paths.State).EngineDirectory()
+	if err != nil || moved != "" {
+		return moved, err
+	}
+	return a.Paths.Engine, nil
+}
+
+// viewEngine opens the engine directory for reading, and openEngine for writing.
+func (a *Agent) viewEngine() (*engine.Dir, error) { return a.openPlace(engine.View) }
+func (a *Agent) openEngine() (*engine.Dir, error) { return a.openPlace(engine.Open) }
+
+// openPlace opens the engine directory. One that was moved is never made anew: if it is
+// not there, most likely its file system is not mounted.
+func (a *Agent) openPlace(open func(string) (*engine.Dir, error)) (*engine.Dir, error) {
+	path, err := a.EngineDirectory()
+	if err != nil {
+		return nil, err
+	}
+	if path != a.Paths.Engine {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, &Failure{codeInstall, "the engine directory " + path + " is not there",
+				"mount the file system that it is on, or begin anew elsewhere with agent definitions path set --path DIR"}
+		}
+	}
+	return open(path)
+}
+
+// Location is where the engine directory is, and was before. Its JSON is part of the
+// program's interface.
+type Location struct {
+	Type     string   `json:"$type"`
+	Path     string   `json:"path"`
+	Previous *string  `json:"previousPath"` // null: nothing was moved from anywhere
+	Notes    []string `json:"notes"`
+}
+
+// SetPath moves the engine directory to another place, on whatever file system: the
+// sets are copied or shared and hashed there, and made durable, before one small
+// file says in one step that they are there now. The postload hook is told. Readers
+// of the old place have ten minutes; the next run after that removes it. A place
+// where the sets are already is no error.
+func (a *Agent) SetPath(ctx context.Context, to string, wait time.Duration) (Location, error) {
+	place := Location{Type: "definitionsPathResult", Notes: []string{}}
+	to, err := resolve(to)
+	if err != nil {
+		return place, err
+	}
+	place.Path = to
+	config, pins, err := a.readByHand()
+	if err != nil {
+		return place, err
+	}
+	s, err := a.lockState(ctx, wait)
+	if err == nil {
+		err = newer(s.memory)
+	}
+	if err == nil {
+		err = s.setPath(ctx, config.settings, pins, &place)
+	}
+	s.Close()
+	a.exportMetrics(ctx, config.settings)
+	return place, err
+}
+
+// resolve gives the path that leads there without links, so that no link can lead
+// elsewhere later.
+func resolve(path string) (string, error) {
+	path = filepath.Clean(path)
+	if !state.ValidPath(path) {
+		return "", &Failure{codeUsage, "the engine directory needs an absolute path without unusual characters", "for example --path /data/definitions"}
+	}
+	there, rest := path, ""
+	for {
+		real, err := filepath.EvalSymlinks(there)
+		if err == nil {
+			path = filepath.Join(real, rest)
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) || there == filepath.Dir(there) {
+			break // whoever goes there meets the same error, and explains it
+		}
+		there, rest = filepath.Dir(there), filepath.Join(filepath.Base(there), rest)
+	}
+	if !state.ValidPath(path) {
+		return "", &Failure{codeUsage, "a link leads to a path with unusual characters", "name another directory"}
+	}
+	return path, nil
+}
+
+// setPath is SetPath behind the lock.
+func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, place *Location) error {
+	from, err := s.EngineDirectory()
+	if err == nil {
+		if from, err = resolve(from); err == nil && from == place.Path {
+			return nil
+		}
+	}
+	if err == nil {
+		s.dir, err = s.viewEngine()
+	}
+	if err != nil { // lost, or on a disk that is: the new place begins with what it has
+		s.Log.WithError(err).Warn("no set can be moved from where the sets were")
+		place.Notes = append(place.Notes, "nothing was moved, since where the sets were can not be read")
+		return s.beginAt(ctx, settings, pins, place.Path)
+	}
+	if err := s.lookAround(ctx, pins); err != nil {
+		return err
+	}
+	if s.damaged {
+		return &Failure{codeDamaged, "the active set is not whole, and was not moved", repairHint}
+	}
+	if inside(place.Path, from) || inside(from, place.Path) {
+		return &Failure{codeInstall, "one of the directories " + from + " and " + place.Path + " lies inside of the other", "choose a directory that has nothing to do with the present one"}
+	}
+	notes, err := s.moveTo(ctx, settings, from, place.Path)
+	place.Previous, place.Notes = &from, append(notes, "what is in "+from+" stays for its readers, and the first run after ten minutes removes it")
+	return err
+}
+
+// inside tells whether path lies below dir.
+func inside(path, dir string) bool {
+	return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// beginAt makes a place the one of the engine directory, with the sets that are
+// there, or none.
+func (s *session) beginAt(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, to string) error {
+	if err := engine.Fit(to, true); err != nil {
+		return err
+	}
+	var err error
+	if s.dir, err = engine.Open(to); err != nil {
+		return err
+	}
+	if err := s.dir.Clean(); err != nil {
+		return err
+	}
+	if err := s.lookAround(ctx, pins); err != nil {
+		return err
+	}
+	return s.commitPlace(ctx, settings, to)
+}
+
+// moveTo copies the sets and commits. What is at the goal already is what an earlier
+// move left there, or it is nobody's to touch.
+func (s *session) moveTo(ctx context.Context, settings managedconfig.Settings, from, to string) (notes []string, err error) {
+	before := s.memory.Move
+	if err := engine.Fit(to, before.To == to || before.From == to); err != nil {
+		return nil, err
+	}
+	for _, left := range []string{before.From, before.To} {
+		if left != "" && left != from && left != to {
+			if err := engine.Remove(left); err != nil {
+				s.Log.WithError(err).Warn("what an earlier move left can not be removed")
+				notes = append(notes, "what an earlier move left in "+left+" could not be removed")
+			}
+		}
+	}
+	s.memory.Move = state.Move{From: from, To: to, Since: s.Now().UTC()}
+	if err := s.store.Save(s.memory); err != nil {
+		return nil, err
+	}
+	target, err := engine.Open(to)
+	if err == nil {
+		var left []string
+		left, err = s.copyTo(ctx, target)
+		notes = append(notes, left...)
+	}
+	if err != nil {
+		if target != nil {
+			_ = target.Close()
+		}
+		if engine.Remove(to) == nil {
+			s.memory.Move = state.Move{}
+		}
+		return nil, errors.Join(err, s.store.Save(s.memory))
+	}
+	old := s.dir
+	s.dir = target
+	defer old.Close()
+	s.memory.Move.Since = s.Now().UTC()
+	return notes, s.commitPlace(ctx, settings, to)
+}
+
+// copyTo makes the links and sets of another directory those of this one. A set that
+// is not whole is left behind, and said.
+func (s *session) copyTo(ctx context.Context, target *engine.Dir) (notes []string, err error) {
+	if err := target.Clean(); err != nil {
+		return nil, err
+	}
+	sets, err := s.dir.Sets()
+	if err != nil {
+		return nil, err
+	}
+	var good []*installed
+	wanted := map[[32]byte]int64{}
+	for _, set := range sets {
+		i, err := openSet(set, s.trust)
+		if err != nil {
+			notes = append(notes, "the set "+set.Name+" was not moved, since its list can not be used")
+			continue
+		}
+		good = append(good, i)
+		for _, f := range i.list().Files {
+			wanted[f.SHA256] = f.Size
+		}
+	}
+	if !target.Shares(s.dir) {
+		var sum int64
+		for size := range maps.Values(wanted) {
+			sum += size
+		}
+		if err := target.Room(sum, len(wanted)+2*len(good)); err != nil {
+			return nil, err
+		}
+	}
+	var moved []engine.Set
+	for _, i := range good {
+		set, err := s.copySet(ctx, target, i, moved)
+		if Explain(err).is(codeDamaged) && (s.current == nil || i.set.Name != s.current.set.Name) {
+			notes = append(notes, "the set "+i.set.Name+" was not moved, since it is damaged")
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if moved = append(moved, set); s.current != nil && set.Name == s.current.set.Name {
+			s.current = &installed{set: set, raw: i.raw, signed: i.signed}
+			if s.current.files, err = statSet(set); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// What an earlier move brought and this one did not.
+	if _, err := target.Collect(func(set engine.Set) bool {
+		return slices.ContainsFunc(moved, func(m engine.Set) bool { return m.Name == set.Name })
+	}); err != nil {
+		return nil, err
+	}
+	return notes, target.LinkLike(s.dir)
+}
+
+// copySet makes one set in target, of files that came before where they are the same.
+func (s *session) copySet(ctx context.Context, target *engine.Dir, i *installed, moved []engine.Set) (engine.Set, error) {
+	staging, err := target.Stage(i.set.Name)
+	if err != nil {
+		return engine.Set{}, err
+	}
+	defer staging.Discard()
+	for _, f := range i.list().Files {
+		s.lock.Beat(s.Now())
+		ok, err := reuseFrom(ctx, staging, f, append(slices.Clone(moved), i.set))
+		if err == nil && !ok {
+			err = &Failure{codeDamaged, "a file of an installed set is missing or changed", repairHint}
+		}
+		if err != nil {
+			return engine.Set{}, err
+		}
+	}
+	return target.Seal(ctx, staging, i.list(), i.raw)
+}
+
+// reuseFrom takes a file from the first set that has it; false where none has.
+func reuseFrom(ctx context.Context, staging *engine.Staging, f verifier.File, sets []engine.Set) (bool, error) {
+	for _, set := range sets {
+		if ok, err := staging.Reuse(ctx, f, set); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// commitPlace is the commit of a move, and what comes after one: the hook, and the
+// record. What somebody chose by hand stays, whatever the hook says of it.
+func (s *session) commitPlace(ctx context.Context, settings managedconfig.Settings, to string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.current != nil {
+		s.expectPostload(settings, s.current.set.Name)
+	}
+	if err := s.store.Save(s.memory); err != nil {
+		return err
+	}
+	if err := s.store.SetEngineDirectory(to); err != nil {
+		return err
+	}
+	var err error
+	if s.current != nil {
+		err = s.tellByHand(ctx, settings, s.current.version())
+	}
+	s.seen.Timing, s.seen.EngineDirectory = s.memory.Timing, to
+	return errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
+}
+
+// settleMove removes what a move of the engine directory left at the place that is
+// not in force: its goal, where it was killed before the commit; and where it came
+// from, once nobody can be reading there any more. What can't be removed must keep
+// no update away.
+func (s *session) settleMove() {
+	m := s.memory.Move
+	here, err := s.EngineDirectory()
+	if m == (state.Move{}) || err != nil || s.memory.Newer() {
+		return
+	}
+	left := m.From
+	if real, err := resolve(here); err == nil && real == m.From {
+		left = m.To
+	} else if age := s.Now().Sub(m.Since); age >= 0 && age < grace {
+		return
+	}
+	if err := engine.Remove(left); err != nil {
+		s.Log.WithError(err).WithField("directory", left).Warn("what a move of the engine directory left can not be removed")
+		return
+	}
+	s.memory.Move = state.Move{}
+}

@@ -1,0 +1,194 @@
+package attacks_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// memoryLimit is the most memory that a run may have at any moment, in KiB.
+	memoryLimit = 64 << 10
+	// patience is how long a run may take. It is no expectation: what hangs would
+	// never end, and a slow machine must not fail for being slow.
+	patience = 5 * time.Minute
+)
+
+// programs builds each kind of the program once.
+type programs struct {
+	dir   string
+	build sync.Mutex
+}
+
+// program gives the path of the program as it is installed: without the race
+// detector, which would cost more memory than what is looked for. buildTime is
+// when it was built by its own word, which it takes for the least that a clock
+// can show; empty: it has no idea. Where it can't be built the test says so.
+func (p *programs) program(t testing.TB, buildTime string) string {
+	t.Helper()
+	p.build.Lock()
+	defer p.build.Unlock()
+	path := filepath.Join(p.dir, "agent"+strings.NewReplacer(":", "", "-", "").Replace(buildTime))
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("SKIPPED: the Go tool is missing, and the program can't be built without it")
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w -X main.buildTime="+buildTime, "-o", path, "../cmd/agent")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOPROXY=off", "GOTOOLCHAIN=local")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if bytes.Contains(out, []byte("GOPROXY=off")) || bytes.Contains(out, []byte("permission denied")) {
+			t.Skipf("SKIPPED: this user can't build the program (run it as the user who has the modules)\n%s", out)
+		}
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return path
+}
+
+// An ended run of the program.
+type ended struct {
+	exit           int
+	stdout, stderr string
+	memory         int   // the most that it, or a process of its own, had, in KiB
+	disk           int64 // the most that was seen below its root beside what was there, in bytes
+}
+
+// A running program.
+type running struct {
+	m              *machine
+	cmd            *exec.Cmd // GNU time, and the program below it
+	stdout, stderr bytes.Buffer
+	account        string
+	done           chan struct{} // closed at its end
+	before, disk   int64         // below the root: when it began, and the most beside that
+}
+
+// start runs the program by GNU time, which is small: the kernel counts what a
+// process had before it became the program, and this test has a lot.
+func (m *machine) start(args ...string) *running {
+	m.Helper()
+	path, err := exec.LookPath("time")
+	if err != nil {
+		m.Skip("SKIPPED: GNU time is missing; get it with: apt-get install time")
+	}
+	r := &running{m: m, account: filepath.Join(m.TempDir(), "account"), done: make(chan struct{})}
+	line := append([]string{"-q", "-f", "%M", "-o", r.account, m.program, "--root", m.root}, args...)
+	r.cmd = exec.Command(path, line...)
+	r.cmd.Env = append(os.Environ(), m.env...)
+	r.cmd.Stdout, r.cmd.Stderr = &r.stdout, &r.stderr
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r.before = m.diskUsed(0)
+	m.must(r.cmd.Start())
+	go func() {
+		_ = r.cmd.Wait() // what it says is looked at by who waits
+		close(r.done)
+	}()
+	m.Cleanup(r.kill)
+	return r
+}
+
+// kill ends the program as the kernel or a power button does, and all that it
+// has started.
+func (r *running) kill() {
+	select {
+	case <-r.done:
+	default:
+		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) // it may have just ended
+		<-r.done
+	}
+}
+
+// wait gives what came of the program. It watches the disk meanwhile.
+func (r *running) wait() ended {
+	r.m.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case <-r.done:
+			e := ended{exit: r.cmd.ProcessState.ExitCode(), stdout: r.stdout.String(), stderr: r.stderr.String(), disk: r.disk}
+			text, err := os.ReadFile(r.account)
+			r.m.must(err)
+			e.memory, err = strconv.Atoi(strings.TrimSpace(string(text)))
+			r.m.must(err)
+			return e
+		case <-deadline:
+			r.kill()
+			r.m.Fatalf("the run has not ended by itself within %s\n%s%s", patience, &r.stdout, &r.stderr)
+		case <-time.After(50 * time.Millisecond):
+			r.disk = max(r.disk, r.m.diskUsed(r.cmd.Process.Pid)-r.before)
+		}
+	}
+}
+
+// diskUsed is how many bytes of disk there are below the root, and in files
+// without a name that the child of a process has open.
+func (m *machine) diskUsed(parent int) (sum int64) {
+	_ = filepath.WalkDir(m.root, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil {
+			sum += blocks(d.Info())
+		}
+		return nil // what has just been removed takes no room
+	})
+	fds, _ := filepath.Glob("/proc/" + strconv.Itoa(childOf(parent)) + "/fd/*")
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil && strings.HasSuffix(target, " (deleted)") {
+			sum += blocks(os.Stat(fd))
+		}
+	}
+	return sum
+}
+
+// blocks is the room that a file takes.
+func blocks(info fs.FileInfo, err error) int64 {
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Sys().(*syscall.Stat_t).Blocks * 512
+}
+
+// childOf gives a child of a process, 0 for none.
+func childOf(pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if fields := strings.Fields(string(text)); err == nil && len(fields) > 0 {
+		child, _ := strconv.Atoi(fields[0])
+		return child
+	}
+	return 0
+}
+
+// run runs the program to its end and checks what holds for every run.
+func (m *machine) run(args ...string) ended {
+	m.Helper()
+	e := m.start(args...).wait()
+	m.checkRun(e, args)
+	return e
+}
+
+func (m *machine) checkRun(e ended, args []string) {
+	m.Helper()
+	if e.memory > memoryLimit {
+		m.Errorf("agent %s had %d KiB of memory, at most %d are allowed", strings.Join(args, " "), e.memory, memoryLimit)
+	}
+	if e.disk > m.most {
+		m.Errorf("agent %s had %d bytes on disk, at most %d are allowed", strings.Join(args, " "), e.disk, m.most)
+	}
+	for _, trace := range []string{"panic:", "goroutine ", "fatal error:"} {
+		if strings.Contains(e.stderr, trace) {
+			m.Errorf("agent %s crashed:\n%s", strings.Join(args, " "), e.stderr)
+		}
+	}
+	m.peak.memory, m.peak.disk = max(m.peak.memory, e.memory), max(m.peak.disk, e.disk)
+}
+
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,126 @@
+package attacks_test
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"time"
+)
+
+// Row 10, keys over time: what a mirror can do with keys that were good once, or
+// are not yet. What happens on the machine's own side, in every order, is tested
+// where the verifier is.
+func keysOverTime() []attack {
+	row := func(name, does, code string, sign func(*machine, *pack)) attack {
+		return attack{row: 10, name: name, does: does, code: code, exit: badData, static: true, mirror: func(m *machine) {
+			p := m.pack(418)
+			sign(m, &p)
+			m.site.put("updates.zip", m.archive(p))
+		}}
+	}
+	good := func(name, does string, sign func(*machine, *pack)) attack {
+		return attack{row: 10, name: name, does: does, ends: "installed", story: func(m *machine) {
+			p := m.pack(418)
+			sign(m, &p)
+			m.publish(p)
+			m.wantUpdated(p)
+			m.wantHealth("up_to_date", "")
+		}}
+	}
+	const revoked, expired, untrusted = "signer_revoked", "signer_expired", "signer_untrusted"
+	past := func(m *machine) func(*x509.Certificate) { return valid(m.now.Add(-60*day), m.now.Add(-time.Hour)) }
+	future := func(m *machine) func(*x509.Certificate) { return valid(m.now.Add(time.Hour), m.now.Add(60*day)) }
+	return []attack{
+		row("revoked-signer", "signed by a signer who is on a revocation list", revoked, func(m *machine, p *pack) {
+			leaf := m.pub.issue("stolen", &m.pub.inter)
+			m.trust("stolen.crl", m.pub.revoke(m.pub.inter, leaf))
+			p.signer = by(leaf, m.pub.inter)
+		}),
+		row("revoked-intermediate", "signed by a signer whose issuer is on a revocation list", revoked, func(m *machine, p *pack) {
+			inter := m.pub.issue("stolen", &m.pub.root, aCA)
+			m.trust("stolen.crl", m.pub.revoke(m.pub.root, inter))
+			p.signer = by(m.pub.issue("signer", &inter), inter)
+		}),
+		row("expired-signer", "signed in its time by a signer whose certificate has expired since", expired, func(m *machine, p *pack) {
+			p.signer = by(m.pub.issue("expired", &m.pub.inter, past(m)), m.pub.inter)
+		}),
+		row("expired-intermediate", "signed by a signer whose issuer's certificate has expired", expired, func(m *machine, p *pack) {
+			inter := m.pub.issue("expired", &m.pub.root, aCA, past(m))
+			p.signer = by(m.pub.issue("signer", &inter), inter)
+		}),
+		row("expired-root", "signed by a signer of a trusted root that has expired", expired, func(m *machine, p *pack) {
+			other := m.pub
+			other.root = m.pub.issue("expired", nil, aCA, past(m))
+			other.inter = other.issue("intermediate", &other.root, aCA)
+			m.trust("expired.pem", other.root.pem())
+			p.signer = by(other.issue("signer", &other.inter), other.inter)
+		}),
+		row("not-yet-valid", "signed by a signer whose certificate begins later", expired, func(m *machine, p *pack) {
+			p.signer = by(m.pub.issue("early", &m.pub.inter, future(m)), m.pub.inter)
+		}),
+		row("not-pinned", "signed by a signer of the trusted root whose key is not pinned", untrusted, func(m *machine, p *pack) {
+			m.configure(`"trust":{"signers":["` + pin(m.pub.leaf) + `"]}`)
+			other := m.pub.issue("other", &m.pub.root, aCA)
+			p.signer = by(m.pub.issue("signer", &other), other)
+		}),
+		good("new-signer", "signed by a new signer of the same intermediate", func(m *machine, p *pack) {
+			p.signer = by(m.pub.issue("new", &m.pub.inter), m.pub.inter)
+		}),
+		good("new-intermediate", "signed by a signer of a new intermediate of the same root", func(m *machine, p *pack) {
+			inter := m.pub.issue("new", &m.pub.root, aCA)
+			p.signer = by(m.pub.issue("signer", &inter), inter)
+		}),
+		good("new-root", "signed by a signer of a new root, which lies beside the old one", func(m *machine, p *pack) {
+			other := newPublisher(m, m.now)
+			m.trust("new.pem", other.root.pem())
+			p.signer = by(other.leaf, other.inter, other.root)
+		}),
+		good("cross-signed", "signed by a signer whose intermediate has a certificate of a root that nobody trusts and one of a root that is trusted", func(m *machine, p *pack) {
+			stranger := m.pub.issue("stranger", nil, aCA)
+			inter := m.pub.issue("crossed", &stranger, aCA)
+			crossed := m.pub.certify("crossed", inter.key, &m.pub.root, aCA)
+			p.signer = by(m.pub.issue("signer", &inter), inter, crossed)
+		}),
+		{row: 10, name: "revoked-while-active", does: "newer packages by the signer of what is installed, who is revoked",
+			ends: "signer_revoked; the set stays active and the report says why; a new signer's package mends it", story: func(m *machine) {
+				old := m.pub.leaf
+				m.trust("stolen.crl", m.pub.revoke(m.pub.inter, old))
+				active := m.installed
+				m.publish(m.pack(418))
+				before := m.snapshot()
+				m.wantFailed("signer_revoked")
+				m.wantSame(before)
+				m.installed = active
+				m.checkActive()
+				m.wantHealth("update_failed", "signer_revoked")
+				m.pub.leaf = m.pub.issue("new", &m.pub.inter)
+				m.publish(m.pack(419))
+				m.wantUpdated(m.installed)
+				m.wantHealth("up_to_date", "")
+			}},
+		{row: 10, name: "expired-while-active", does: "nothing new, while the whole chain of what is installed has expired",
+			ends: "the set stays active; a signer of the next root mends it", story: func(m *machine) {
+				// A machine that was left alone: its publisher's certificates ended an hour ago.
+				b := newMachine(m.TB, m.program, m.now)
+				b.pub.root = b.pub.issue("root", nil, aCA, past(m))
+				b.pub.inter = b.pub.issue("intermediate", &b.pub.root, aCA, past(m))
+				b.pub.leaf = b.pub.issue("signer", &b.pub.inter, past(m))
+				b.trust("root.pem", b.pub.root.pem())
+				b.publish(b.pack(417))
+				b.wantFailed("signer_expired")
+				b.wantHealth("unavailable", "signer_expired")
+				next := newPublisher(m, m.now)
+				b.trust("next.pem", next.root.pem())
+				b.pub = next
+				b.publish(b.pack(418))
+				b.wantUpdated(b.installed)
+				b.wantHealth("up_to_date", "")
+			}},
+	}
+}
+
+// pin is how the configuration names a key.
+func pin(p party) string {
+	sum := sha256.Sum256(p.cert.RawSubjectPublicKeyInfo)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
