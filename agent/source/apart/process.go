@@ -19,7 +19,7 @@ import (
 )
 
 // startPatience is how long a busy machine may take to start the process.
-const startPatience = time.Minute
+const startPatience = 5 * time.Minute
 
 // lastWords is how long a process that was killed is waited for, so that nothing of
 // it is left and the log can say how it ended. Who gave up on it does not wait.
