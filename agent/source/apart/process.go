@@ -58,7 +58,7 @@ func start() (*process, error) {
 	}
 	defer theirRanges.Close()
 	p.opening, p.ranges = opening, ranges
-	p.cmd = exec.Command("/proc/self/exe", argument) // also where the program's file was replaced by a newer one
+	p.cmd = exec.Command("/proc/self/exe", Command) // also where the program's file was replaced by a newer one
 	p.cmd.Args[0] = os.Args[0]
 	p.cmd.Dir = "/"
 	p.cmd.Env = []string{} // nil would be everything
