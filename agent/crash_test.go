@@ -115,7 +115,10 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			files: map[string]string{"base.vdm": strings.Repeat("base ", 2000), "delta.vdm": strings.Repeat(fmt.Sprint(n), 300_000)}}))
 	}
 	must(t, publishLink(w.agent, 1))
+	began := time.Now()
 	w.want(agent.Updated, "")
+	// Moments of some updates, however long one takes on this machine.
+	moments := int64(3 * time.Since(began))
 
 	seen, stop := w.readCurrent()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -131,7 +134,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		time.Sleep(time.Duration(random.IntN(150)) * time.Millisecond) // the moment is what is tested
+		time.Sleep(time.Duration(random.Int64N(moments))) // the moment is what is tested
 		must(t, cmd.Process.Kill())
 		if err := cmd.Wait(); err == nil || out.Len() > 0 {
 			t.Fatalf("the child ended by itself: %v %s", err, &out)
