@@ -134,13 +134,16 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			files: map[string]string{"base.vdm": strings.Repeat("base ", 2000), "delta.vdm": strings.Repeat(fmt.Sprint(n), 300_000)}}))
 	}
 	must(t, publishLink(w.agent, 1))
+	began := time.Now()
 	w.want(agent.Updated, "")
+	// Moments of some updates, however long one takes on this machine.
+	moments := int64(3 * time.Since(began))
 
 	seen, stop := w.readCurrent()
 	random := rand.New(rand.NewPCG(1, 2))
 	seenSets := map[string]bool{}
 	for range kills {
-		w.killAt("backAndForth", time.Duration(random.IntN(150))*time.Millisecond)
+		w.killAt("backAndForth", time.Duration(random.Int64N(moments)))
 		w.sound(w.active())
 		seenSets[w.active()] = true
 	}
