@@ -21,6 +21,8 @@ type Status struct {
 
 	EngineDirectory string `json:"engineDirectory,omitempty"` // where the sets were moved to; empty: nowhere
 	Timing
+
+	Damaged bool `json:"-"` // there was one, which could not be read
 }
 
 // Failure is why something did not work.
