@@ -71,6 +71,8 @@ func (a *Agent) lockState(ctx context.Context, wait time.Duration) (s *session, 
 func (s *session) noteLoss() {
 	if note := lossOf(s.memory, s.seen); note != "" {
 		s.tellLoss(note)
+	} else if s.seen.Damaged {
+		s.tellLoss(noteNoReport)
 	}
 }
 

@@ -417,6 +417,9 @@ func (a *Agent) locked(ctx context.Context, wait time.Duration, change func(*sta
 	if err == nil {
 		err = newer(memory)
 	}
+	if err == nil && memory.Relearn {
+		a.Log.Warn(lossOf(memory, store.LoadStatus()))
+	}
 	if err == nil {
 		err = change(store, memory)
 	}

@@ -177,12 +177,16 @@ func aside(path string) {
 	_ = os.Rename(path, path+".damaged")
 }
 
-// LoadStatus reads status.json; what is missing or broken gives an empty status.
+// LoadStatus reads status.json; what is missing or broken gives an empty status,
+// which says of a broken one that there was one.
 func (s *Store) LoadStatus() Status {
 	var st Status
 	data, err := readFile(filepath.Join(s.dir, "status.json"))
-	if err != nil || json.Unmarshal(data, &st) != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return Status{Schema: Schema}
+	}
+	if err != nil || json.Unmarshal(data, &st) != nil {
+		return Status{Schema: Schema, Damaged: true}
 	}
 	return st
 }
