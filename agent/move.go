@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"mdatp-offline-agent/agent/engine"
@@ -112,6 +113,9 @@ func resolve(path string) (string, error) {
 // setPath is SetPath behind the lock.
 func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, place *Location) error {
 	from, err := s.EngineDirectory()
+	if errno := syscall.Errno(0); errors.As(err, &errno) && errno != syscall.ENOENT {
+		return err // the sets are somewhere, and will be found when this passes
+	}
 	if err == nil {
 		if from, err = resolve(from); err == nil && from == place.Path {
 			return nil
@@ -119,6 +123,9 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 	}
 	if err == nil {
 		s.dir, err = s.viewEngine()
+	}
+	if broken := (*engine.Error)(nil); errors.As(err, &broken) && broken.Code != engine.SetDamaged {
+		return err // so are they here: it is this user, or the moment, that can't read them
 	}
 	if err != nil { // lost, or on a disk that is: the new place begins with what it has
 		s.Log.WithError(err).Warn("no set can be moved from where the sets were")
@@ -129,7 +136,7 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 		return err
 	}
 	if s.damaged {
-		return &Failure{codeDamaged, "the active set is not whole, and was not moved", repairHint}
+		return notWhole()
 	}
 	if inside(place.Path, from) || inside(from, place.Path) {
 		return &Failure{codeInstall, "one of the directories " + from + " and " + place.Path + " lies inside of the other", "choose a directory that has nothing to do with the present one"}
@@ -259,7 +266,18 @@ func (s *session) copyTo(ctx context.Context, target *engine.Dir) (notes []strin
 	}); err != nil {
 		return nil, err
 	}
-	return notes, target.LinkLike(s.dir)
+	if err := target.LinkLike(s.dir); err != nil || s.current == nil {
+		return notes, err
+	}
+	// Whatever could not be read on the way, the active set is there, or nothing moves.
+	if active, _, err := target.Current(); err != nil || active.Name != s.current.set.Name {
+		return nil, notWhole()
+	}
+	return notes, nil
+}
+
+func notWhole() error {
+	return &Failure{codeDamaged, "the active set is not whole, and was not moved", repairHint}
 }
 
 // copySet makes one set in target, of files that came before where they are the same.

@@ -9,8 +9,9 @@ import (
 
 // ending is how the program says that it ended.
 type ending struct {
-	exit int
-	why  *agent.Failure // why it failed; nil where it didn't
+	exit  int
+	why   *agent.Failure // why it failed; nil where it didn't
+	notes []string
 }
 
 // code is that of the failure, empty for none.
@@ -30,11 +31,12 @@ func endingOf(exit int, stdout, stderr []byte) (ending, error) {
 	}
 	var result struct {
 		FailReason *agent.Failure `json:"failReason"`
+		Notes      []string       `json:"notes"`
 	}
 	if err := json.Unmarshal(stdout, &result); err != nil {
 		return e, fmt.Errorf("exit code %d, and on stdout %.300q: %w", exit, stdout, err)
 	}
-	e.why = result.FailReason
+	e.why, e.notes = result.FailReason, result.Notes
 	switch {
 	case e.why == nil && exit != 0:
 		return e, fmt.Errorf("exit code %d, and no reason", exit)

@@ -198,6 +198,9 @@ func (b *bench) try(ctx context.Context, s *start, point string, f fault) (reach
 	if !reached || violation != nil && !(silenced && end.Signal == 0) {
 		return reached, violation, ctx.Err()
 	}
+	if s.leaves && slices.ContainsFunc(e.notes, func(note string) bool { return strings.HasPrefix(note, "nothing was moved") }) {
+		return true, b.readable(s), ctx.Err() // it took the disk for lost, and said that it began anew
+	}
 	if violation = b.afterwards(ctx, s, f, end.Exit == 0 && !silenced); violation != nil && !end.Killed {
 		violation = fmt.Errorf("it ended with %d %s; %w", end.Exit, e.code(), violation)
 	}
@@ -208,14 +211,11 @@ func (b *bench) try(ctx context.Context, s *start, point string, f fault) (reach
 // readers find, and where one plain run of the same command leads, without help. One
 // that said that it worked must have. A kill costs nothing that the run before had.
 func (b *bench) afterwards(ctx context.Context, s *start, f fault, worked bool) error {
-	engine, err := engineOf(b.root())
+	err := b.readable(s)
 	if err != nil {
 		return err
 	}
-	links, err := invariant.ReadLinks(engine)
-	if err == nil {
-		err = invariant.CheckLinks(engine, links, s.published)
-	}
+	links, err := b.links()
 	killed := f == fault{}
 	if err == nil && worked && !killed {
 		err = leadsTo("current", links.Current, s.active)
@@ -227,7 +227,7 @@ func (b *bench) afterwards(ctx context.Context, s *start, f fault, worked bool) 
 		return fmt.Errorf("the next run: %w", err)
 	}
 	if killed {
-		if links, err = invariant.ReadLinks(engine); err == nil {
+		if links, err = b.links(); err == nil {
 			err = leadsTo("previous", links.Previous, s.previous)
 		}
 	}
@@ -238,6 +238,25 @@ func (b *bench) afterwards(ctx context.Context, s *start, f fault, worked bool) 
 		}
 	}
 	return err
+}
+
+// readable checks what readers find at each place where they may look.
+func (b *bench) readable(s *start) error {
+	places, err := engines(b.root())
+	for _, engine := range places {
+		links, unread := invariant.ReadLinks(engine)
+		err = errors.Join(err, unread, invariant.CheckLinks(engine, links, s.published))
+	}
+	return err
+}
+
+// links are those of the engine directory that is in force.
+func (b *bench) links() (invariant.Links, error) {
+	engine, err := engineOf(b.root())
+	if err != nil {
+		return invariant.Links{}, err
+	}
+	return invariant.ReadLinks(engine)
 }
 
 // leads runs a command, which must end with one of these codes, and checks that

@@ -25,12 +25,13 @@ const workDir = "agent-selftest"
 
 // Options say what to sweep, and where.
 type Options struct {
-	Dir     string // of which the file system is looked at; the sweep works in a new directory agent-selftest below it, and removes that
-	Program string // the agent
-	Version string // of the program
-	Points  int    // how many kills, and how many faults, chosen at random; 0: all
-	Seed    uint64 // of the choice
-	Only    string // do only what is called like that, such as: full, EIO at fsync set-dir 1
+	Dir     string        // of which the file system is looked at; the sweep works in a new directory agent-selftest below it, and removes that
+	Program string        // the agent
+	Version string        // of the program
+	Points  int           // how many kills, and how many faults, chosen at random; 0: all
+	Seed    uint64        // of the choice
+	Within  time.Duration // begin no more runs after that long; 0: make all
+	Only    string        // do only what is called like that, such as: full, EIO at fsync set-dir 1
 	// Progress is told how many of the runs are done, and Found of each violation,
 	// one call at a time.
 	Progress func(done, all int)
@@ -90,7 +91,7 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	other := func(t task) bool { return !strings.Contains(t.String(), o.Only) }
 	kills, faults = slices.DeleteFunc(kills, other), slices.DeleteFunc(faults, other)
-	tasks := append(sample(random, kills, o.Points), sample(random, faults, o.Points)...)
+	tasks := sample(random, append(sample(random, kills, o.Points), sample(random, faults, o.Points)...), 0) // mixed, should there not be time for all
 	if err := s.runAll(ctx, tasks, o); err != nil {
 		return Certificate{}, err
 	}
@@ -142,11 +143,17 @@ func sample(random *rand.Rand, tasks []task, n int) []task {
 func (s *sweep) runAll(ctx context.Context, tasks []task, o Options) error {
 	todo := make(chan task)
 	workers, ctx := errgroup.WithContext(ctx)
+	var enough <-chan time.Time // never
+	if o.Within > 0 {
+		enough = time.After(o.Within)
+	}
 	workers.Go(func() error {
 		defer close(todo)
 		for _, t := range tasks {
 			select {
 			case todo <- t:
+			case <-enough:
+				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}

@@ -49,11 +49,7 @@ func Works(ctx context.Context, dir, program string) (works []Work, close func()
 			Check: func(ctx context.Context, dir string, done bool) error {
 				b := l.at(dir)
 				if done {
-					engine, err := engineOf(b.root())
-					if err != nil {
-						return err
-					}
-					links, err := invariant.ReadLinks(engine)
+					links, err := b.links()
 					if err == nil {
 						err = leadsTo("current", links.Current, s.active)
 					}

@@ -36,3 +36,54 @@ func setResult(tid int, result int64) error {
 	r.Regs[0] = uint64(result)
 	return unix.PtraceSetRegSetArm64(tid, setGeneral, &r)
 }
+
+const auditArch = unix.AUDIT_ARCH_AARCH64
+
+// stackOf is where the stack of a stopped thread ends.
+func stackOf(tid int) (uintptr, error) {
+	var r unix.PtraceRegsArm64
+	err := unix.PtraceGetRegSetArm64(tid, setGeneral, &r)
+	return uintptr(r.Sp), err
+}
+
+// place is where a program stood, and what was there.
+type place struct {
+	regs unix.PtraceRegsArm64
+	text [8]byte
+}
+
+// prepareCall puts the instruction for a system call where a stopped program stands.
+func prepareCall(pid int, nr, a, b, c uint64) (*place, error) {
+	p := &place{}
+	if err := unix.PtraceGetRegSetArm64(pid, setGeneral, &p.regs); err != nil {
+		return nil, err
+	}
+	at := uintptr(p.regs.Pc)
+	if _, err := unix.PtracePeekText(pid, at, p.text[:]); err != nil {
+		return nil, err
+	}
+	text := p.text
+	copy(text[:], []byte{0x01, 0x00, 0x00, 0xd4}) // svc #0
+	if _, err := unix.PtracePokeText(pid, at, text[:]); err != nil {
+		return nil, err
+	}
+	r := p.regs
+	r.Regs[8], r.Regs[0], r.Regs[1], r.Regs[2] = nr, a, b, c
+	return p, unix.PtraceSetRegSetArm64(pid, setGeneral, &r)
+}
+
+// restore puts back what was there, and gives the error of the call.
+func (p *place) restore(pid int) error {
+	var r unix.PtraceRegsArm64
+	err := unix.PtraceGetRegSetArm64(pid, setGeneral, &r)
+	if _, failed := unix.PtracePokeText(pid, uintptr(p.regs.Pc), p.text[:]); failed != nil {
+		return failed
+	}
+	if failed := unix.PtraceSetRegSetArm64(pid, setGeneral, &p.regs); failed != nil {
+		return failed
+	}
+	if result := int64(r.Regs[0]); err == nil && result < 0 {
+		err = unix.Errno(-result)
+	}
+	return err
+}

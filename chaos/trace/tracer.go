@@ -21,13 +21,14 @@ import (
 // options follow everything that the program starts, tell stops at system calls
 // from signals, and let nothing outlive the tracer.
 const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK |
-	unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
+	unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_TRACESECCOMP | unix.PTRACE_O_EXITKILL
 
 // tracer is one run. But for mu and what it guards, one goroutine has it.
 type tracer struct {
 	Command
 	calls   map[uint64]call
 	root    int
+	coarse  bool // the kernel has no filter, so that it stops at every call
 	threads map[int]*thread
 	seen    map[string]int // how many of each call and kind there were
 	end     End
@@ -146,7 +147,8 @@ func (t *tracer) start() error {
 		_, err = syscallInfoOf(t.root)
 	}
 	if err == nil {
-		err = unix.PtraceSyscall(t.root, 0)
+		t.coarse = t.coarse || filter(t.root, t.calls) != nil
+		err = t.resume(t.root, &thread{}, 0)
 	}
 	if err != nil {
 		_ = unix.Kill(t.root, unix.SIGKILL)
@@ -234,6 +236,12 @@ func (t *tracer) stopped(tid int, status unix.WaitStatus) {
 			return
 		}
 		signal = 0
+	case status.TrapCause() == unix.PTRACE_EVENT_SECCOMP:
+		t.atCall(tid, th)
+		if t.end.Killed {
+			return
+		}
+		signal = 0
 	case status.TrapCause() > 0:
 		if status.TrapCause() == unix.PTRACE_EVENT_EXEC {
 			t.replaced(tid, th)
@@ -242,7 +250,16 @@ func (t *tracer) stopped(tid int, status unix.WaitStatus) {
 	case signal == int(unix.SIGSTOP) && !known:
 		signal = 0 // how a new thread begins
 	}
-	_ = unix.PtraceSyscall(tid, signal)
+	_ = t.resume(tid, th, signal)
+}
+
+// resume lets a thread go on to its next stop: behind the call that it is about to
+// make, or before the next one.
+func (t *tracer) resume(tid int, th *thread, signal int) error {
+	if t.coarse || th.call != nil {
+		return unix.PtraceSyscall(tid, signal)
+	}
+	return unix.PtraceCont(tid, signal)
 }
 
 // replaced is a process that runs another program now, under the number of its
@@ -263,7 +280,7 @@ func (t *tracer) atCall(tid int, th *thread) {
 		return
 	}
 	switch info.op {
-	case unix.PTRACE_SYSCALL_INFO_ENTRY:
+	case unix.PTRACE_SYSCALL_INFO_ENTRY, unix.PTRACE_SYSCALL_INFO_SECCOMP:
 		t.before(tid, th, info)
 	case unix.PTRACE_SYSCALL_INFO_EXIT:
 		t.after(tid, th, info)
