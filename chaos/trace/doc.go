@@ -19,7 +19,10 @@
 //
 // While one thread is stopped others go on, until they come to a stop of their
 // own. Calls that other threads began before may end after it. A process that may
-// not be looked into (see proc(5), dumpable) has points without paths.
+// not be looked into (see proc(5), dumpable) has points without paths. A signal that
+// stops a program does not stop a traced one. Unless root traces, programs gain no
+// privileges by being run (see prctl(2), no_new_privs), and a filter of system calls
+// (seccomp) is in force, if the kernel has one, that a program can see.
 //
 // It works on Linux, on amd64 and arm64, from kernel 5.3 on, and needs the right to
 // trace one's own children, which some containers take away.
