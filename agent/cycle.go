@@ -183,6 +183,9 @@ func (u *update) enter(ctx context.Context) error {
 		if err := u.config.keepLastGood(u.session.store); err != nil {
 			return err
 		}
+		if err := u.session.keepRevocations(); err != nil {
+			return err
+		}
 	}
 	if u.floor, err = u.session.floor(); err != nil {
 		return err

@@ -44,7 +44,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	if why == nil {
 		current, why = a.viewCurrent(ctx, trust, status)
 	}
-	f.Notes = append(f.Notes, overdue(trust, a.Now())...)
+	f.Notes = append(f.Notes, trustNotes(trust, a.Now())...)
 	clock := verifier.NewClock(a.Now(), issued(current), a.Built)
 	f.Now = clock.Time
 	if clock.Wrong {
@@ -120,10 +120,17 @@ func (a *Agent) atWork(f *health.Facts, store *state.Store, s managedconfig.Sett
 		Hint: "look what keeps that process, such as a network file system that does not answer, and end it; the lock goes with it"}
 }
 
-// overdue names the revocation lists that should have been replaced by now.
-func overdue(trust verifier.Trust, now time.Time) (notes []string) {
+// trustNotes names the revocation lists that should have been replaced by now, or
+// should not have been.
+func trustNotes(trust verifier.Trust, now time.Time) (notes []string) {
 	for _, file := range trust.Stale(now) {
 		notes = append(notes, "the revocation list "+file+" in the trust directory is overdue, and still counts")
+	}
+	for _, file := range trust.Older() {
+		notes = append(notes, "the revocation list "+file+" in the trust directory is older than one that was there before, which still counts")
+	}
+	if trust.Removed() > 0 {
+		notes = append(notes, "a revocation list was taken out of the trust directory, and still counts")
 	}
 	return notes
 }

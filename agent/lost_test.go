@@ -48,10 +48,8 @@ func spoilings() []spoiling {
 				content(data[:len(data)/2])(w, path)
 			}
 		}},
-		{"zeros", content(make([]byte, 4096))},
 		{"random", content(bytesOf(500))},
 		{"other JSON", content([]byte(`["a"]`))},
-		{"an empty object", content([]byte(`{}`))},
 		{"wrong types", func(w *world, path string) {
 			var fields map[string]any
 			if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &fields) == nil {
@@ -114,11 +112,15 @@ func TestStateFilesLost(t *testing.T) {
 			n := uint32(2)
 			for _, s := range spoilings() {
 				// n is active, n+1 was gone back from and is known bad, updates are held.
+				none := strings.HasPrefix(files[0], "last-good") // nothing of that is in there
 				n += 2
-				w.run([]step{installed(n), installed(n + 1)})
-				w.wantChange(w.agent.Rollback, "", n)
-				_, err := w.agent.Hold(t.Context(), 0)
-				must(t, err)
+				w.run([]step{installed(n)})
+				if !none {
+					w.run([]step{installed(n + 1)})
+					w.wantChange(w.agent.Rollback, "", n)
+					_, err := w.agent.Hold(t.Context(), 0)
+					must(t, err)
+				}
 				for _, file := range files {
 					s.do(w, w.state(file))
 				}
@@ -129,26 +131,21 @@ func TestStateFilesLost(t *testing.T) {
 				w.publish(pack{n: n - 1})
 				r := w.update(agent.Options{})
 				w.has(n)
-				said := slices.ContainsFunc(r.Notes, func(note string) bool { return strings.Contains(note, " lost;") })
-				shown := slices.ContainsFunc(w.agent.Facts(t.Context()).Notes, func(note string) bool { return strings.Contains(note, " lost;") })
+				said := slices.ContainsFunc(r.Notes, func(note string) bool { return strings.Contains(note, " lost; ") })
+				shown := slices.ContainsFunc(w.agent.Facts(t.Context()).Notes, func(note string) bool { return strings.Contains(note, " lost; ") })
 				lost := slices.Contains(files, "state.json") // or one of its times is
-				if said != lost || shown != lost {
-					t.Errorf("%s: said that it was lost: %v, %v in the report, want %v; notes %v", s.what, said, shown, lost, r.Notes)
+				if lost && !(said && shown) || none && (said || shown) {
+					t.Errorf("%s: said that it was lost: %v, %v in the report; notes %v", s.what, said, shown, r.Notes)
 				}
 				// What is lost in one file is in the other.
-				if len(files) == 1 {
-					if !heldStill {
-						t.Errorf("%s: updates are not held any more", s.what)
+				if len(files) == 1 && !none {
+					if !heldStill || w.agent.Facts(t.Context()).Rule == "" {
+						t.Errorf("%s: updates are not held any more, or not by the report", s.what)
 					}
 					w.publish(pack{n: n + 1})
 					w.want(agent.Failed, "known_bad")
 				}
 				must(t, w.agent.Unhold(t.Context(), 0))
-				n += 2
-				w.run([]step{installed(n)})
-				if codes := w.readers(); len(codes) > 0 {
-					t.Errorf("%s: afterwards %v", s.what, codes)
-				}
 				for _, file := range []string{"state.json", "status.json"} {
 					if !json.Valid(w.read(w.state(file))) {
 						t.Errorf("%s: %s is no JSON", s.what, file)

@@ -329,7 +329,7 @@ func (s *session) commitPlace(ctx context.Context, settings managedconfig.Settin
 	if s.current != nil {
 		err = s.tellByHand(ctx, settings, s.current.version())
 	}
-	s.seen.Timing, s.seen.EngineDirectory = s.memory.Timing, to
+	s.seen.Timing = s.memory.Timing
 	return errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
 }
 

@@ -32,8 +32,9 @@ func recall(store *state.Store) (*state.State, error) {
 
 // The notes of a memory that was lost, and of one that can't be true.
 const (
-	noteVoid = "a time in what the agent remembers was further ahead than it can be, and is lost; it was learned anew from the sets on disk"
-	noteLost = "what the agent remembers was lost; the floor was learned anew from the sets on disk, and the hold and the schedule from the last report; " +
+	noteNoReport = "the report of the last run was damaged, and is lost; it is made anew"
+	noteVoid     = "a time in what the agent remembers was further ahead than it can be, and is lost; it was learned anew from the sets on disk"
+	noteLost     = "what the agent remembers was lost; the floor was learned anew from the sets on disk, and the hold and the schedule from the last report; " +
 		"forgotten are floors of sets that were removed, known bad packages that are not on disk, and what was seen of the sources"
 	noteAllLost = "what the agent remembers and its last report were lost; the floor was learned anew from the sets on disk; " +
 		"forgotten are floors of sets that were removed, every known bad package, whether updates were held, the schedule, and what was seen of the sources"

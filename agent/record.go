@@ -115,6 +115,10 @@ func (s *session) save(status state.Status, keep int) error {
 	if err := s.store.Save(s.memory); err != nil {
 		return err
 	}
+	status.HeldSince = s.memory.HeldSince // a status that was lost has it from here again
+	if moved, err := s.store.EngineDirectory(); err == nil {
+		status.EngineDirectory = moved
+	}
 	status.Current = s.seenCurrent()
 	status.Sets = maps.Clone(s.memory.Sets)
 	s.markBad(status.Sets, sets)

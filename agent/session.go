@@ -12,7 +12,6 @@ import (
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
-	"mdatp-offline-agent/verifier/trustdir"
 )
 
 // session is the exclusive right to write, and what a writer starts from: the
@@ -72,6 +71,8 @@ func (a *Agent) lockState(ctx context.Context, wait time.Duration) (s *session, 
 func (s *session) noteLoss() {
 	if note := lossOf(s.memory, s.seen); note != "" {
 		s.tellLoss(note)
+	} else if s.seen.Damaged {
+		s.tellLoss(noteNoReport)
 	}
 }
 
@@ -83,10 +84,10 @@ func (s *session) tellLoss(note string) {
 
 // lookAround finds out whom to trust and what is installed.
 func (s *session) lookAround(ctx context.Context, pins []verifier.Pin) (err error) {
-	if s.trust, err = trustdir.Load(s.Paths.Root, s.Paths.Trust, pins); err != nil {
+	if s.trust, err = s.loadTrustWith(pins); err != nil {
 		return err
 	}
-	for _, note := range overdue(s.trust, s.Now()) {
+	for _, note := range trustNotes(s.trust, s.Now()) {
 		s.Log.Info(note)
 	}
 	return s.findCurrent(ctx)
@@ -229,6 +230,19 @@ func (s *session) learn() error {
 
 func (s *session) raiseFloor(by verifier.Signed) {
 	s.memory.RaiseFloor(verifier.FloorOf(by.List), rawChain(by.Chain))
+}
+
+// keepRevocations keeps what the trust directory revokes, so that it stays revoked
+// when a list is taken out of it or exchanged for another.
+func (s *session) keepRevocations() error {
+	var issuers []*x509.Certificate
+	for _, f := range s.memory.Floors {
+		issuers = append(issuers, parseChain(f.Chain)...)
+	}
+	if s.current != nil {
+		issuers = append(issuers, s.current.signed.Chain...)
+	}
+	return s.store.SaveRevocationLists(s.trust.ToRecall(issuers))
 }
 
 func rawChain(chain []*x509.Certificate) [][]byte {

@@ -105,7 +105,21 @@ func (a *Agent) loadTrust(s managedconfig.Settings) (verifier.Trust, error) {
 	if err != nil {
 		return verifier.Trust{}, err
 	}
-	return trustdir.Load(a.Paths.Root, a.Paths.Trust, pins)
+	return a.loadTrustWith(pins)
+}
+
+// loadTrustWith gives the trust of the trust directory with those pins, and with
+// what it revoked before.
+func (a *Agent) loadTrustWith(pins []verifier.Pin) (verifier.Trust, error) {
+	trust, err := trustdir.Load(a.Paths.Root, a.Paths.Trust, pins)
+	if err != nil {
+		return verifier.Trust{}, err
+	}
+	before, err := state.View(a.Paths.State).RevocationLists()
+	if err != nil {
+		return verifier.Trust{}, err
+	}
+	return trust.Recall(before), nil
 }
 
 // linkNames says of each linked set which link leads to it. The error is that
@@ -402,6 +416,9 @@ func (a *Agent) locked(ctx context.Context, wait time.Duration, change func(*sta
 	memory, err := recall(store)
 	if err == nil {
 		err = newer(memory)
+	}
+	if err == nil && memory.Relearn {
+		a.Log.Warn(lossOf(memory, store.LoadStatus()))
 	}
 	if err == nil {
 		err = change(store, memory)

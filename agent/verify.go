@@ -134,14 +134,14 @@ func (a *Agent) repair(ctx context.Context, wait time.Duration, last bool) (done
 	if err != nil {
 		return nil, false, err
 	}
-	r := &repairing{last: last}
+	r := &repairing{last: last, settings: config.settings}
 	r.session, err = a.lockState(ctx, wait)
 	defer func() { r.session.Close() }()
 	if err == nil {
 		err = newer(r.memory)
 	}
 	if err == nil {
-		err = r.run(ctx, config.settings, pins)
+		err = r.run(ctx, pins)
 	}
 	return r.done, r.fetch, err
 }
@@ -149,11 +149,12 @@ func (a *Agent) repair(ctx context.Context, wait time.Duration, last bool) (done
 // repairing is one repair, behind the lock.
 type repairing struct {
 	*session
-	last    bool
-	done    []Repair
-	fetch   bool
-	touched bool // the active set is not what the engine may have loaded
-	lost    []lost
+	last     bool
+	settings managedconfig.Settings
+	done     []Repair
+	fetch    bool
+	touched  bool // the active set is not what the engine may have loaded
+	lost     []lost
 }
 
 // lost is a set that can't be repaired from what lies on this disk.
@@ -164,7 +165,7 @@ func (r *repairing) did(set, format string, args ...any) {
 	r.Log.WithField("set", set).Info(r.done[len(r.done)-1].Did)
 }
 
-func (r *repairing) run(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin) (err error) {
+func (r *repairing) run(ctx context.Context, pins []verifier.Pin) (err error) {
 	r.settleMove()
 	if r.dir, err = r.openEngine(); err != nil {
 		return err
@@ -193,7 +194,7 @@ func (r *repairing) run(ctx context.Context, settings managedconfig.Settings, pi
 			return err
 		}
 	} else if err == nil {
-		err = r.leaveLost(ctx, settings)
+		err = r.leaveLost(ctx)
 	}
 	if err == nil && !r.fetch { // else what comes may repair these, too
 		err = r.removeLost()
@@ -202,11 +203,11 @@ func (r *repairing) run(ctx context.Context, settings managedconfig.Settings, pi
 		err = r.removeStrange(entries)
 	}
 	if err == nil && r.touched && r.current != nil {
-		r.expectPostload(settings, r.current.set.Name)
-		err = r.tellByHand(ctx, settings, r.current.version())
+		r.expectPostload(r.settings, r.current.set.Name)
+		err = r.tellByHand(ctx, r.settings, r.current.version())
 	}
 	r.seen.Timing = r.memory.Timing
-	return errors.Join(err, r.save(r.seen, settings.Agent.Keep.Value))
+	return errors.Join(err, r.save(r.seen, r.settings.Agent.Keep.Value))
 }
 
 // repairSets repairs every set that has something wrong with it, and gives the active
@@ -245,6 +246,12 @@ func (r *repairing) repairSet(ctx context.Context, set engine.Set, all []engine.
 		return nil, ctx.Err()
 	}
 	if i != nil {
+		if active { // so that the hook is told also after a crash
+			r.expectPostload(r.settings, set.Name)
+			if err := r.store.Save(r.memory); err != nil {
+				return nil, err
+			}
+		}
 		switch mended, err := r.mend(ctx, i, all); {
 		case err != nil:
 			return nil, err
@@ -320,7 +327,7 @@ func (r *repairing) mend(ctx context.Context, i *installed, all []engine.Set) (b
 // leaveLost finds another set for an active one that can't be had from this disk, or
 // that no link leads to any more. A machine on which nothing ever was active, and one
 // that has nothing to go back to, are for the next update.
-func (r *repairing) leaveLost(ctx context.Context, settings managedconfig.Settings) error {
+func (r *repairing) leaveLost(ctx context.Context) error {
 	if !r.damaged && r.seen.Current == nil {
 		return nil
 	}
@@ -335,7 +342,7 @@ func (r *repairing) leaveLost(ctx context.Context, settings managedconfig.Settin
 	if err != nil {
 		return err
 	}
-	if err := r.replaceActive(settings, target, r.dir.Renew); err != nil {
+	if err := r.replaceActive(r.settings, target, r.dir.Renew); err != nil {
 		return err
 	}
 	r.touched = true

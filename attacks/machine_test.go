@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mdatp-offline-agent/agent"
 )
 
@@ -68,6 +70,20 @@ func tempDir(t testing.TB) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// mount puts a small file system in place.
+func (m *machine) mount(dir, options string) {
+	m.Helper()
+	m.must(os.MkdirAll(dir, 0o755))
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		m.Skipf("SKIPPED: a tmpfs can't be mounted (%v); run the suite where mounting is allowed, such as a privileged container", err)
+	}
+	m.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			m.Error(err)
+		}
+	})
 }
 
 func (m *machine) must(err error) {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"mdatp-offline-agent/mirror"
-	"mdatp-offline-agent/verifier"
 )
 
 // Row 1, arbitrary install: who owns the mirror, and no key, publishes a package
@@ -108,18 +107,10 @@ func (m *machine) detached(text string) []byte {
 	return out
 }
 
-// The parts of a signed list, which is a SEQUENCE in a SEQUENCE.
+// contentInfo is what a signed list is: a SEQUENCE of several parts in a SEQUENCE.
 type contentInfo struct {
 	Type    asn1.ObjectIdentifier
 	Content asn1.RawValue `asn1:"explicit,tag:0"`
-}
-
-type signedData struct {
-	Version      int
-	Digests      asn1.RawValue
-	Content      asn1.RawValue
-	Certificates asn1.RawValue `asn1:"optional,tag:0"`
-	SignerInfos  asn1.RawValue `asn1:"set"`
 }
 
 // reassemble takes a signed list apart and puts it together again without some
@@ -162,5 +153,3 @@ func withoutSigners(signed []byte) []byte {
 func withoutCertificates(signed []byte) []byte {
 	return reassemble(signed, func(parts [][]byte) [][]byte { return append(parts[:3], parts[4:]...) })
 }
-
-var _ = verifier.ListEntry

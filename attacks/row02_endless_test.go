@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	"mdatp-offline-agent/agent/source/sourcetest"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -37,25 +38,25 @@ func endlessData() []attack {
 	block := strings.Repeat("x", 64<<10)
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(block), block)
 	return []attack{
-		large(raw("endless-chunks", "a body in chunks that never ends", tooLarge, badData, "", endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk))),
-		large(raw("endless-body", "a body without a length that never ends", tooLarge, badData, "", endless(ok+"\r\n", block))),
+		large(raw("endless-chunks", "a body in chunks that never ends", tooLarge, badData, "", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk))),
+		large(raw("endless-body", "a body without a length that never ends", tooLarge, badData, "", sourcetest.Endless(ok+"\r\n", block))),
 		large(raw("gzip-bomb", "a gzip coding that nobody asked for, which inflates without an end", tooLarge, badData, "", gzipBomb())),
-		large(raw("gzip-of-nothing", "a gzip coding that goes on for ever and holds nothing", unreachable, unavailable, "", endless(ok+"Content-Encoding: gzip\r\n\r\n", string(emptyGzip(4096))))),
-		raw("other-coding", "a coding that nobody asked for", unreachable, unavailable, "compressed", says(ok+"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx")),
-		raw("length-too-low", "a Content-Length below what it sends", notAPackage, badData, "", endless(ok+"Content-Length: 1000\r\n\r\n", block)),
-		raw("length-too-high", "a Content-Length above what it sends", unreachable, unavailable, "broke off", says(ok+"Content-Length: 1000000\r\n\r\nshort")),
-		raw("announces-10-gb", "a Content-Length of ten gigabytes", tooLarge, badData, "", endless(ok+"Content-Length: 10000000000\r\n\r\n", block)),
-		raw("announces-exabytes", "a Content-Length as large as a number can be", tooLarge, badData, "", endless(ok+"Content-Length: 9223372036854775807\r\n\r\n", block)),
-		raw("two-lengths", "two Content-Lengths that differ", unreachable, unavailable, "proper HTTP", says(ok+"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx")),
-		raw("endless-headers", "headers that never end", unreachable, unavailable, "proper HTTP", endless(ok, "X-Filler: "+block[:1000]+"\r\n")),
-		raw("endless-header-line", "one header that never ends", unreachable, unavailable, "proper HTTP", endless(ok+"X-Filler: ", block)),
-		raw("early-hints", "answers with status 103 for ever", unreachable, unavailable, "proper HTTP", endless("", "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")),
-		raw("continue", "answers with status 100 for ever", unreachable, unavailable, "", endless("", "HTTP/1.1 100 Continue\r\n\r\n")),
-		raw("endless-trailers", "trailers behind the last chunk that never end", unreachable, unavailable, "", endless(ok+"Transfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n", "X-Filler: "+block[:1000]+"\r\n")),
-		raw("endless-chunk-extension", "a chunk's extension that never ends", unreachable, unavailable, "", endless(ok+"Transfer-Encoding: chunked\r\n\r\n1;", block)),
+		raw("gzip-of-nothing", "a gzip coding that goes on for ever and holds nothing", unreachable, unavailable, "compressed", sourcetest.Endless(ok+"Content-Encoding: gzip\r\n\r\n", string(emptyGzip(4096)))),
+		raw("other-coding", "a coding that nobody asked for", unreachable, unavailable, "compressed", sourcetest.Says(ok+"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx")),
+		raw("length-too-low", "a Content-Length below what it sends", notAPackage, badData, "", sourcetest.Endless(ok+"Content-Length: 1000\r\n\r\n", block)),
+		raw("length-too-high", "a Content-Length above what it sends", unreachable, unavailable, "broke off", sourcetest.Says(ok+"Content-Length: 1000000\r\n\r\nshort")),
+		raw("announces-10-gb", "a Content-Length of ten gigabytes", tooLarge, badData, "", sourcetest.Endless(ok+"Content-Length: 10000000000\r\n\r\n", block)),
+		raw("announces-exabytes", "a Content-Length as large as a number can be", tooLarge, badData, "", sourcetest.Endless(ok+"Content-Length: 9223372036854775807\r\n\r\n", block)),
+		raw("two-lengths", "two Content-Lengths that differ", unreachable, unavailable, "proper HTTP", sourcetest.Says(ok+"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx")),
+		raw("endless-headers", "headers that never end", unreachable, unavailable, "proper HTTP", sourcetest.Endless(ok, "X-Filler: "+block[:1000]+"\r\n")),
+		raw("endless-header-line", "one header that never ends", unreachable, unavailable, "proper HTTP", sourcetest.Endless(ok+"X-Filler: ", block)),
+		raw("early-hints", "answers with status 103 for ever", unreachable, unavailable, "proper HTTP", sourcetest.Endless("", "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")),
+		raw("continue", "answers with status 100 for ever", unreachable, unavailable, "", sourcetest.Endless("", "HTTP/1.1 100 Continue\r\n\r\n")),
+		raw("endless-trailers", "trailers behind the last chunk that never end", unreachable, unavailable, "", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n", "X-Filler: "+block[:1000]+"\r\n")),
+		raw("endless-chunk-extension", "a chunk's extension that never ends", unreachable, unavailable, "", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n1;", block)),
 		raw("redirect-with-endless-body", "redirects, each with a body that never ends", "redirect_refused", unavailable, "more than five times",
-			endless("HTTP/1.1 302 Found\r\nLocation: updates.zip\r\n\r\n", block)),
-		raw("error-with-endless-body", "an error whose page never ends", unreachable, unavailable, "status 400", endless("HTTP/1.1 400 Bad Request\r\n\r\n", block)),
+			sourcetest.Endless("HTTP/1.1 302 Found\r\nLocation: updates.zip\r\n\r\n", block)),
+		raw("error-with-endless-body", "an error whose page never ends", unreachable, unavailable, "status 400", sourcetest.Endless("HTTP/1.1 400 Bad Request\r\n\r\n", block)),
 		file("sparse-10-gb", "a file of ten gigabytes that takes no room on the server", tooLarge, "", func(_ *machine, f *os.File) error { return f.Truncate(10e9) }),
 		file("sparse-4-gib-and-1", "a file whose length is small as a number of 32 bits", tooLarge, "", func(_ *machine, f *os.File) error { return f.Truncate(4<<30 + 1) }),
 		file("million-entries", "an archive of a million entries", malformed, "", func(_ *machine, f *os.File) error { return manyEntries(f, 1_000_000) }),
@@ -79,6 +80,24 @@ func endlessData() []attack {
 			_, err := f.Write(m.archive(p))
 			return err
 		}),
+		{row: 2, name: "small-disk", does: "a body that never ends, to a machine with little room", ends: "disk_full, and the room is given back; the set stays active, and the next package is installed",
+			story: func(m *machine) {
+				b := newMachine(m.TB, m.program, m.now)
+				b.mount(b.paths.Engine, "size=32m,mode=755")
+				b.publish(b.pack(417))
+				b.wantUpdated(b.installed)
+				b.most = 33 << 20
+				b.site.raw(sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk))
+				before := b.snapshot()
+				b.wantFailed("disk_full")
+				b.wantSame(before)
+				b.checkActive()
+				b.checkStaging()
+				b.wantHealth("update_failed", "disk_full")
+				b.publish(b.pack(418))
+				b.wantUpdated(b.installed)
+				b.wantHealth("up_to_date", "")
+			}},
 		file("listed-too-large", "a list by the right signer whose files have more than 2 GiB", "list_malformed", "", func(m *machine, f *os.File) error {
 			p := m.pack(418)
 			p.json = func(list []byte) []byte {
@@ -104,7 +123,7 @@ func gzipBomb() func(net.Conn) {
 	z := gzip.NewWriter(&one)
 	z.Write(make([]byte, 1<<20))
 	z.Close()
-	return endless("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", strings.Repeat(one.String(), 16))
+	return sourcetest.Endless("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", strings.Repeat(one.String(), 16))
 }
 
 // emptyGzip is that many gzip members without content.

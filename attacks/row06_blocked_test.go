@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/source/sourcetest"
 )
 
 // Row 6, blocked updates: the mirror does not work, and the cloud does, where
@@ -44,9 +45,9 @@ func blockedUpdates() []attack {
 			m.site.put("updates.zip", m.archive(p))
 		}),
 		row("slow", "an answer that never gets on", "source_stalled", shortStall, func(m *machine) {
-			m.site.raw(drip("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x"))
+			m.site.raw(sourcetest.Drip("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x", perDrop))
 		}),
-		row("silent", "no answer", "source_unreachable", shortHeader, func(m *machine) { m.site.raw(hang) }),
+		row("silent", "no answer", "source_unreachable", shortHeader, func(m *machine) { m.site.raw(sourcetest.Hang) }),
 		{row: 6, name: "cooled-down", does: "status 503 with a Retry-After of an hour", ends: "the mirror is not asked again before, and the cloud works meanwhile",
 			story: func(m *machine) {
 				m.site.play(func(w http.ResponseWriter, r *http.Request) {
@@ -77,7 +78,7 @@ func blockedUpdates() []attack {
 			}},
 		{row: 6, name: "empty", does: "an empty file in place of the package", code: "not_a_package", exit: badData, static: true, mirror: func(m *machine) { m.site.put("updates.zip", nil) }},
 		{row: 6, name: "hangs-up", does: "the connection is closed at once", code: "source_unreachable", exit: unavailable, slow: true, mirror: func(m *machine) {
-			m.site.raw(says(""))
+			m.site.raw(sourcetest.Says(""))
 		}},
 		{row: 6, name: "nobody-there", does: "nobody listens", code: "source_unreachable", exit: unavailable, slow: true, mirror: func(m *machine) {
 			gone := newSite(m)

@@ -99,12 +99,12 @@ func mixAndMatch() []attack {
 				active, packs := m.installed, m.alike(m.large(418), m.large(419))
 				m.generations(lie, packs, func(n int) int { return min(n, 1) })
 				before := m.snapshot()
-				m.wantFailed("content_mismatch")
+				m.wantFailed("package_malformed")
 				m.wantSame(before)
 				m.installed = active
 				m.checkActive()
 				m.generations(lie, packs, func(int) int { return 1 })
-				m.wantFailed("content_mismatch") // the tag says that it is the same
+				m.wantFailed("package_malformed") // the tag says that it is the same
 				m.wantUpdated(packs[1], "--retry-known-bad")
 			}},
 	}

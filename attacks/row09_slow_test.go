@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"mdatp-offline-agent/agent/source/sourcetest"
 )
 
 // The shortest timeouts there are, each by itself, so that on a slow machine none
@@ -31,15 +33,15 @@ func slowRetrieval() []attack {
 	const part = "HTTP/1.1 206 Partial Content\r\nContent-Length: 32768\r\nContent-Range: bytes 967232-999999/1000000\r\n\r\n"
 	const stalled, unreachable = "source_stalled", "source_unreachable"
 	return []attack{
-		raw("drops", "a body of ten bytes in a second", stalled, drip(ok+"Content-Length: 1000000\r\n\r\n", "x")),
-		raw("drops-in-chunks", "a body of chunks of one byte", stalled, drip(ok+"Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n")),
-		raw("no-body", "a header, and then nothing", stalled, then(says(ok+"Content-Length: 1000000\r\n\r\n"), hang)),
-		raw("stalled-tail", "half of the range that was asked for, and then nothing", stalled, then(says(part+strings.Repeat("x", 16<<10)), hang)),
-		raw("no-header", "nothing", unreachable, hang),
-		raw("half-a-header", "half a header, and then nothing", unreachable, then(says(ok+"X-"), hang)),
-		raw("header-drops", "a header of ten bytes in a second", unreachable, drip(ok+"X-Filler: ", "x")),
+		raw("drops", "a body of ten bytes in a second", stalled, sourcetest.Drip(ok+"Content-Length: 1000000\r\n\r\n", "x", perDrop)),
+		raw("drops-in-chunks", "a body of chunks of one byte", stalled, sourcetest.Drip(ok+"Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", perDrop)),
+		raw("no-body", "a header, and then nothing", stalled, then(sourcetest.Says(ok+"Content-Length: 1000000\r\n\r\n"), sourcetest.Hang)),
+		raw("stalled-tail", "half of the range that was asked for, and then nothing", stalled, then(sourcetest.Says(part+strings.Repeat("x", 16<<10)), sourcetest.Hang)),
+		raw("no-header", "nothing", unreachable, sourcetest.Hang),
+		raw("half-a-header", "half a header, and then nothing", unreachable, then(sourcetest.Says(ok+"X-"), sourcetest.Hang)),
+		raw("header-drops", "a header of ten bytes in a second", unreachable, sourcetest.Drip(ok+"X-Filler: ", "x", perDrop)),
 		{row: 9, name: "stalled-handshake", does: "nothing in the middle of TLS's handshake", code: unreachable, exit: unavailable, hurry: shortTLS, mirror: func(m *machine) {
-			m.configureFor("https://"+listen(m, hang)+"/linux/production/", false, "")
+			m.configureFor("https://"+listen(m, sourcetest.Hang)+"/linux/production/", false, "")
 		}},
 		{row: 9, name: "stalled-at-99", does: "99 of 100 parts of a large file, and then nothing", ends: "source_stalled; the next run asks only for the rest",
 			hurry: shortStall, story: func(m *machine) {

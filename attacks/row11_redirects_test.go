@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"mdatp-offline-agent/agent/source/sourcetest"
 )
@@ -99,7 +98,7 @@ func (m *machine) overTLS(h http.HandlerFunc) {
 // something that is.
 func elsewhere(name, does, says, host string) attack {
 	return attack{row: 11, name: name, does: does, code: "redirect_refused", exit: unavailable, says: says, mirror: func(m *machine) {
-		l, err := net.Listen("tcp", net.JoinHostPort(outerAddress(m), "0"))
+		l, err := net.Listen("tcp", net.JoinHostPort(sourcetest.OuterAddress(m), "0"))
 		if err != nil {
 			m.Skipf("SKIPPED: no server can be run on the machine's own address: %v", err)
 		}
@@ -112,21 +111,4 @@ func elsewhere(name, does, says, host string) attack {
 		m.site.play(func(http.ResponseWriter, *http.Request) { m.Error("the service on the loopback was asked") })
 		m.configureFor(outer.URL+"/linux/production/", false, "")
 	}}
-}
-
-// outerAddress gives an address of this machine that is neither loopback nor
-// link-local, or skips the test.
-func outerAddress(t testing.TB) string {
-	t.Helper()
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && ip.IP.To4() != nil {
-			return ip.IP.String()
-		}
-	}
-	t.Skip("SKIPPED: this machine has no address but loopback; connect it to some network")
-	return ""
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -162,38 +161,12 @@ func (s *site) raw(answer func(net.Conn)) {
 	})
 }
 
-// says gives an answer that is just that text.
-func says(text string) func(net.Conn) {
-	return func(c net.Conn) { io.WriteString(c, text) }
-}
+// perDrop is how often a mirror that never gets on sends something.
+const perDrop = 100 * time.Millisecond
 
 // then gives one answer behind the other.
 func then(first, second func(net.Conn)) func(net.Conn) {
 	return func(c net.Conn) { first(c); second(c) }
-}
-
-// hang waits until the other side has gone.
-func hang(c net.Conn) { io.Copy(io.Discard, c) }
-
-// endless sends block for as long as somebody reads.
-func endless(head, block string) func(net.Conn) {
-	return func(c net.Conn) {
-		_, err := io.WriteString(c, head)
-		for err == nil {
-			_, err = io.WriteString(c, block)
-		}
-	}
-}
-
-// drip sends a piece ten times in a second.
-func drip(head, piece string) func(net.Conn) {
-	return func(c net.Conn) {
-		_, err := io.WriteString(c, head)
-		for err == nil {
-			time.Sleep(100 * time.Millisecond)
-			_, err = io.WriteString(c, piece)
-		}
-	}
 }
 
 // status answers with that status, and a page that says so.

@@ -414,6 +414,9 @@ func FuzzArchive(f *testing.F) {
 	f.Add(buildZip(nil, file("a", "x").with(func(p *part) { p.flags, p.descriptor = flagDescriptor, p.marked() })))
 	f.Add(buildZip(nil, file("a", "x").with(func(p *part) { p.localExtra = make([]byte, 28) }), part{name: "dir/", attributes: 0x10}))
 	f.Add([]byte("<!DOCTYPE html>"))
+	for _, data := range vectorArchives(f) {
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, err := readZip(data)
 		if err != nil {

@@ -396,7 +396,7 @@ func TestReadClaims(t *testing.T) {
 	want{SignatureInvalid, "no signed attributes", ""}.check(t, err)
 	_, err = ReadClaims(p.message(t).with(func(m *message) { m.content = []byte("{}") }).encode(t))
 	want{ListMalformed, "rules", ""}.check(t, err)
-	if !strings.Contains(err.Error(), "unknown type") {
+	if !strings.Contains(err.Error(), "its type is unknown") {
 		t.Errorf("the cause is lost: %v", err)
 	}
 }

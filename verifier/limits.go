@@ -17,6 +17,7 @@ const (
 	MaxCertificates = 16       // certificates inside one CMS object
 	MaxTrustFile    = 8 << 20  // one file of the trust directory
 	MaxTrustFiles   = 256      // files in the trust directory
+	MaxPastLists    = 64       // revocation lists that are kept of those it held
 
 	maxDERElements = 4096 // OpenSSL's CMS has some 150, Authenticode some 700
 	maxDERDepth    = 32   // OpenSSL's CMS is 10 deep, Authenticode 25

@@ -96,15 +96,27 @@ func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
+// brokenRule says which rule a list breaks, in words of ours alone, so that it
+// can be shown. What encoding/json says has bytes of the list in it.
+type brokenRule string
+
+func (r brokenRule) Error() string { return string(r) }
+
+func broken(format string, a ...any) error { return brokenRule(fmt.Sprintf(format, a...)) }
+
 // ParseList reads the JSON of a list and checks every rule that a list must
 // hold by itself. A refusal has the code list_malformed. It must only be called
 // on bytes whose signature was verified.
 func ParseList(data []byte) (*List, error) {
 	l, err := parseList(data)
 	if err != nil {
+		why := "it is not JSON of the right form"
+		if rule := brokenRule(""); errors.As(err, &rule) {
+			why = err.Error() // what is wrapped around it is the name of a key of ours, or a number
+		}
 		return nil, &Refusal{
 			Code:     ListMalformed,
-			Sentence: "the signed list breaks the rules of the package format",
+			Sentence: "the signed list breaks the rules of the package format, since " + why,
 			Hint:     "make the list with agent package build, or by the rules of docs/package-format.md; sign with openssl cms -binary",
 			Err:      err,
 		}
@@ -114,7 +126,7 @@ func ParseList(data []byte) (*List, error) {
 
 func parseList(data []byte) (*List, error) {
 	if len(data) > MaxListSize {
-		return nil, fmt.Errorf("more than %d bytes", MaxListSize)
+		return nil, broken("it has more than %d bytes", MaxListSize)
 	}
 	if err := checkJSON(data); err != nil {
 		return nil, err
@@ -136,20 +148,20 @@ func parseList(data []byte) (*List, error) {
 // list checks the rules and converts.
 func (w *wireList) list() (*List, error) {
 	if w.Type != ListType {
-		return nil, errors.New("unknown type of list")
+		return nil, broken("its type is unknown")
 	}
 	l := &List{Product: w.Product, Platform: w.Platform, Arch: w.Arch, Rings: w.Rings}
 	for _, word := range append([]string{l.Product, l.Platform, l.Arch}, l.Rings...) {
 		if !ValidName(word) {
-			return nil, errors.New("product, platform, arch and rings must be plain words")
+			return nil, broken("product, platform, arch and rings must be plain words")
 		}
 	}
 	if len(l.Rings) == 0 || len(l.Rings) > MaxRings {
-		return nil, fmt.Errorf("must name 1 to %d rings", MaxRings)
+		return nil, broken("it must name 1 to %d rings", MaxRings)
 	}
 	if w.hasZip {
 		if l.Zip = w.Zip; !ValidName(l.Zip) || !strings.HasSuffix(l.Zip, ".zip") {
-			return nil, errors.New("zip must be a plain file name ending in .zip")
+			return nil, broken("zip must be a plain file name ending in .zip")
 		}
 	}
 	if err := cmp.Or(w.versions(l), w.times(l), w.files(l)); err != nil {
@@ -176,12 +188,12 @@ func (w *wireList) times(l *List) error {
 	}{{"released", w.Released, &l.Released}, {"issued", w.Issued, &l.Issued}, {"expires", w.Expires, &l.Expires}} {
 		parsed, err := time.Parse(TimeFormat, t.from)
 		if err != nil || parsed.Format(TimeFormat) != t.from {
-			return fmt.Errorf("%s is not of the form %s", t.name, TimeFormat)
+			return broken("%s is not of the form YYYY-MM-DDTHH:MM:SSZ", t.name)
 		}
 		*t.to = parsed
 	}
 	if l.Released.After(l.Issued) || !l.Issued.Before(l.Expires) {
-		return errors.New("released must not be after issued, and issued must be before expires")
+		return broken("released must not be after issued, and issued must be before expires")
 	}
 	return nil
 }
@@ -193,7 +205,7 @@ var (
 
 func (w *wireList) files(l *List) error {
 	if len(w.Files) == 0 || len(w.Files) > MaxFiles {
-		return fmt.Errorf("must name 1 to %d files", MaxFiles)
+		return broken("it must name 1 to %d files", MaxFiles)
 	}
 	seen := make(map[string]bool, len(w.Files))
 	for i, wf := range w.Files {
@@ -203,13 +215,13 @@ func (w *wireList) files(l *List) error {
 		}
 		folded := strings.ToLower(f.Name)
 		if seen[folded] {
-			return fmt.Errorf("file %d: name stands twice", i+1)
+			return broken("file %d: name stands twice", i+1)
 		}
 		seen[folded] = true
 		l.Files = append(l.Files, f)
 	}
 	if l.Size() > MaxContentSize {
-		return fmt.Errorf("files have more than %d bytes together", int64(MaxContentSize))
+		return broken("its files have more than %d bytes together", int64(MaxContentSize))
 	}
 	return nil
 }
@@ -217,19 +229,19 @@ func (w *wireList) files(l *List) error {
 func (wf wireFile) file() (f File, err error) {
 	f.Name = wf.Name
 	if !ValidName(f.Name) {
-		return f, errors.New("name must be flat, of letters, digits, dot, dash and underscore")
+		return f, broken("name must be flat, of letters, digits, dot, dash and underscore")
 	}
 	if strings.EqualFold(f.Name, "META") {
-		return f, errors.New("name is that of the directory of the signed list")
+		return f, broken("name is that of the directory of the signed list")
 	}
 	if !wholeNumber.Match(wf.Size) {
-		return f, errors.New("size must be a whole number of bytes")
+		return f, broken("size must be a whole number of bytes")
 	}
 	if f.Size, err = strconv.ParseInt(string(wf.Size), 10, 64); err != nil {
 		return f, err
 	}
 	if !lowerHex.MatchString(wf.SHA256) {
-		return f, errors.New("sha256 must be 64 hexadecimal digits in lower case")
+		return f, broken("sha256 must be 64 hexadecimal digits in lower case")
 	}
 	_, err = hex.Decode(f.SHA256[:], []byte(wf.SHA256))
 	return f, err

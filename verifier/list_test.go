@@ -368,6 +368,11 @@ func FuzzList(f *testing.F) {
 	f.Add([]byte(strings.ReplaceAll(oneFile, theFile, manyFiles(62))))
 	f.Add([]byte(`{"a": 1, "\u0061": 2}`))
 	f.Add(listJSON(f))
+	for _, object := range vectorLists(f) {
+		if content, _, _, err := openCMS(object); err == nil {
+			f.Add(content)
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l, err := ParseList(data)
 		if err != nil {

@@ -85,18 +85,18 @@ func decodeExact(data []byte, targets map[string]any) error {
 // it, reads the same.
 func checkJSON(data []byte) error {
 	if !utf8.Valid(data) {
-		return errors.New("not valid UTF-8")
+		return broken("it is not valid UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
-		return errors.New("not a JSON object")
+		return broken("it is not a JSON object")
 	}
 	if err := checkObject(dec, 1); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something stands behind the JSON object")
+		return broken("something stands behind the JSON object")
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func checkObject(dec *json.Decoder, depth int) error {
 		}
 		key, _ := tok.(string) // the decoder gives nothing else here
 		if seen[key] {
-			return errors.New("a key stands twice in one object")
+			return broken("a key stands twice in one object")
 		}
 		seen[key] = true
 		if err := checkValue(dec, depth); err != nil {
@@ -131,7 +131,7 @@ func checkValue(dec *json.Decoder, depth int) error {
 		return nil
 	}
 	if depth++; depth > MaxJSONDepth {
-		return fmt.Errorf("nested deeper than %d", MaxJSONDepth)
+		return broken("it is nested deeper than %d", MaxJSONDepth)
 	}
 	if open == '{' {
 		return checkObject(dec, depth)

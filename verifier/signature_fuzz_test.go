@@ -69,6 +69,9 @@ func FuzzSignature(f *testing.F) {
 	f.Add(p.message(f).with(func(m *message) { m.noAttributes = true }).encode(f))
 	f.Add([]byte(strings.Repeat("\x30\x80", 1000)))
 	f.Add(nested(33))
+	for _, object := range vectorLists(f) {
+		f.Add(object)
+	}
 	trust, list := openSSLTrust(f)
 	f.Fuzz(func(t *testing.T, object []byte) {
 		for name, verify := range map[string]func() (Signed, error){

@@ -35,7 +35,7 @@ func (t Trust) Verify(object []byte, now time.Time) (Signed, error) {
 		return Signed{}, err
 	}
 	if s.Revoked {
-		return Signed{}, refuse(SignerRevoked, "the signer or one of its issuers is revoked", "wait for a package of another signer, or look at the revocation list in the trust directory")
+		return Signed{}, refuse(SignerRevoked, "the signer or one of its issuers is revoked", "wait for a package of another signer; what was revoked once stays so, also when its list is taken out of the trust directory")
 	}
 	return s, nil
 }

@@ -47,7 +47,8 @@ type TrustFile struct {
 // zero value believes nobody. It is made by [NewTrust] and not changed after.
 type Trust struct {
 	roots []*x509.Certificate
-	crls  []revocations
+	crls  []revocations // of the trust directory
+	past  []revocations // that it held before
 	pins  []Pin
 }
 
@@ -101,7 +102,7 @@ func (t Trust) Digest() [sha256.Size]byte {
 	for _, c := range t.roots {
 		add('r', c.Raw)
 	}
-	for _, c := range t.crls {
+	for _, c := range slices.Concat(t.crls, t.past) {
 		add('c', c.list.Raw)
 	}
 	for _, p := range t.pins {
@@ -187,9 +188,9 @@ func (t *Trust) addCRL(f TrustFile) error {
 		}
 		der = blocks[0].Bytes
 	}
-	list, err := x509.ParseRevocationList(der)
-	if err != nil || len(list.Raw) != len(der) { // x509 reads the first of several
-		return errors.New("it is no revocation list that can be read")
+	list, err := parseCRL(der)
+	if err != nil {
+		return err
 	}
 	for _, entry := range list.RevokedCertificateEntries {
 		for _, ext := range entry.Extensions {
@@ -200,6 +201,14 @@ func (t *Trust) addCRL(f TrustFile) error {
 	}
 	t.crls = append(t.crls, revocations{f.Name, list})
 	return nil
+}
+
+func parseCRL(der []byte) (*x509.RevocationList, error) {
+	list, err := x509.ParseRevocationList(der)
+	if err != nil || len(list.Raw) != len(der) { // x509 reads the first of several
+		return nil, errors.New("it is no revocation list that can be read")
+	}
+	return list, nil
 }
 
 // speaksFor tells whether issuer is who made this list: its name is the same,
@@ -221,10 +230,12 @@ func (r revocations) speaksFor(issuer *x509.Certificate) (bool, error) {
 		Hint: "replace it by the revocation list that the CA publishes", Err: err}
 }
 
-// revokes tells whether the list names the certificate. Reason 8 takes a
-// certificate off a list; it revokes nothing, and un-revokes nothing either.
+// removeFromCRL is the reason that takes a certificate off a list. It revokes
+// nothing, and un-revokes nothing either.
+const removeFromCRL = 8
+
+// revokes tells whether the list names the certificate.
 func (r revocations) revokes(c *x509.Certificate) bool {
-	const removeFromCRL = 8
 	return slices.ContainsFunc(r.list.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
 		return e.ReasonCode != removeFromCRL && e.SerialNumber.Cmp(c.SerialNumber) == 0
 	})
@@ -232,9 +243,13 @@ func (r revocations) revokes(c *x509.Certificate) bool {
 
 // Revokes tells whether any certificate of the chain (leaf first, root last) is
 // on a CRL of its issuer. The CRLs are a union: each can add, none can take
-// back, and none is too old to count.
+// back, and none is too old to count. Those of the past ([Trust.Recall]) are
+// among them.
 func (t Trust) Revokes(chain []*x509.Certificate) (bool, error) {
 	for i := range len(chain) - 1 {
+		if t.pastRevokes(chain[i], chain[i+1]) {
+			return true, nil
+		}
 		for _, r := range t.crls {
 			applies, err := r.speaksFor(chain[i+1])
 			if err != nil {

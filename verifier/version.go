@@ -17,16 +17,16 @@ type Version [4]uint32
 func ParseVersion(s string) (Version, error) {
 	var v Version
 	if len(s) > len("4294967295.4294967295.4294967295.4294967295") {
-		return Version{}, fmt.Errorf("version is longer than four numbers can be")
+		return Version{}, broken("version is longer than four numbers can be")
 	}
 	parts := strings.Split(s, ".")
 	if len(parts) != len(v) {
-		return Version{}, fmt.Errorf("version has %d components, not four", len(parts))
+		return Version{}, broken("version has %d components, not four", len(parts))
 	}
 	for i, p := range parts {
 		n, err := strconv.ParseUint(p, 10, 32)
 		if err != nil || strconv.FormatUint(n, 10) != p {
-			return Version{}, fmt.Errorf("component %d of the version is not a plain number below 2^32", i+1)
+			return Version{}, broken("component %d of the version is not a plain number below 2^32", i+1)
 		}
 		v[i] = uint32(n)
 	}

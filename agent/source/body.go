@@ -75,19 +75,17 @@ func brokenOff(where string, err error) error {
 }
 
 // unzipped decodes a gzip body that nobody asked for; some servers compress all
-// that they send. It reads at most limit coded bytes and a little more, because
-// gzip can go on for ever without a byte of content.
+// that they send. It reads as many coded bytes as it gave decoded ones, and a little
+// more, because gzip can go on for ever without a byte of content.
 type unzipped struct {
 	a     *answer
 	coded io.LimitedReader
 	zip   *gzip.Reader
 }
 
-// unzip gives the decoded content of body, of which at most limit bytes matter.
-func unzip(a *answer, body io.Reader, limit int64) *unzipped {
-	// Content that can't be compressed grows by less than a thousandth.
-	most := min(limit, math.MaxInt64/2)
-	return &unzipped{a: a, coded: io.LimitedReader{R: body, N: most + most/256 + memoryLimit}}
+// unzip gives the decoded content of body.
+func unzip(a *answer, body io.Reader) *unzipped {
+	return &unzipped{a: a, coded: io.LimitedReader{R: body, N: 2 * memoryLimit}}
 }
 
 // Read gives decoded bytes. Errors of the body beneath stay what they are.
@@ -98,6 +96,8 @@ func (u *unzipped) Read(p []byte) (n int, err error) {
 	if err == nil {
 		n, err = u.zip.Read(p)
 	}
+	// Content that can't be compressed grows by less than a thousandth.
+	u.coded.N += int64(n) + int64(n)/256 + 1
 	var ours *Error
 	if err == nil || err == io.EOF || errors.As(err, &ours) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return n, err

@@ -39,35 +39,6 @@ func raw(t *testing.T, answer func(net.Conn)) string {
 	return "http://" + l.Addr().String()
 }
 
-// says gives an answer that is just that text.
-func says(text string) func(net.Conn) {
-	return func(c net.Conn) { io.WriteString(c, text) }
-}
-
-// hang waits until the other side has gone.
-func hang(c net.Conn) { io.Copy(io.Discard, c) }
-
-// endless sends block for as long as somebody reads.
-func endless(head, block string) func(net.Conn) {
-	return func(c net.Conn) {
-		_, err := io.WriteString(c, head)
-		for err == nil {
-			_, err = io.WriteString(c, block)
-		}
-	}
-}
-
-// drip sends one byte in every interval.
-func drip(head string, every time.Duration) func(net.Conn) {
-	return func(c net.Conn) {
-		_, err := io.WriteString(c, head)
-		for err == nil {
-			time.Sleep(every)
-			_, err = io.WriteString(c, "x")
-		}
-	}
-}
-
 // TestHTTPHostile has servers that lie, stall and flood. Each must be refused,
 // for the right reason, soon, and within bounds.
 func TestHTTPHostile(t *testing.T) {
@@ -79,42 +50,49 @@ func TestHTTPHostile(t *testing.T) {
 		answer               func(net.Conn)
 		most                 int64 // bytes of body that may have been read
 	}{
-		{"endless chunks", source.CodeTooLarge, "1048576 bytes", endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk), 1<<20 + 1},
-		{"endless without a length", source.CodeTooLarge, "1048576 bytes", endless(ok+"\r\n", chunk), 1<<20 + 1},
-		{"endless chunk extension", source.CodeUnreachable, "broke off", endless(ok+"Transfer-Encoding: chunked\r\n\r\n1;", strings.Repeat("e", 4096)), 0},
-		{"announces too much", source.CodeTooLarge, "1048576 bytes", says(ok + "Content-Length: 1048577\r\n\r\nx"), 0},
-		{"announces exabytes", source.CodeTooLarge, "1048576 bytes", says(ok + "Content-Length: 9223372036854775807\r\n\r\nx"), 0},
-		{"announces nonsense", source.CodeUnreachable, "proper HTTP", says(ok + "Content-Length: -1\r\n\r\nx"), 0},
-		{"two lengths", source.CodeUnreachable, "proper HTTP", says(ok + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"), 0},
-		{"sends less than announced", source.CodeUnreachable, "broke off", says(ok + "Content-Length: 100\r\n\r\nshort"), 100},
-		{"ends within a chunk", source.CodeUnreachable, "broke off", says(ok + "Transfer-Encoding: chunked\r\n\r\nff\r\nshort"), 100},
+		{"endless chunks", source.CodeTooLarge, "1048576 bytes", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk), 1<<20 + 1},
+		{"endless without a length", source.CodeTooLarge, "1048576 bytes", sourcetest.Endless(ok+"\r\n", chunk), 1<<20 + 1},
+		{"endless chunk extension", source.CodeUnreachable, "broke off", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n1;", strings.Repeat("e", 4096)), 0},
+		{"announces too much", source.CodeTooLarge, "1048576 bytes", sourcetest.Says(ok + "Content-Length: 1048577\r\n\r\nx"), 0},
+		{"announces exabytes", source.CodeTooLarge, "1048576 bytes", sourcetest.Says(ok + "Content-Length: 9223372036854775807\r\n\r\nx"), 0},
+		{"announces nonsense", source.CodeUnreachable, "proper HTTP", sourcetest.Says(ok + "Content-Length: -1\r\n\r\nx"), 0},
+		{"two lengths", source.CodeUnreachable, "proper HTTP", sourcetest.Says(ok + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"), 0},
+		{"sends less than announced", source.CodeUnreachable, "broke off", sourcetest.Says(ok + "Content-Length: 100\r\n\r\nshort"), 100},
+		{"ends within a chunk", source.CodeUnreachable, "broke off", sourcetest.Says(ok + "Transfer-Encoding: chunked\r\n\r\nff\r\nshort"), 100},
 		{"resets in the body", source.CodeUnreachable, "broke off", func(c net.Conn) {
 			io.WriteString(c, ok+"Content-Length: 100\r\n\r\nshort")
 			c.(*net.TCPConn).SetLinger(0)
 		}, 100},
 		{"hangs up at once", source.CodeUnreachable, "proper HTTP", func(net.Conn) {}, 0},
-		{"other protocol", source.CodeUnreachable, "proper HTTP", says("SSH-2.0-OpenSSH_9.2\r\n"), 0},
-		{"gzip unasked", source.CodeUnreachable, "compressed", says(ok + "Content-Encoding: GZIP\r\nContent-Length: 1\r\n\r\nx"), 1},
-		{"gzip as a second coding", source.CodeUnreachable, "compressed", says(ok + "Content-Encoding: identity\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"), 0},
-		{"gzip as a transfer coding", source.CodeUnreachable, "proper HTTP", says(ok + "Transfer-Encoding: gzip\r\n\r\nx"), 0},
-		{"huge header", source.CodeUnreachable, "proper HTTP", endless(ok, "X-Filler: "+strings.Repeat("x", 1000)+"\r\n"), 0},
-		{"endless header line", source.CodeUnreachable, "proper HTTP", endless(ok+"X-Filler: ", strings.Repeat("x", 1000)), 0},
-		{"endless early hints", source.CodeUnreachable, "proper HTTP", endless("", "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"), 0},
-		{"no header", source.CodeUnreachable, "no answer within", hang, 0},
-		{"half a header", source.CodeUnreachable, "no answer within", func(c net.Conn) { says(ok + "X-")(c); hang(c) }, 0},
-		{"header by drops", source.CodeUnreachable, "no answer within", drip(ok+"X-Filler: ", 10*time.Millisecond), 0},
-		{"no body", source.CodeStalled, "less than 30 KiB", func(c net.Conn) { says(ok + "Content-Length: 5\r\n\r\n")(c); hang(c) }, 0},
-		{"body by drops", source.CodeStalled, "less than 30 KiB", drip(ok+"Content-Length: 1000000\r\n\r\n", 10*time.Millisecond), 1000},
+		{"other protocol", source.CodeUnreachable, "proper HTTP", sourcetest.Says("SSH-2.0-OpenSSH_9.2\r\n"), 0},
+		{"gzip unasked", source.CodeUnreachable, "compressed", sourcetest.Says(ok + "Content-Encoding: GZIP\r\nContent-Length: 1\r\n\r\nx"), 1},
+		{"gzip as a second coding", source.CodeUnreachable, "compressed", sourcetest.Says(ok + "Content-Encoding: identity\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"), 0},
+		{"gzip as a transfer coding", source.CodeUnreachable, "proper HTTP", sourcetest.Says(ok + "Transfer-Encoding: gzip\r\n\r\nx"), 0},
+		{"huge header", source.CodeUnreachable, "proper HTTP", sourcetest.Endless(ok, "X-Filler: "+strings.Repeat("x", 1000)+"\r\n"), 0},
+		{"endless header line", source.CodeUnreachable, "proper HTTP", sourcetest.Endless(ok+"X-Filler: ", strings.Repeat("x", 1000)), 0},
+		{"endless early hints", source.CodeUnreachable, "proper HTTP", sourcetest.Endless("", "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"), 0},
+		{"no header", source.CodeUnreachable, "no answer within", sourcetest.Hang, 0},
+		{"half a header", source.CodeUnreachable, "no answer within", func(c net.Conn) { sourcetest.Says(ok + "X-")(c); sourcetest.Hang(c) }, 0},
+		{"header by drops", source.CodeUnreachable, "no answer within", sourcetest.Drip(ok+"X-Filler: ", "x", 10*time.Millisecond), 0},
+		{"no body", source.CodeStalled, "less than 30 KiB", func(c net.Conn) { sourcetest.Says(ok + "Content-Length: 5\r\n\r\n")(c); sourcetest.Hang(c) }, 0},
+		{"body by drops", source.CodeStalled, "less than 30 KiB", sourcetest.Drip(ok+"Content-Length: 1000000\r\n\r\n", "x", 10*time.Millisecond), 1000},
 		{"stops at the end", source.CodeStalled, "less than 30 KiB", func(c net.Conn) {
-			says(ok + "Content-Length: 100001\r\n\r\n" + strings.Repeat("x", 100_000))(c)
-			hang(c)
+			sourcetest.Says(ok + "Content-Length: 100001\r\n\r\n" + strings.Repeat("x", 100_000))(c)
+			sourcetest.Hang(c)
 		}, 100_000},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			h := client(t, raw(t, tt.answer), func(c *source.HTTPConfig) {
-				c.Timeouts.Header, c.Timeouts.Stall = 300*time.Millisecond, 300*time.Millisecond
+				// Short is only what is to run out: on a slow machine another would, too.
+				c.Timeouts.Header, c.Timeouts.Stall = time.Minute, time.Minute
+				switch tt.sentence {
+				case "no answer within":
+					c.Timeouts.Header = 300 * time.Millisecond
+				case "less than 30 KiB":
+					c.Timeouts.Stall = 300 * time.Millisecond
+				}
 			})
 			var tally source.Tally
 			_, err := fetch(t, source.Count(h, &tally), large())
@@ -141,7 +119,7 @@ func TestHTTPTolerates(t *testing.T) {
 	for name, answer := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got, err := fetch(t, client(t, raw(t, says(answer))), large()); got != "bytes" || err != nil {
+			if got, err := fetch(t, client(t, raw(t, sourcetest.Says(answer))), large()); got != "bytes" || err != nil {
 				t.Errorf("got %q, %v", got, err)
 			}
 		})

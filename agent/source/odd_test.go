@@ -449,7 +449,7 @@ func TestHTTPTooLargeByRange(t *testing.T) {
 	for _, total := range []string{"1048577", "9223372036854775807"} {
 		last, _ := strconv.ParseInt(total, 10, 64)
 		var tally source.Tally
-		_, err := fetch(t, source.Count(client(t, raw(t, says(fmt.Sprintf(
+		_, err := fetch(t, source.Count(client(t, raw(t, sourcetest.Says(fmt.Sprintf(
 			"HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\nContent-Range: bytes %d-%d/%s\r\n\r\n0123456789", last-10, last-1, total)))), &tally), large())
 		sourcetest.WantReason(t, err, source.CodeTooLarge)
 		if b, n := tally.Bytes.Load(), tally.Requests.Load(); b != 0 || n != 1 {

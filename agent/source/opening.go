@@ -158,7 +158,7 @@ func (o *opening) fill(ctx context.Context, a *answer) (Package, error) {
 	d := o.kept
 	body := o.h.body(ctx, a, o.r.Tally)
 	if a.coding() == codingGzip {
-		body = unzip(a, body, o.r.MaxBytes)
+		body = unzip(a, body)
 	}
 	n, err := transfer(d.spool, body, o.r.MaxBytes-d.size)
 	d.size += n

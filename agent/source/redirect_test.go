@@ -127,7 +127,7 @@ func TestRedirectNamesNoOtherServer(t *testing.T) {
 // send us to services that listen on loopback alone.
 func TestRedirectNeverToLoopback(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", net.JoinHostPort(outerAddress(t), "0"))
+	l, err := net.Listen("tcp", net.JoinHostPort(sourcetest.OuterAddress(t), "0"))
 	if err != nil {
 		t.Skipf("SKIPPED: no server can be run on the machine's own address: %v", err)
 	}
@@ -148,21 +148,4 @@ func TestRedirectNeverToLoopback(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-}
-
-// outerAddress gives an address of this machine that is neither loopback nor
-// link-local, or skips the test.
-func outerAddress(t *testing.T) string {
-	t.Helper()
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && ip.IP.To4() != nil {
-			return ip.IP.String()
-		}
-	}
-	t.Skip("SKIPPED: this machine has no address but loopback; connect it to some network")
-	return ""
 }

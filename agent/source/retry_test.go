@@ -63,17 +63,20 @@ func TestRetryGivesUp(t *testing.T) {
 		want       int64
 	}{
 		{"hangs up", source.CodeUnreachable, func(net.Conn) {}, 3},
-		{"no header", source.CodeUnreachable, hang, 3},
-		{"breaks off", source.CodeUnreachable, says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), 3},
-		{"breaks off though it has ranges", source.CodeUnreachable, says("HTTP/1.1 200 OK\r\nAccept-Ranges: bytes\r\nETag: \"v\"\r\nContent-Length: 9\r\n\r\nx"), 3},
-		{"breaks off late", source.CodeUnreachable, says("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 90_000)), 3},
-		{"breaks off in the tail", source.CodeUnreachable, says("HTTP/1.1 206 OK\r\nContent-Range: bytes 0-8/9\r\nContent-Length: 9\r\n\r\nx"), 3},
-		{"chunks end early", source.CodeUnreachable, says("HTTP/1.1 206 OK\r\nContent-Range: bytes 0-8/9\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"), 3},
-		{"stalls", source.CodeStalled, func(c net.Conn) { says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")(c); hang(c) }, 3},
-		{"too large", source.CodeTooLarge, says("HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\nx"), 1},
-		{"redirect", source.CodeRedirect, says("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n"), 1},
-		{"coding", source.CodeUnreachable, says("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"), 1},
-		{"broken gzip", source.CodeUnreachable, says("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"), 1},
+		{"no header", source.CodeUnreachable, sourcetest.Hang, 3},
+		{"breaks off", source.CodeUnreachable, sourcetest.Says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), 3},
+		{"breaks off though it has ranges", source.CodeUnreachable, sourcetest.Says("HTTP/1.1 200 OK\r\nAccept-Ranges: bytes\r\nETag: \"v\"\r\nContent-Length: 9\r\n\r\nx"), 3},
+		{"breaks off late", source.CodeUnreachable, sourcetest.Says("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 90_000)), 3},
+		{"breaks off in the tail", source.CodeUnreachable, sourcetest.Says("HTTP/1.1 206 OK\r\nContent-Range: bytes 0-8/9\r\nContent-Length: 9\r\n\r\nx"), 3},
+		{"chunks end early", source.CodeUnreachable, sourcetest.Says("HTTP/1.1 206 OK\r\nContent-Range: bytes 0-8/9\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"), 3},
+		{"stalls", source.CodeStalled, func(c net.Conn) {
+			sourcetest.Says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx")(c)
+			sourcetest.Hang(c)
+		}, 3},
+		{"too large", source.CodeTooLarge, sourcetest.Says("HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\nx"), 1},
+		{"redirect", source.CodeRedirect, sourcetest.Says("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n"), 1},
+		{"coding", source.CodeUnreachable, sourcetest.Says("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"), 1},
+		{"broken gzip", source.CodeUnreachable, sourcetest.Says("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"), 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -23,7 +23,7 @@
 // What it does not promise: that the bytes are genuine, complete or even a
 // package. Nothing read here may be believed before the verifier has seen it.
 // Reads on a directory whose network mount is dead block in the kernel, where
-// no context reaches.
+// no context reaches; that is what [mdatp-offline-agent/agent/source/apart] is for.
 package source
 
 import (

@@ -261,7 +261,8 @@ func TestLeftoversOfAKilledRun(t *testing.T) {
 	s := open(t)
 	must(t, s.SaveLastGood("managed.json", []byte("{}")))
 	must(t, s.Save(&State{Schema: Schema}))
-	leftovers := []string{".state.json123456789", ".status.json1", "last-good/.managed.json42", ".engine-directory7"}
+	must(t, s.SaveRevocationLists([][]byte{[]byte("a list")}))
+	leftovers := []string{"crls/." + strings.Repeat("0a", 32) + ".crl17", ".state.json123456789", ".status.json1", "last-good/.managed.json42", ".engine-directory7"}
 	others := []string{"state.json", "last-good/managed.json", ".profile", ".json", "state.json1", ".state.json", ".state.json.1"}
 	for _, name := range append(slices.Clone(leftovers), others...) {
 		if _, err := os.Stat(filepath.Join(s.Dir(), name)); err != nil {
@@ -491,4 +492,67 @@ func FuzzState(f *testing.F) {
 			t.Fatalf("schema %d", st.Schema)
 		}
 	})
+}
+
+// Exactly the lists that were handed over last are there, for anybody to read;
+// what can't be read is none, and what did not change is not written.
+func TestRevocationLists(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "state")
+	s, err := Open(dir)
+	must(t, err)
+	keeps := func(lists ...string) {
+		t.Helper()
+		var raw [][]byte
+		for _, l := range lists {
+			raw = append(raw, []byte(l))
+		}
+		must(t, s.SaveRevocationLists(raw))
+		var got []string
+		kept, err := View(dir).RevocationLists()
+		must(t, err)
+		for _, l := range kept {
+			got = append(got, string(l))
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, lists) {
+			t.Errorf("kept %q, want %q", got, lists)
+		}
+	}
+	keeps()
+	if _, err := os.Stat(filepath.Join(dir, "crls")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory for nothing: %v", err)
+	}
+	keeps("a", "b")
+	paths, err := filepath.Glob(filepath.Join(dir, "crls", "*"))
+	must(t, err)
+	before := map[string]os.FileInfo{}
+	for _, path := range append(paths, filepath.Join(dir, "crls")) {
+		info, err := os.Stat(path)
+		must(t, err)
+		if before[path] = info; info.Mode().Perm()&0o444 != 0o444 {
+			t.Errorf("%s has mode %s", path, info.Mode())
+		}
+	}
+	keeps("a", "b")
+	for path, info := range before {
+		if now, err := os.Stat(path); err != nil || !os.SameFile(now, info) || !now.ModTime().Equal(info.ModTime()) {
+			t.Errorf("%s was written although nothing had changed: %v", path, err)
+		}
+	}
+	must(t, os.WriteFile(paths[0], []byte("damaged"), 0o644))
+	keeps("a", "b") // what is damaged is mended
+	must(t, os.Remove(paths[0]))
+	must(t, os.Symlink("/etc/passwd", paths[0]))
+	if got, err := s.RevocationLists(); len(got) != 1 || err != nil {
+		t.Errorf("%d lists, one of them a link, %v", len(got), err)
+	}
+	keeps("a", "b")
+	keeps("b", "c")
+	keeps()
+	must(t, os.Remove(filepath.Join(dir, "crls")))
+	must(t, os.WriteFile(filepath.Join(dir, "crls"), nil, 0o644)) // can't be read, for root either
+	if got, err := s.RevocationLists(); err == nil {
+		t.Errorf("%d lists are said to be there where nobody can look", len(got))
+	}
 }

@@ -24,6 +24,8 @@ type Status struct {
 	// everything that it did not need.
 	SourceIsolation string `json:"sourceIsolation,omitempty"`
 	Timing
+
+	Damaged bool `json:"-"` // there was one, which could not be read
 }
 
 // Failure is why something did not work.

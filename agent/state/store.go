@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
 )
 
 // maxFile bounds what is read of a file of the state directory, in bytes.
@@ -175,12 +177,16 @@ func aside(path string) {
 	_ = os.Rename(path, path+".damaged")
 }
 
-// LoadStatus reads status.json; what is missing or broken gives an empty status.
+// LoadStatus reads status.json; what is missing or broken gives an empty status,
+// which says of a broken one that there was one.
 func (s *Store) LoadStatus() Status {
 	var st Status
 	data, err := readFile(filepath.Join(s.dir, "status.json"))
-	if err != nil || json.Unmarshal(data, &st) != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return Status{Schema: Schema}
+	}
+	if err != nil || json.Unmarshal(data, &st) != nil {
+		return Status{Schema: Schema, Damaged: true}
 	}
 	return st
 }
@@ -231,6 +237,75 @@ func (s *Store) SaveLastGood(name string, data []byte) error {
 		return s.failed("write to", err)
 	}
 	if err := replace(path, data, 0o600); err != nil {
+		return s.failed("write to", err)
+	}
+	return nil
+}
+
+// RevocationLists reads the lists that were kept by SaveRevocationLists, in the
+// order of their files' names. One that can't be read is an error, since without
+// it somebody would be trusted who is not.
+func (s *Store) RevocationLists() ([][]byte, error) {
+	paths, err := s.revocationFiles()
+	if err != nil {
+		return nil, s.failed("read", err)
+	}
+	var lists [][]byte
+	for _, path := range paths {
+		data, err := readUpTo(path, verifier.MaxTrustFile)
+		if errors.Is(err, errUnfit) || errors.Is(err, fs.ErrNotExist) { // nothing of ours, or removed by a run just now
+			continue
+		}
+		if err != nil {
+			return nil, s.failed("read", err)
+		}
+		lists = append(lists, data)
+	}
+	return lists, nil
+}
+
+// revocationFiles gives the paths of the files of the kept lists.
+func (s *Store) revocationFiles() (paths []string, err error) {
+	dir := filepath.Join(s.dir, "crls")
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".crl") {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
+}
+
+// SaveRevocationLists keeps exactly these lists. Anybody may read them, as
+// anybody may read what the agent says of the sets. What has not changed is not
+// written.
+func (s *Store) SaveRevocationLists(lists [][]byte) error {
+	dir := filepath.Join(s.dir, "crls")
+	kept := map[string]bool{}
+	for _, der := range lists {
+		path := filepath.Join(dir, fmt.Sprintf("%x.crl", sha256.Sum256(der)))
+		kept[path] = true
+		if old, err := readUpTo(path, verifier.MaxTrustFile); err == nil && bytes.Equal(old, der) {
+			continue
+		}
+		if err := makeDirs(dir); err != nil {
+			return s.failed("write to", err)
+		}
+		if err := replace(path, der, 0o644); err != nil {
+			return s.failed("write to", err)
+		}
+	}
+	// Only now: a run that is killed in between has rather too many than too few.
+	paths, err := s.revocationFiles()
+	for _, path := range paths {
+		if !kept[path] {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	if err != nil {
 		return s.failed("write to", err)
 	}
 	return nil
@@ -354,12 +429,12 @@ func replace(path string, data []byte, mode fs.FileMode) error {
 }
 
 // temporary is how replace calls what it has not put in its place yet.
-var temporary = regexp.MustCompile(`^\.(state\.json|status\.json|engine-directory|managed\.json|local\.json)[0-9]+$`)
+var temporary = regexp.MustCompile(`^\.(state\.json|status\.json|engine-directory|managed\.json|local\.json|[0-9a-f]{64}\.crl)[0-9]+$`)
 
 // clean removes what a run that was killed had not put in its place yet. The caller
 // holds the lock. What can't be removed costs some space and is in nobody's way.
 func (s *Store) clean() {
-	for _, dir := range []string{s.dir, filepath.Join(s.dir, "last-good")} {
+	for _, dir := range []string{s.dir, filepath.Join(s.dir, "last-good"), filepath.Join(s.dir, "crls")} {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			if temporary.MatchString(e.Name()) {
@@ -373,8 +448,11 @@ func (s *Store) clean() {
 // there: a link, a directory, far more bytes than it writes.
 var errUnfit = errors.New("not a file of the agent's")
 
-// readFile reads a bounded regular file and never waits for a FIFO.
-func readFile(path string) ([]byte, error) {
+// readFile reads a file of the agent's own.
+func readFile(path string) ([]byte, error) { return readUpTo(path, maxFile) }
+
+// readUpTo reads a regular file of at most that many bytes and never waits for a FIFO.
+func readUpTo(path string, most int) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, a socket
 		return nil, errUnfit
@@ -390,8 +468,8 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errUnfit
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(data) > most {
 		err = errUnfit
 	}
 	return data, err

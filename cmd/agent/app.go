@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"mdatp-offline-agent/agent/source/apart"
 )
 
 // version and buildTime (RFC 3339) are set by the linker.
@@ -36,6 +38,7 @@ func (p *program) app() *cli.App {
 			p.selftestCommand(),
 			command(cli.Command{Name: "version", Usage: "show the program's version", Action: p.version}),
 			p.completeCommand(),
+			readSourceCommand(),
 		},
 		Before: p.prepare,
 		Action: func(c *cli.Context) error {
@@ -52,6 +55,14 @@ func (p *program) app() *cli.App {
 		OnUsageError:              onUsageError,
 		ExitErrHandler:            func(*cli.Context, error) {}, // program.run decides how to end
 	}
+}
+
+// readSourceCommand is for the agent itself, which starts it with descriptors of its
+// own, and then it never gets as far as here.
+func readSourceCommand() *cli.Command {
+	return command(cli.Command{Name: apart.Command, Usage: "read one file of a source, for the agent itself", Hidden: true, Action: func(*cli.Context) error {
+		return &usageError{"the command is for the agent itself, which starts it to read a source", "agent definitions update reads the configured source"}
+	}})
 }
 
 // badValue finds the option in the library's words about a value that it does

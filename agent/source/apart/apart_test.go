@@ -271,23 +271,23 @@ func TestAgentKilled(t *testing.T) {
 // A dead mount holds nobody up.
 func TestDeadMount(t *testing.T) {
 	m := sourcetest.NewMount(t, put(t, strings.Repeat("content", 100_000)))
-	s := apart.New(apart.Config{Dir: m.Dir, Timeouts: source.Timeouts{Stall: 2 * time.Second}})
-	p := open(t, s, small())
+	// While the mount lives, a busy machine may take its time.
+	alive := apart.New(apart.Config{Dir: m.Dir, Timeouts: source.Timeouts{Stall: time.Hour}})
+	p := open(t, apart.New(apart.Config{Dir: m.Dir, Timeouts: source.Timeouts{Stall: 15 * time.Second}}), small())
 	m.Die()
 	_, err := read(t.Context(), p)
 	sourcetest.WantReason(t, err, source.CodeStalled)
 	if _, _, hint := reason(err); !strings.Contains(hint, "mount") {
 		t.Errorf("the hint is %q", hint)
 	}
-	_, err = s.Open(t.Context(), small())
+	_, err = apart.New(apart.Config{Dir: m.Dir, Timeouts: source.Timeouts{Stall: time.Second}}).Open(t.Context(), small())
 	sourcetest.WantReason(t, err, source.CodeStalled)
 
 	// Who gives up does not wait even for that.
-	patient := apart.New(apart.Config{Dir: m.Dir, Timeouts: source.Timeouts{Stall: time.Hour}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := patient.Open(ctx, small())
+		_, err := alive.Open(ctx, small())
 		done <- err
 	}()
 	eventually(t, "a process hangs", func() bool { return len(sourcetest.Readers(t)) > 0 })
@@ -297,7 +297,7 @@ func TestDeadMount(t *testing.T) {
 		t.Errorf("the end was %v", err)
 	}
 	m.Revive()
-	if got, err := read(t.Context(), open(t, s, small())); len(got) != 700_000 || err != nil {
+	if got, err := read(t.Context(), open(t, alive, small())); len(got) != 700_000 || err != nil {
 		t.Errorf("alive again, it gives %d bytes, %v", len(got), err)
 	}
 	eventually(t, "what hung is gone", func() bool { return len(sourcetest.Readers(t)) <= 1 })

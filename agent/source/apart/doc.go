@@ -23,6 +23,9 @@
 //     for the time being.
 //   - It ends with the agent, however that ends.
 //
-// What it does not promise: that the bytes are genuine. And a process that was
-// taken over can still ask the network for anything while it reads from a server.
+// What it does not promise: that the bytes are genuine. A process that was taken
+// over can still ask the network for anything while it reads from a server, can go
+// on giving next to nothing for as long as a server could, and can lie about what
+// reading has cost. Landlock knows TCP alone, and UDP from version 10 on: what it
+// forbids to one that reads a directory is no complete absence of a network.
 package apart

@@ -51,10 +51,11 @@ func (o *object) Range(ctx context.Context, off, n int64) (io.ReadCloser, error)
 		return io.NopCloser(strings.NewReader("")), nil
 	}
 	conn, err := o.p.dial()
-	if err == nil {
-		_, err = conn.Write(rangeFrame(off, n))
-	}
 	if err != nil {
+		return nil, o.s.failure(ctx, o.p, err)
+	}
+	if _, err := conn.Write(rangeFrame(off, n)); err != nil {
+		conn.Close()
 		return nil, o.s.failure(ctx, o.p, err)
 	}
 	return &stream{o: o, ctx: ctx, conn: conn, from: bufio.NewReader(&patient{conn, o.s.patience}), left: n, undo: closeOn(conn, ctx, o.open)}, nil

@@ -19,7 +19,7 @@ import (
 )
 
 // startPatience is how long a busy machine may take to start the process.
-const startPatience = time.Minute
+const startPatience = 5 * time.Minute
 
 // lastWords is how long a process that was killed is waited for, so that nothing of
 // it is left and the log can say how it ended. Who gave up on it does not wait.
@@ -58,7 +58,7 @@ func start() (*process, error) {
 	}
 	defer theirRanges.Close()
 	p.opening, p.ranges = opening, ranges
-	p.cmd = exec.Command("/proc/self/exe", argument) // also where the program's file was replaced by a newer one
+	p.cmd = exec.Command("/proc/self/exe", Command) // also where the program's file was replaced by a newer one
 	p.cmd.Args[0] = os.Args[0]
 	p.cmd.Dir = "/"
 	p.cmd.Env = []string{} // nil would be everything

@@ -21,8 +21,8 @@ import (
 	"mdatp-offline-agent/agent/source"
 )
 
-// argument is the whole command line of the process.
-const argument = "read-source"
+// Command is the whole command line of the process, behind the program's name.
+const Command = "read-source"
 
 // The descriptors that the process is given.
 const (
@@ -49,7 +49,7 @@ type request struct {
 }
 
 // Started tells whether this process is to read a source, and nothing else.
-func Started() bool { return len(os.Args) == 2 && os.Args[1] == argument }
+func Started() bool { return len(os.Args) == 2 && os.Args[1] == Command }
 
 // Serve does what the agent that started this process wants, and gives the exit
 // code. It changes the whole process for good.

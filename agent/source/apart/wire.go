@@ -15,7 +15,7 @@ import (
 )
 
 // The two talk by frames: one byte for the kind, four for the length of what
-// follows. Orders to the process are one frame, and so is the request for a range.
+// follows. What the agent says by a socket is one frame, and all else are answers.
 const (
 	frameJob      = 'j' // to the process: what to open, as JSON
 	frameRange    = 'r' // to the process: offset and length
@@ -249,8 +249,8 @@ func failedBy(err error) failed {
 	return f
 }
 
-// parseFailed reads it. An error that is none of a source's is a fault of the
-// process, which sentences it like any other.
+// parseFailed reads it. One without a code is no source's error, and means that the
+// process itself has failed.
 func parseFailed(b []byte) (f failed, err error) {
 	if json.Unmarshal(b, &f) != nil {
 		return failed{}, errRules
