@@ -449,6 +449,21 @@ func TestSecure(t *testing.T) {
 	}
 }
 
+// The system's authorities are read when a server shows its first certificate, and
+// not before: the process may do that, and a plain mirror costs nothing for it.
+func TestSystemAuthorities(t *testing.T) {
+	a := sourcetest.NewAuthority(t)
+	addr := sourcetest.NginxSecure(t, put(t, "content"), a, "user", "s3cret")
+	proxy := sourcetest.NewProxy(t, nil, map[string]string{"mirror.example:443": addr})
+	certFile, keyFile := a.Issue()
+	config := apart.Config{URL: "https://user:s3cret@mirror.example/", Proxy: httpproxy.Config{HTTPSProxy: proxy.URL.String()},
+		ClientCertificate: func() (cert, key []byte, err error) { return readBoth(certFile, keyFile) }}
+	t.Setenv("SSL_CERT_FILE", a.File)
+	if got, err := read(t.Context(), open(t, apart.New(config), small())); got != "content" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func readBoth(certFile, keyFile string) (cert, key []byte, err error) {
 	if cert, err = os.ReadFile(certFile); err == nil {
 		key, err = os.ReadFile(keyFile)

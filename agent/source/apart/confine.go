@@ -2,6 +2,8 @@ package apart
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
@@ -59,12 +61,27 @@ func limit() (c Confinement) {
 	return c
 }
 
-// nameService are the files that Go's own resolver reads.
-var nameService = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/mdns.allow"}
+// publicFiles are what reading from a server takes beside the network: the files of
+// Go's own resolver, and the bundles and directories in which crypto/x509 looks for
+// the system's authorities when a server shows its first certificate. They hold no
+// secrets.
+func publicFiles() (files, dirs []string) {
+	files = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/mdns.allow",
+		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/cacert.pem",
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem"}
+	dirs = []string{"/etc/ssl/certs", "/etc/pki/tls/certs"}
+	if file := os.Getenv("SSL_CERT_FILE"); file != "" {
+		files = append(files, file)
+	}
+	if list := os.Getenv("SSL_CERT_DIR"); list != "" {
+		dirs = append(dirs, filepath.SplitList(list)...)
+	}
+	return files, dirs
+}
 
 // lock takes away, for good, all of the file system that the process has not open
-// yet, and, without a network, all connections of TCP; with one, only being a server and
-// the files of the name service remain. It gives the version of Landlock that does
+// yet, and, without a network, all connections of TCP; with one, being a server and
+// everything but the public files. It gives the version of Landlock that does
 // so, 0 where the kernel has none or does not permit it.
 func lock(network bool) (version int) {
 	version, err := llsys.LandlockGetABIVersion()
@@ -75,7 +92,10 @@ func lock(network bool) (version int) {
 	var rules []landlock.Rule
 	if network {
 		all.HandledAccessNet = llsys.AccessNetBindTCP
-		rules = append(rules, landlock.ROFiles(nameService...).IgnoreIfMissing())
+		files, dirs := publicFiles()
+		// The library's rules for reading permit execution, too.
+		rules = append(rules, landlock.PathAccess(llsys.AccessFSReadFile, files...).IgnoreIfMissing(),
+			landlock.PathAccess(llsys.AccessFSReadFile|llsys.AccessFSReadDir, dirs...).IgnoreIfMissing())
 	}
 	if version == 6 { // which took the runtime's signals between threads for those to other processes
 		all.Scoped &^= llsys.ScopeSignal

@@ -9,9 +9,10 @@
 //
 // What the package promises:
 //
-//   - The process can write nothing, start nothing and, but for the few files of
-//     the name service, open nothing. One that reads a directory opens its one
-//     file before anything is read, and nothing, no network either, afterwards.
+//   - The process can write nothing, start nothing and, but for the public files of
+//     the name service and of the system's authorities, open nothing. One that reads a
+//     directory opens its one file before anything is read, and nothing, no network
+//     either, afterwards.
 //     That is as far as the kernel can do it; [Confinement] says what is in force.
 //   - What was configured in secret reaches it neither by arguments nor by its
 //     environment, and it inherits nothing that the agent has open.

@@ -154,8 +154,7 @@ func (j job) open(a *answers, spool func(int64) (source.Spool, error)) (source.P
 	return source.NewHTTP(config).Open(context.Background(), r)
 }
 
-// http is the configuration of the source that reads from the server. All files
-// that it takes are read here.
+// http is the configuration of the source that reads from the server.
 func (j job) http(spool func(int64) (source.Spool, error)) (source.HTTPConfig, error) {
 	base, err := url.Parse(j.URL)
 	if err != nil {
@@ -163,18 +162,16 @@ func (j job) http(spool func(int64) (source.Spool, error)) (source.HTTPConfig, e
 	}
 	// A name service by the C library would load others.
 	net.DefaultResolver = &net.Resolver{PreferGo: true}
-	// Where the system has authorities, that is remembered by the library, for
-	// servers that are met later, too.
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
 	config := source.HTTPConfig{Base: base, Single: j.Single, Spool: spool, Timeouts: j.Timeouts, Rate: j.Rate, Header: j.Header,
 		Time: func() time.Time { return j.Time }}
 	if j.Time.IsZero() {
 		config.Time = nil
 	}
 	if len(j.Roots) > 0 {
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool() // a machine without authorities of its own
+		}
 		roots.AppendCertsFromPEM(j.Roots) // what is no certificate was refused by who read the file
 		config.RootCAs = roots
 	}
