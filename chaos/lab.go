@@ -200,7 +200,7 @@ func (l *lab) runPlain(ctx context.Context, root string, command []string) (endi
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(limited, l.program)
 	cmd.Args = arguments(root, command)
-	cmd.Env, cmd.Stdout, cmd.Stderr = l.environment(), &out, &errs
+	cmd.Env, cmd.Stdout, cmd.Stderr = environment(), &out, &errs
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		return ending{}, ctx.Err()
@@ -229,8 +229,5 @@ func arguments(root string, command []string) []string {
 }
 
 // environment is the same for all runs. The number of processors keeps the
-// runtime from reading the control group's limits every now and then. And a system has
-// hundreds of certificates, which are read before anything is asked; one will do.
-func (l *lab) environment() []string {
-	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2", "SSL_CERT_FILE=" + l.keys.Root, "SSL_CERT_DIR=" + filepath.Join(l.dir, "mirror")}
-}
+// runtime from reading the control group's limits every now and then.
+func environment() []string { return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2"} }

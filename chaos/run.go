@@ -54,7 +54,7 @@ func (b *bench) traced(ctx context.Context, s *start, at func(trace.Point) trace
 	w := &watch{root: b.root(), published: s.published, links: map[string]invariant.Links{}}
 	k := kinds{program: b.program, root: b.root(), output: b.output()}
 	end, err = trace.Run(limited, trace.Command{
-		Path: b.program, Args: arguments(b.root(), s.command), Env: b.environment(), Stdout: stdout, Stderr: stderr,
+		Path: b.program, Args: arguments(b.root(), s.command), Env: environment(), Stdout: stdout, Stderr: stderr,
 		Kind:   k.of,
 		Before: func(p trace.Point) trace.Action { w.look("before", p); return at(p) },
 		After: func(p trace.Point, _ syscall.Errno) { // of what can change the links, while its thread still stands there

@@ -100,7 +100,7 @@ func interrupted(ctx context.Context, m *machine) error {
 	}
 	k := kinds{program: m.program, root: m.root}
 	end, err := trace.Run(ctx, trace.Command{
-		Path: m.program, Args: arguments(m.root, update), Env: m.environment(),
+		Path: m.program, Args: arguments(m.root, update), Env: environment(),
 		Kind: k.of,
 		Before: func(p trace.Point) trace.Action {
 			if p.Name() == "pwrite64 part 10" {
