@@ -41,7 +41,7 @@ lint:
 	$(STATICCHECK) -tags $(TAGS) ./...
 
 unit:
-	@set -o pipefail; umask 022; go test -race -v -tags $(TAGS) ./... 2>&1 | awk -f scripts/show.awk
+	@set -o pipefail; umask 022; go test -race -v -timeout 20m -tags $(TAGS) ./... 2>&1 | awk -f scripts/show.awk
 
 unit-as-user:
 	./scripts/test-as-user.sh
