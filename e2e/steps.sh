@@ -72,7 +72,8 @@ timer_from_document() { from_document timer; }
 
 # timer_updates lets the timer alone do it, with an interval that is over in a minute.
 timer_updates() {
-  local dir=$work/root/etc/systemd/system/$timer.d
+  local dir=$work/root/etc/systemd/system/$timer.d by_hand
+  by_hand=$(inside mdatp-agent health --field definitions_source_isolation)
   publish mirror 2000000
   configure "http://mirror.example:8000/linux/production/"
   mkdir -p "$dir"
@@ -82,6 +83,9 @@ timer_updates() {
   within 80 is_installed "$(published)"
   same "$(property $updater Result)" success
   journal --unit=$updater --output=cat | grep -q "updated from 1.407.2.0 to $(published)"
+  # In the unit, with its filter of system calls, the process that reads sources is
+  # confined as it is without.
+  same "$(inside mdatp-agent health --field definitions_source_isolation)" "$by_hand"
 }
 
 # idle_timer_is_silent: some runs with nothing to do leave nothing behind.
