@@ -122,8 +122,8 @@ func (s *session) save(status state.Status, keep int) error {
 	if err := s.store.SaveStatus(status); err != nil {
 		return err
 	}
-	if unread != nil { // which may be among those to keep
-		return unread
+	if unread != nil { // which is no failure of what was done
+		s.Log.WithError(unread).Warn("not every set could be looked at; what could not stays")
 	}
 	removed, err := s.dir.Collect(s.keeper(sets, linked, keep))
 	if len(removed) > 0 {
@@ -157,7 +157,10 @@ func (s *session) takeStock() (sets []engine.Set, linked map[string]bool, unread
 	now := s.Now().UTC()
 	notes := map[string]state.Set{}
 	if unread != nil {
-		maps.Copy(notes, s.memory.Sets)
+		for name, note := range s.memory.Sets {
+			note.Retired = now // it may be in use
+			notes[name] = note
+		}
 	}
 	for _, set := range sets {
 		note := s.memory.Sets[set.Name]
