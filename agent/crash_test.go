@@ -83,6 +83,12 @@ func play(a *agent.Agent, role string) int {
 		}
 		fmt.Println(err)
 		return 1
+	case "repairOnce":
+		_, err := a.Repair(ctx, 0)
+		if err != nil {
+			fmt.Println(err)
+			fmt.Println(agent.Explain(err).Code)
+		}
 	case "becomeOwnerAndUpdate":
 		if err := a.BecomeOwner(); err != nil {
 			fmt.Println(err)

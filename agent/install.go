@@ -128,7 +128,7 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 	list, dir := n.signed.List, at.session.dir
 	name := engine.SetName(list.Definition, n.signed.Digest)
-	if set, ok := dir.Find(name); ok && holdsAll(ctx, set, n) {
+	if set, ok, err := dir.Find(name); err == nil && ok && holdsAll(ctx, set, n) {
 		at.result.BytesReused = list.Size()
 		return set, nil
 	}

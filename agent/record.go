@@ -108,10 +108,7 @@ func (s *session) save(status state.Status, keep int) error {
 	if s.dir == nil { // what can't be written to has not changed either
 		return errors.Join(s.store.Save(s.memory), s.store.SaveStatus(status))
 	}
-	sets, linked, err := s.takeStock()
-	if err != nil {
-		return err
-	}
+	sets, linked, unread := s.takeStock()
 	if err := s.store.Save(s.memory); err != nil {
 		return err
 	}
@@ -124,6 +121,9 @@ func (s *session) save(status state.Status, keep int) error {
 	s.markBad(status.Sets, sets)
 	if err := s.store.SaveStatus(status); err != nil {
 		return err
+	}
+	if unread != nil { // which is no failure of what was done
+		s.Log.WithError(unread).Warn("not every set could be looked at; what could not stays")
 	}
 	removed, err := s.dir.Collect(s.keeper(sets, linked, keep))
 	if len(removed) > 0 {
@@ -141,11 +141,10 @@ func (s *session) seenCurrent() *state.Current {
 	return &state.Current{Set: s.current.set.Name, Files: s.current.files}
 }
 
-// takeStock brings what is remembered of sets in line with what is on disk.
-func (s *session) takeStock() (sets []engine.Set, linked map[string]bool, err error) {
-	if sets, err = s.dir.Sets(); err != nil {
-		return nil, nil, err
-	}
+// takeStock brings what is remembered of sets in line with what is on disk. Where
+// there is an error, some of the sets could not be looked at, and none is forgotten.
+func (s *session) takeStock() (sets []engine.Set, linked map[string]bool, unread error) {
+	sets, unread = s.dir.Sets()
 	linked = map[string]bool{}
 	if set, ok, err := s.dir.Current(); err == nil && ok {
 		linked[set.Name] = true
@@ -157,6 +156,12 @@ func (s *session) takeStock() (sets []engine.Set, linked map[string]bool, err er
 	}
 	now := s.Now().UTC()
 	notes := map[string]state.Set{}
+	if unread != nil {
+		for name, note := range s.memory.Sets {
+			note.Retired = now // it may be in use
+			notes[name] = note
+		}
+	}
 	for _, set := range sets {
 		note := s.memory.Sets[set.Name]
 		switch {
@@ -168,7 +173,7 @@ func (s *session) takeStock() (sets []engine.Set, linked map[string]bool, err er
 		notes[set.Name] = note
 	}
 	s.memory.Sets = notes
-	return sets, linked, nil
+	return sets, linked, unread
 }
 
 // markBad adds why a set's content is known bad, for a report.

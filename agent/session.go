@@ -136,7 +136,7 @@ func (s *session) atHand(name string) (hands []*installed) {
 	case s.salvage != nil:
 		hands = append(hands, s.salvage)
 	}
-	if set, ok := s.dir.Find(name); ok && (len(hands) == 0 || hands[0].set.Name != name) {
+	if set, ok, err := s.dir.Find(name); err == nil && ok && (len(hands) == 0 || hands[0].set.Name != name) {
 		if left, err := openSet(set, s.trust); err == nil {
 			hands = append(hands, left)
 		}
@@ -194,7 +194,8 @@ func (s *session) voidTimes() {
 }
 
 // learn takes the floor from the seed and from the sets on disk, as far as their
-// lists verify, and what is known bad of them from the report of the last run.
+// lists verify, and what is known bad of them from the report of the last run. A set
+// that can't be read might prove more than those that can, so that is an error.
 func (s *session) learn() error {
 	sets, err := s.dir.Sets()
 	if err != nil {
@@ -202,6 +203,9 @@ func (s *session) learn() error {
 	}
 	for _, set := range sets {
 		found, err := openSet(set, s.trust)
+		if unread := set.Unread(err); unread != nil {
+			return unread
+		}
 		if err != nil {
 			continue
 		}

@@ -32,16 +32,19 @@ type SetInfo struct {
 
 // Sets is a listing of what is on disk.
 type Sets struct {
-	Type string    `json:"$type"`
-	Sets []SetInfo `json:"sets"`
+	Type       string    `json:"$type"`
+	Sets       []SetInfo `json:"sets"`
+	FailReason *Failure  `json:"failReason"` // what is wrong with what is listed
 }
 
 // List gives every set on disk, the newest first. Any user may ask.
 func (a *Agent) List(ctx context.Context) (Sets, error) {
-	return a.look(ctx, listing{
+	found, _, err := a.look(ctx, listing{
 		dir: func(*engine.Dir) error { return nil },
-		set: func(_ engine.Set, _ *installed, err error) error { return err },
+		set: func(_ engine.Set, _ *installed, err error) ([]engine.Problem, error) { return nil, err },
 	})
+	found.FailReason = Explain(err)
+	return found, err
 }
 
 // listing is what is looked at beside what every listing shows. Its functions give
@@ -49,51 +52,58 @@ func (a *Agent) List(ctx context.Context) (Sets, error) {
 // be what is wrong.
 type listing struct {
 	dir func(*engine.Dir) error
-	set func(engine.Set, *installed, error) error
+	set func(engine.Set, *installed, error) ([]engine.Problem, error)
 }
 
 // look goes through the sets. The listing is complete also where there is an error,
 // which is the first of those that were found.
-func (a *Agent) look(ctx context.Context, l listing) (Sets, error) {
-	found := Sets{Type: "definitionsListResult", Sets: []SetInfo{}}
+// A set that is taken away meanwhile, since nobody needs it or all are moved, is
+// passed over.
+func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []engine.Problem, err error) {
+	found = Sets{Type: "definitionsListResult", Sets: []SetInfo{}}
 	store := state.View(a.Paths.State)
 	config, err := a.readConfiguration(store, true)
 	if notPermitted(err) {
 		config.settings = managedconfig.Defaults() // less its pins, anybody may look
 	} else if err != nil {
-		return found, err
+		return found, nil, err
 	}
 	dir, err := a.viewEngine()
 	if err != nil {
-		return found, err
+		return found, nil, err
 	}
 	defer dir.Close()
-	sets, err := dir.Sets()
-	if err != nil {
-		return found, err
-	}
-	links, first := linkNames(dir)
-	first = cmp.Or(first, l.dir(dir))
+	sets, first := dir.Sets()
+	links, damaged := linkNames(dir)
+	first = cmp.Or(first, damaged, l.dir(dir))
 	if len(sets) == 0 {
-		return found, cmp.Or(first, nothingInstalled())
+		return found, nil, cmp.Or(first, nothingInstalled())
 	}
 	trust, err := a.loadTrust(config.settings)
 	if err != nil {
-		return found, err
+		return found, nil, err
 	}
 	notes := store.LoadStatus().Sets
 	for _, set := range sets {
 		i, err := openSet(set, trust)
-		err = l.set(set, i, err)
-		if err != nil && first == nil {
-			first = err
-		}
+		wrong, err := l.set(set, i, err)
 		if ctx.Err() != nil {
-			return found, ctx.Err()
+			return found, problems, ctx.Err()
 		}
+		if err != nil && set.Gone() {
+			continue
+		}
+		first = cmp.Or(first, err)
+		problems = append(problems, wrong...)
 		found.Sets = append(found.Sets, describe(set, i, err, links[set.Name], notes[set.Name]))
 	}
-	return found, first
+	if len(found.Sets) == 0 {
+		if now, err := a.EngineDirectory(); err == nil && now != dir.Path() {
+			return a.look(ctx, l)
+		}
+		first = cmp.Or(first, nothingInstalled())
+	}
+	return found, problems, first
 }
 
 func nothingInstalled() error {

@@ -40,6 +40,8 @@ type Verification struct {
 	Problems []Problem `json:"problems"`
 	Repairs  []Repair  `json:"repairs"`
 	Notes    []string  `json:"notes"`
+
+	FailReason *Failure `json:"failReason"` // what is still wrong, or why nothing could be done about it
 }
 
 // Verify hashes every set on disk against its signed list, and looks for what does
@@ -48,12 +50,12 @@ type Verification struct {
 // thing that is not as it should be.
 func (a *Agent) Verify(ctx context.Context) (Verification, error) {
 	v := Verification{Type: "definitionsVerifyResult", Problems: []Problem{}, Repairs: []Repair{}, Notes: []string{}}
-	found, err := a.look(ctx, listing{dir: v.lookAtDir, set: func(set engine.Set, i *installed, err error) error {
-		problems, err := inspect(ctx, set, i, err)
-		v.add(problems)
-		return err
+	found, problems, err := a.look(ctx, listing{dir: v.lookAtDir, set: func(set engine.Set, i *installed, err error) ([]engine.Problem, error) {
+		return inspect(ctx, set, i, err)
 	}})
 	v.Sets = found.Sets
+	v.add(problems)
+	v.FailReason = Explain(err)
 	return v, err
 }
 
@@ -65,29 +67,37 @@ func (v *Verification) add(problems []engine.Problem) {
 
 // lookAtDir looks at what lies beside the sets.
 func (v *Verification) lookAtDir(dir *engine.Dir) error {
+	v.Problems, v.Notes = []Problem{}, []string{} // of a directory that the sets were moved away from
 	entries, err := dir.Strange()
 	if err != nil {
 		return err
 	}
+	hint := repairHint
 	for _, e := range entries {
 		v.add([]engine.Problem{e.Problem})
+		if !e.Removable && !e.Mended {
+			hint = "move away what does not belong into the engine directory, and repair the rest with agent definitions verify --repair"
+		}
 	}
 	if n := dir.Outside(); n > 0 {
 		v.Notes = append(v.Notes, fmt.Sprintf("%d files of the sets have other names outside of the engine directory, as after a move on the same file system", n))
 	}
 	if len(entries) > 0 {
-		return &Failure{codeDamaged, fmt.Sprintf("the engine directory holds %d things that are not as the agent leaves them", len(entries)), repairHint}
+		return &Failure{codeDamaged, fmt.Sprintf("the engine directory holds %d things that are not as the agent leaves them", len(entries)), hint}
 	}
 	return nil
 }
 
 // inspect says what is wrong with a set, of which openSet gave i and err. The error
-// is nil where nothing is.
+// is nil where nothing is, and set_damaged only where that is proved.
 func inspect(ctx context.Context, set engine.Set, i *installed, err error) ([]engine.Problem, error) {
 	if err != nil {
 		return []engine.Problem{{Set: set.Name, File: "META/package.p7m", What: "can not be used, as " + Explain(err).Code + " says"}}, err
 	}
 	problems, err := set.Inspect(ctx, i.list().Files)
+	for _, p := range problems {
+		err = cmp.Or(err, p.Err)
+	}
 	if err == nil && len(problems) > 0 {
 		err = &Failure{codeDamaged, fmt.Sprintf("the set %s is not as it was signed, in %d places", set.Name, len(problems)), repairHint}
 	}
@@ -98,8 +108,9 @@ func inspect(ctx context.Context, set engine.Set, i *installed, err error) ([]en
 // damaged files come from other sets that have the same; where the active set can't
 // be had that way, the machine goes back to the previous set, or the newest one that
 // is whole, at once; then an update fetches what is missing. Sets that are not active
-// and can't be repaired are removed, and so is what does not belong there, but for
-// directories that are not empty. The error is what is still wrong then.
+// and can't be repaired are removed, and so is what has the name of a set and is none.
+// Nothing is removed that could not be read, or that is not the agent's own. The error
+// is what is still wrong then.
 func (a *Agent) Repair(ctx context.Context, wait time.Duration) (Verification, error) {
 	repairs, fetch, err := a.repair(ctx, wait, false)
 	if err == nil && fetch {
@@ -112,7 +123,9 @@ func (a *Agent) Repair(ctx context.Context, wait time.Duration) (Verification, e
 	a.exportConfigured(ctx)
 	v, wrong := a.Verify(ctx)
 	v.Repairs = append(v.Repairs, repairs...)
-	return v, cmp.Or(err, wrong)
+	err = cmp.Or(err, wrong)
+	v.FailReason = Explain(err)
+	return v, err
 }
 
 // outcomeWords says how the update went that was to fetch what is missing.
@@ -155,9 +168,11 @@ type repairing struct {
 	fetch    bool
 	touched  bool // the active set is not what the engine may have loaded
 	lost     []lost
+	unread   error // why a set could not be read, which may be whole
 }
 
-// lost is a set that can't be repaired from what lies on this disk.
+// lost is a set that is proved to be damaged and can't be repaired from what lies on
+// this disk.
 type lost struct{ set, why string }
 
 func (r *repairing) did(set, format string, args ...any) {
@@ -168,6 +183,9 @@ func (r *repairing) did(set, format string, args ...any) {
 func (r *repairing) run(ctx context.Context, pins []verifier.Pin) (err error) {
 	r.settleMove()
 	if r.dir, err = r.openEngine(); err != nil {
+		return err
+	}
+	if err := r.dir.Unlock(); err != nil { // else a mode would hide what is to be judged
 		return err
 	}
 	entries, err := r.dir.Strange()
@@ -206,6 +224,9 @@ func (r *repairing) run(ctx context.Context, pins []verifier.Pin) (err error) {
 		r.expectPostload(r.settings, r.current.set.Name)
 		err = r.tellByHand(ctx, r.settings, r.current.version())
 	}
+	if err == nil && !r.fetch {
+		err = r.unread
+	}
 	r.seen.Timing = r.memory.Timing
 	return errors.Join(err, r.save(r.seen, r.settings.Agent.Keep.Value))
 }
@@ -234,7 +255,8 @@ func (r *repairing) repairSets(ctx context.Context) (active *installed, err erro
 }
 
 // repairSet makes a set whole from what lies on this disk. It gives the set where it
-// is whole, and nil where it can't be.
+// is whole, and nil where it can't be. An active one is left only for what was tried
+// twice: once to look at it, and once to mend it.
 func (r *repairing) repairSet(ctx context.Context, set engine.Set, all []engine.Set, active bool) (*installed, error) {
 	r.lock.Beat(r.Now())
 	i, err := openSet(set, r.trust)
@@ -244,6 +266,10 @@ func (r *repairing) repairSet(ctx context.Context, set engine.Set, all []engine.
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	unread := set.Unread(err)
+	if i == nil && unread != nil && active {
+		return nil, unread
 	}
 	if i != nil {
 		if active { // so that the hook is told also after a crash
@@ -262,6 +288,10 @@ func (r *repairing) repairSet(ctx context.Context, set engine.Set, all []engine.
 		}
 	} else if signerRefused(err) {
 		return nil, nil // it may be what it was; an update brings another
+	}
+	if unread != nil {
+		r.unread = cmp.Or(r.unread, unread)
+		return nil, nil
 	}
 	r.lost = append(r.lost, lost{set.Name, faults(problems)})
 	return nil, nil
@@ -356,16 +386,16 @@ func (r *repairing) unlinked(ctx context.Context) (*installed, error) {
 	if _, ok, err := r.dir.Current(); ok && err == nil || r.seen.Current == nil {
 		return nil, nil
 	}
-	set, ok := r.dir.Find(r.seen.Current.Set)
-	if !ok {
-		return nil, nil
+	set, ok, err := r.dir.Find(r.seen.Current.Set)
+	if err != nil || !ok {
+		return nil, err
 	}
 	i, err := openSet(set, r.trust)
 	if err == nil {
 		err = set.Check(ctx, i.list().Files)
 	}
 	if err != nil {
-		return nil, ctx.Err()
+		return nil, cmp.Or(ctx.Err(), set.Unread(err))
 	}
 	return i, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,7 +214,8 @@ func TestRepairOfSharedFiles(t *testing.T) {
 	w.status("unavailable", "set_damaged")
 }
 
-// What lies beside the sets is found, and removed unless it may be somebody's.
+// What lies beside the sets is found and named. It may be an engine's own, so it stays,
+// unless it has the name of a set.
 func TestRepairBesideTheSets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -221,25 +223,42 @@ func TestRepairBesideTheSets(t *testing.T) {
 	w.run([]step{installed(1), installed(2)})
 	active := w.active()
 	w.write(w.engine("notes.txt"), nil)
+	w.write(w.engine(name(9)+"-00000000"), nil)
 	must(t, os.Symlink("/etc", w.engine("etc")))
 	must(t, os.Mkdir(w.engine("empty"), 0o755))
 	must(t, os.Mkdir(w.engine("lost+found"), 0o700))
 	must(t, os.Chmod(w.engine(""), 0o777))
 	must(t, os.Remove(w.engine("previous")))
 	must(t, os.Symlink("nowhere", w.engine("previous")))
-	want := strings.Join([]string{"./ has mode drwxrwxrwx, so that others can write to it", "empty/ does not belong here", "etc/ does not belong here", "notes.txt/ does not belong here", "previous/ leads to no set"}, "\n")
+	must(t, os.Symlink("/etc", w.engine(name(9)+"-11111111")))
+	want := strings.Join([]string{"./ has mode drwxrwxrwx, so that others can write to it", name(9) + "-00000000/ is a file in place of a set", name(9) + "-11111111/ is a link in place of a set", "empty/ does not belong here", "etc/ does not belong here", "notes.txt/ does not belong here", "previous/ leads to no set"}, "\n")
 	if got := w.problems(); got != want {
 		t.Errorf("found %s, want %s", got, want)
 	}
-	did := w.repair()
-	for _, line := range []string{".: mended", "empty: removed", "etc: removed", "notes.txt: removed", "previous: mended"} {
-		w.wantDid(did, true, "", line)
+	v, err := w.agent.Repair(t.Context(), 0)
+	w.wantCode(err, "set_damaged")
+	if hint := v.FailReason.Hint; !strings.Contains(hint, "move away") {
+		t.Errorf("hint: %s", hint)
+	}
+	var did []string
+	for _, r := range v.Repairs {
+		what, _, _ := strings.Cut(r.Did, ",")
+		did = append(did, r.Set+" "+what)
+	}
+	if want := []string{". mended", name(9) + "-00000000 removed", name(9) + "-11111111 removed", "previous mended"}; !slices.Equal(did, want) {
+		t.Errorf("done: %q, want %q", did, want)
+	}
+	if got, want := w.problems(), "empty/ does not belong here\netc/ does not belong here\nnotes.txt/ does not belong here"; got != want {
+		t.Errorf("still wrong: %s, want %s", got, want)
+	}
+	for _, name := range []string{"empty", "etc", "notes.txt"} {
+		must(t, os.Remove(w.engine(name)))
 	}
 	if w.active() != active || w.link("previous") != w.setOf(1) {
 		t.Errorf("active is %s, previous %s", w.active(), w.link("previous"))
 	}
 	must(t, os.MkdirAll(w.engine("mine/file"), 0o755))
-	_, err := w.agent.Repair(t.Context(), 0)
+	_, err = w.agent.Repair(t.Context(), 0)
 	w.wantCode(err, "set_damaged")
 	if _, err := os.Stat(w.engine("mine/file")); err != nil {
 		t.Error(err)

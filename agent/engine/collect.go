@@ -21,8 +21,8 @@ func (d *Dir) Clean() error {
 }
 
 // Collect removes the sets that keep does not want, but never the active and the
-// previous one, and nothing that is no set of ours. It gives the names of those
-// removed, also along with an error, which is an *Error.
+// previous one, and nothing that is no set of ours or can't be looked at. It gives
+// the names of those removed, also along with an error, which is an *Error.
 func (d *Dir) Collect(keep func(Set) bool) ([]string, error) {
 	if err := d.forWriting(); err != nil {
 		return nil, err
@@ -62,10 +62,7 @@ func (d *Dir) doomed(keep func(Set) bool) ([]Set, error) {
 		}
 		protected[path.Clean(target)] = true
 	}
-	sets, err := d.Sets()
-	if err != nil {
-		return nil, err
-	}
+	sets, _ := d.Sets() // what can't be looked at stays
 	var doomed []Set
 	for _, set := range sets {
 		if !protected[set.Name] && !keep(set) {

@@ -162,16 +162,22 @@ func (d *Dir) target(link string) (string, error) {
 	return target, d.reading(link+" is not a link", err)
 }
 
-// Find gives the sealed set of that name; false where there is none.
-func (d *Dir) Find(name string) (Set, bool) {
+// Find gives the sealed set of that name; false where there is none. The error,
+// where it could not look, is an *Error.
+func (d *Dir) Find(name string) (Set, bool, error) {
 	set, ok := d.set(name)
-	return set, ok && d.root != nil && set.isSealed()
+	if !ok || d.root == nil {
+		return set, false, nil
+	}
+	ok, err := set.isSealed()
+	return set, ok, err
 }
 
 // Sets gives every set here, the newest definition version first, sets of one
 // version by name. What has no set's name or holds no signed list is not ours
-// and is passed over. The error is an *Error.
-func (d *Dir) Sets() ([]Set, error) {
+// and is passed over. The error is an *Error; where it is about some of the sets,
+// the others come along with it.
+func (d *Dir) Sets() (sets []Set, err error) {
 	if d.root == nil {
 		return nil, nil
 	}
@@ -183,14 +189,15 @@ func (d *Dir) Sets() ([]Set, error) {
 		return nil, &Error{Code: InstallFailed, Sentence: fmt.Sprintf("the engine directory holds more than %d entries", maxEntries),
 			Hint: "give the agent a directory of its own"}
 	}
-	var sets []Set
 	for _, name := range names {
-		if set, ok := d.set(name); ok && set.isSealed() {
+		set, ok, unread := d.Find(name)
+		if ok {
 			sets = append(sets, set)
 		}
+		err = cmp.Or(err, unread)
 	}
 	slices.SortFunc(sets, func(a, b Set) int {
 		return cmp.Or(b.version.Compare(a.version), cmp.Compare(a.Name, b.Name))
 	})
-	return sets, nil
+	return sets, err
 }

@@ -98,6 +98,23 @@ func (d *Dir) reading(sentence string, err error) error {
 	return &Error{SetDamaged, sentence, damagedHint, err}
 }
 
+// unread classifies a failure of looking at something, which says nothing about
+// what is there: nobody should remove it for that.
+func (d *Dir) unread(sentence string, err error) error {
+	read := d.reading(sentence, err)
+	if isDamage(read) {
+		return &Error{InstallFailed, sentence, "look into the log for the cause, and check the file system with its own tools", err}
+	}
+	return read
+}
+
+// provesNothing tells an error of the system, which may be gone the next time, from
+// one that shows what is there, or that nothing is.
+func provesNothing(err error) bool {
+	var cause syscall.Errno
+	return errors.As(err, &cause) && cause != syscall.ENOENT && cause != syscall.ENOTDIR && cause != syscall.ELOOP
+}
+
 // ownerHint names who may write to dir: the owner of it, or of the nearest
 // directory above it that exists.
 func ownerHint(dir string) string {

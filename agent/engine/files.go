@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -87,7 +88,7 @@ func openSub(root *os.Root, name string) (*os.Root, error) {
 	}
 	after, err := sub.Stat(".")
 	if err == nil && !os.SameFile(before, after) {
-		err = errors.New("the directory was exchanged while it was opened")
+		err = fmt.Errorf("the directory was exchanged while it was opened: %w", unix.ESTALE)
 	}
 	if err != nil {
 		sub.Close()
@@ -112,7 +113,7 @@ func openRegular(root *os.Root, name string) (*os.File, error) {
 	}
 	after, err := f.Stat()
 	if err == nil && !os.SameFile(before, after) {
-		err = errors.New("the file was exchanged while it was opened")
+		err = fmt.Errorf("the file was exchanged while it was opened: %w", unix.ESTALE)
 	}
 	if err != nil {
 		f.Close()

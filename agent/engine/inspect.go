@@ -22,7 +22,11 @@ type Problem struct {
 	Set  string // the entry of the engine directory, a set or whatever it is
 	File string // in it; empty: the entry itself
 	What string // what is wrong, in a few words without anything from the disk but numbers
+	Err  error  // an *Error where it could not be looked at, which proves no damage; else nil
 }
+
+// notLookedAt is what is said of something that may be as it should be, or not.
+const notLookedAt = "can not be looked at"
 
 // longestShown bounds what is shown of a name, in bytes.
 const longestShown = 80
@@ -37,14 +41,12 @@ func shown(name string) string {
 // sealed: what Check finds, and modes and owners as well. The error is that of the
 // context.
 func (s Set) Inspect(ctx context.Context, files []verifier.File) (problems []Problem, err error) {
-	found := func(file, what string) { problems = append(problems, Problem{s.Name, shown(file), what}) }
-	if info, err := s.dir.root.Lstat(s.Name); err != nil || !info.IsDir() {
-		found("", "is no directory")
-		return problems, nil
+	found := func(file, what string, err error) {
+		problems = append(problems, Problem{s.Name, shown(file), what, s.Unread(err)})
 	}
 	root, err := s.open()
 	if err != nil {
-		found("", "can not be opened")
+		found("", "can not be opened as a directory", err)
 		return problems, nil
 	}
 	defer root.Close()
@@ -52,54 +54,55 @@ func (s Set) Inspect(ctx context.Context, files []verifier.File) (problems []Pro
 	for name, shownAs := range map[string]string{".": "", metaDir: metaDir} {
 		if info, err := root.Lstat(name); err == nil && info.IsDir() {
 			if what := odd(info, fs.ModeDir|dirMode, mine); what != "" {
-				found(shownAs, what)
+				found(shownAs, what, nil)
 			}
 		}
 	}
 	extra, complete, err := inventory(root)
 	if err != nil || !complete {
-		found("", "can not be looked through, or holds far too much")
+		found("", "can not be looked through, or holds far too much", err)
 		return problems, nil
 	}
 	listed := append(slices.Clone(files), verifier.File{Name: verifier.ListEntry})
 	for _, f := range listed {
 		delete(extra, f.Name)
-		if what := s.inspectFile(ctx, root, f, mine); what != "" {
-			found(f.Name, what)
+		if what, err := s.inspectFile(ctx, root, f, mine); what != "" {
+			found(f.Name, what, err)
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(extra)) {
-		found(name, "is not in the signed list")
+		found(name, "is not in the signed list", nil)
 	}
 	return problems, nil
 }
 
-// inspectFile says what is wrong with one file; empty for nothing. The signed list
-// itself has no hash here, since whoever read it has judged it.
-func (s Set) inspectFile(ctx context.Context, root *os.Root, f verifier.File, mine int) string {
+// inspectFile says what is wrong with one file; empty for nothing. The error is that
+// of looking at it. The signed list itself has no hash here, since whoever read it has
+// judged it.
+func (s Set) inspectFile(ctx context.Context, root *os.Root, f verifier.File, mine int) (what string, err error) {
 	info, err := root.Lstat(f.Name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "is missing"
+		return "is missing", err
 	case err != nil:
-		return "can not be looked at"
+		return notLookedAt, err
 	case info.Mode().Type() != 0:
-		return "is " + kindOf(info.Mode()) + " in place of a file"
+		return "is " + kindOf(info.Mode()) + " in place of a file", nil
 	case f.Name != verifier.ListEntry && info.Size() != f.Size:
-		return fmt.Sprintf("has %d bytes in place of %d", info.Size(), f.Size)
+		return fmt.Sprintf("has %d bytes in place of %d", info.Size(), f.Size), nil
 	}
 	if f.Name != verifier.ListEntry {
 		var refused *verifier.Refusal
 		if err := checkFile(ctx, root, f); errors.As(err, &refused) {
-			return "is changed"
+			return "is changed", nil
 		} else if err != nil {
-			return "can not be read"
+			return "can not be read", err
 		}
 	}
-	return odd(info, fileMode, mine)
+	return odd(info, fileMode, mine), nil
 }
 
 // odd says what is wrong with a mode and an owner.
@@ -141,7 +144,7 @@ func (d *Dir) owner() int {
 type Entry struct {
 	Problem
 	Name      string // as it is, for Drop
-	Removable bool   // it is no directory of somebody else's with something in it
+	Removable bool   // it has the name of a set of ours, and is none
 	Mended    bool   // Clean and Protect mend it
 }
 
@@ -171,10 +174,12 @@ func (d *Dir) Strange() (entries []Entry, err error) {
 			continue
 		}
 		info, err := d.root.Lstat(name)
-		if err != nil {
-			continue // gone
+		if errors.Is(err, fs.ErrNotExist) { // somebody took it away
+			continue
 		}
-		if what, removable := d.strange(name, info); what != "" {
+		if err != nil {
+			add(name, notLookedAt, false, false)
+		} else if what, removable := d.strange(name, info); what != "" {
 			add(name, what, removable, name == previousLink)
 		}
 	}
@@ -197,6 +202,44 @@ func (d *Dir) Protect() error {
 	return d.writing("the mode of the engine directory can't be changed", err)
 }
 
+// Unlock gives the owner the right to read the sets again, where the modes of their
+// directories and files say no. What else is wrong with a mode is for a repair. The
+// error is an *Error. Of what belongs to somebody else nothing is changed.
+func (d *Dir) Unlock() error {
+	if err := d.forWriting(); err != nil {
+		return err
+	}
+	names, _, err := readNames(d.root, ".", maxEntries)
+	if err != nil {
+		return d.reading("the engine directory can't be listed", err)
+	}
+	for _, name := range names {
+		if _, ours := parseName(name); !ours {
+			continue
+		}
+		for _, dir := range []string{name, path.Join(name, metaDir)} {
+			d.unlock(dir, fs.ModeDir, privateDir)
+			files, _, err := readNames(d.root, dir, verifier.MaxEntries)
+			if err != nil {
+				continue // whoever looks at the set meets it again, and says it
+			}
+			for _, file := range files {
+				d.unlock(path.Join(dir, file), 0, 0o400)
+			}
+		}
+	}
+	return nil
+}
+
+// unlock adds rights to something of that kind, where the owner may not read it.
+// Where that fails, whoever reads it says so.
+func (d *Dir) unlock(name string, kind, rights fs.FileMode) {
+	info, err := d.root.Lstat(name)
+	if err == nil && info.Mode().Type() == kind && info.Mode()&rights&0o500 != rights&0o500 {
+		_ = d.root.Chmod(name, info.Mode().Perm()|rights)
+	}
+}
+
 func (d *Dir) strange(name string, info fs.FileInfo) (what string, removable bool) {
 	switch set, named := d.set(name); {
 	case name == currentLink || name == previousLink:
@@ -211,16 +254,22 @@ func (d *Dir) strange(name string, info fs.FileInfo) (what string, removable boo
 		return "", false
 	case named && !info.IsDir():
 		return "is " + kindOf(info.Mode()) + " in place of a set", true
-	case named && !set.isSealed():
-		return "has no signed list", true
 	case named:
-		return "", false
+		switch sealed, err := set.isSealed(); {
+		case err != nil:
+			return notLookedAt, false
+		case sealed || d.isGone(name):
+			return "", false
+		}
+		return "has no signed list", true
 	}
-	if info.IsDir() {
-		inside, _, err := readNames(d.root, name, 1)
-		return "does not belong here", err == nil && len(inside) == 0
-	}
-	return "does not belong here", true
+	return "does not belong here", false // it may be an engine's own, such as its log or its socket
+}
+
+// isGone tells that somebody took away what was there.
+func (d *Dir) isGone(name string) bool {
+	_, err := d.root.Lstat(name)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // Outside counts the files of the sets that have names outside of them as well, by

@@ -160,7 +160,11 @@ func (d *Dir) LinkLike(other *Dir) error {
 
 // linkLike makes one link, or none where the set it leads to is not here.
 func (d *Dir) linkLike(other *Dir, link, target string) error {
-	if _, here := d.Find(target); !here {
+	_, here, err := d.Find(target)
+	if err != nil {
+		return err
+	}
+	if !here {
 		if _, taken, err := exists(d.root, link); err != nil || !taken {
 			return err
 		}

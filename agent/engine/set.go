@@ -71,18 +71,32 @@ func (s Set) open() (*os.Root, error) {
 }
 
 // isSealed tells whether there is a directory with a signed list in it. It says
-// nothing about what is in that list.
-func (s Set) isSealed() bool {
-	return s.kind(".").IsDir() && s.kind(metaDir).IsDir() && s.kind(verifier.ListEntry).IsRegular()
+// nothing about what is in that list. The error, where it could not look, is an
+// *Error.
+func (s Set) isSealed() (bool, error) {
+	for _, part := range []struct {
+		name string
+		kind fs.FileMode
+	}{{".", fs.ModeDir}, {metaDir, fs.ModeDir}, {verifier.ListEntry, 0}} {
+		info, err := s.dir.root.Lstat(path.Join(s.Name, part.name))
+		if err != nil || info.Mode().Type() != part.kind {
+			return false, s.Unread(err)
+		}
+	}
+	return true, nil
 }
 
-// kind is the type of something in the set, irregular where nothing is there.
-func (s Set) kind(name string) fs.FileMode {
-	info, err := s.dir.root.Lstat(path.Join(s.Name, name))
-	if err != nil {
-		return fs.ModeIrregular
+// Gone tells that there is no set of that name any more, whatever it was.
+func (s Set) Gone() bool { return s.dir.isGone(s.Name) }
+
+// Unread tells damage from what could not be read. Where err, which came of reading
+// the set, proves nothing about what is in it, it gives an *Error that says so, and
+// nil for any other.
+func (s Set) Unread(err error) error {
+	if !provesNothing(err) {
+		return nil
 	}
-	return info.Mode()
+	return s.dir.unread("the set "+s.Name+" can't be read", err)
 }
 
 // SignedList is the content of META/package.p7m, at most verifier.MaxListSize
