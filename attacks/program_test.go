@@ -172,14 +172,17 @@ func blocks(info fs.FileInfo, err error) int64 {
 	return info.Sys().(*syscall.Stat_t).Blocks * 512
 }
 
-// childrenOf gives the children of a process, as far as it is still there. It
+// childrenOf gives the children of a process, as far as they run. It
 // asks each thread, since children belong to the one that started them.
 func childrenOf(pid int) (children []int) {
 	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, path := range paths {
 		text, _ := os.ReadFile(path) // the thread may have ended just now
 		for _, field := range strings.Fields(string(text)) {
-			if child, err := strconv.Atoi(field); err == nil {
+			// One that has ended and was not buried yet has no memory.
+			size, err := os.ReadFile("/proc/" + field + "/statm")
+			child, _ := strconv.Atoi(field)
+			if err == nil && !bytes.HasPrefix(size, []byte("0 ")) {
 				children = append(children, child)
 			}
 		}
