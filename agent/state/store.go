@@ -330,7 +330,10 @@ func (s *Store) SaveRevocationLists(lists [][]byte) error {
 	// Only now: a run that is killed in between has rather too many than too few.
 	paths, err := s.revocationFiles()
 	for _, path := range paths {
-		if _, unread := readRevocations(path); !kept[path] && unread == nil {
+		if kept[path] {
+			continue
+		}
+		if _, unread := readRevocations(path); unread == nil {
 			err = errors.Join(err, os.Remove(path))
 		}
 	}
