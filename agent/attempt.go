@@ -116,7 +116,11 @@ func (u *update) newAttempt(place Place) (*attempt, error) {
 		Spool: func(size int64) (source.Spool, error) {
 			at.spooled = true
 			u.expect(size)
-			return u.session.dir.Spool(size)
+			spool, err := u.session.dir.Spool(size)
+			if err != nil {
+				return nil, blameSource(err)
+			}
+			return unjudged{spool}, nil
 		},
 		Time: u.clock.Time,
 		Timeouts: source.Timeouts{
@@ -144,6 +148,39 @@ func (u *update) newAttempt(place Place) (*attempt, error) {
 		verify: func(raw []byte) (verifier.Signed, error) { return u.session.trust.Verify(raw, u.clock.Time) },
 	}
 	return at, nil
+}
+
+// unjudged is a spool for bytes of which nobody knows yet whether they are a
+// package.
+type unjudged struct{ source.Spool }
+
+// Write appends, and says where a lack of room comes from.
+func (s unjudged) Write(p []byte) (int, error) {
+	n, err := s.Spool.Write(p)
+	return n, blameSource(err)
+}
+
+// tooMuch is a lack of room for what nobody has judged. How much of that there is,
+// or is said to be, is up to the source. If it kept the next one from being asked, a
+// mirror that sends without an end could keep a machine from the cloud. The room
+// is free again by then; a disk that is full all the same fails the next one, too.
+type tooMuch struct{ error }
+
+// Unwrap gives what a report shows.
+func (e *tooMuch) Unwrap() error { return e.error }
+
+func blameSource(err error) error {
+	if Explain(err).is(string(engine.DiskFull)) {
+		return &tooMuch{err}
+	}
+	return err
+}
+
+// causedBySource tells whether a failure that looks like this machine's can be the
+// work of the source.
+func causedBySource(err error) bool {
+	var e *tooMuch
+	return errors.As(err, &e)
 }
 
 // coolingDown refuses a source that is to be left alone. By hand that is only

@@ -115,7 +115,7 @@ func (u *update) cycle(ctx context.Context) error {
 			return u.stillUntold(untold)
 		}
 		u.Log.WithError(err).WithField("source", place.Name).Info("no update from this source")
-		if local(Explain(err)) {
+		if local(Explain(err)) && !causedBySource(err) {
 			return err // another source would not help
 		}
 		if first == nil || Explain(first).is(codeCoolingDown) { // to be left alone is no failure of its own

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -246,8 +248,16 @@ func (s *session) keepRevocations() error {
 	if s.current != nil {
 		issuers = append(issuers, s.current.signed.Chain...)
 	}
-	return s.store.SaveRevocationLists(s.trust.ToRecall(issuers))
+	keep, evicted := s.trust.ToRecall(issuers)
+	for _, der := range evicted {
+		s.tellLoss(fmt.Sprintf(noteEvicted, sha256.Sum256(der)))
+	}
+	return s.store.SaveRevocationLists(keep)
 }
+
+// noteEvicted is the note of a list that there is no room to keep, by its SHA-256.
+const noteEvicted = "a revocation list that was taken out of the trust directory is forgotten, since more than 16 MiB of them were kept; " +
+	"whom it alone revoked is trusted again; it was %x.crl"
 
 func rawChain(chain []*x509.Certificate) [][]byte {
 	raw := make([][]byte, len(chain))

@@ -125,11 +125,12 @@ func (a *Agent) loadTrustWith(pins []verifier.Pin) (verifier.Trust, error) {
 	if err != nil {
 		return verifier.Trust{}, err
 	}
-	before, err := state.View(a.Paths.State).RevocationLists()
+	present, _ := trust.ToRecall(nil) // nothing is recalled yet
+	before, err := state.View(a.Paths.State).RevocationLists(present)
 	if err != nil {
 		return verifier.Trust{}, err
 	}
-	return trust.Recall(before), nil
+	return trust.Recall(before)
 }
 
 // linkNames says of each linked set which link leads to it. The error is that

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -716,4 +717,71 @@ func forged(s *story) []byte {
 	der := crl(s, s.root, 5, nil)
 	der[len(der)-1] ^= 1
 	return der
+}
+
+// A kept list that is damaged un-revokes nobody: nothing is done before it is mended,
+// and it stays where it is.
+func TestKeptListIsDamaged(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(path string) error{
+		"cut":        func(path string) error { return os.Truncate(path, 20) },
+		"empty":      func(path string) error { return os.Truncate(path, 0) },
+		"other list": func(path string) error { return os.WriteFile(path, crl(t, newStory(t).inter, 5, nil), 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := withSet(t)
+			list := crl(t, s.inter, 5, []ca{s.leaf})
+			s.trust("a.crl", list)
+			s.seen()
+			s.untrust("a.crl")
+			paths, err := filepath.Glob(s.state("crls/*.crl"))
+			must(t, err)
+			if len(paths) != 1 {
+				t.Fatalf("kept are %v", paths)
+			}
+			must(t, damage(paths[0]))
+			damaged := s.read(paths[0])
+			s.publish(s.signed(pack{n: 2}, s.old))
+			for range 2 {
+				if r := s.want(agent.Failed, "trust_invalid"); !strings.Contains(r.FailReason.Message, paths[0]) {
+					t.Errorf("the sentence does not name the file: %s", r.FailReason.Message)
+				}
+			}
+			s.has(1)
+			s.status("unavailable", "trust_invalid")
+			if string(s.read(paths[0])) != string(damaged) {
+				t.Error("what could not be read was changed")
+			}
+			s.trust("a.crl", list) // the very list mends it, and the file need not be removed
+			s.want(agent.Failed, "signer_revoked")
+			s.untrust("a.crl")
+			s.want(agent.Failed, "signer_revoked")
+			s.has(1)
+		})
+	}
+}
+
+// Where there is no room for a list any more, result and report say which.
+func TestListIsEvicted(t *testing.T) {
+	t.Parallel()
+	s := withSet(t)
+	var first string
+	for n := range int64(65) {
+		der := crl(t, s.root, n+1, []ca{s.inter})
+		name := fmt.Sprintf("%x.crl", sha256.Sum256(der))
+		if n == 0 {
+			first = name
+		}
+		s.write(s.state("crls/"+name), der)
+	}
+	says := func(notes []string) bool {
+		return slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, "is forgotten") && strings.HasSuffix(n, first) })
+	}
+	if r := s.want(agent.Failed, "signer_revoked"); !says(r.Notes) || !says(s.agent.Facts(context.Background()).Notes) {
+		t.Errorf("the result has the notes %q, the report %q", r.Notes, s.agent.Facts(context.Background()).Notes)
+	}
+	if paths, err := filepath.Glob(s.state("crls/*.crl")); err != nil || len(paths) != 64 {
+		t.Errorf("%d are kept, %v", len(paths), err)
+	}
 }

@@ -27,7 +27,7 @@ The real program runs against a real server that misbehaves on purpose, below a 
 - the set that was active stays active, byte for byte, and an engine can load it;
 - reason and exit code are the same in text, in JSON and in the report, each on one line;
 - no file has changed but those in which the agent remembers things, and in ` + "`.staging`" + ` nothing is left but the bounded beginning of a transfer that may go on;
-- the program and what it starts have at most 64 MiB of memory, and on disk no more than the limits of a package;
+- the program and what it starts have at most 64 MiB of memory together, and on disk no more than the limits of a package (for the memory the kernel's account of the largest process is taken as often as there were processes at once, two at the least);
 - the run ends by itself;
 - once the mirror is good again, the next update works.
 

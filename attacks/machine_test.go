@@ -265,7 +265,7 @@ func (m *machine) snapshot() snapshot {
 		if err != nil {
 			return err
 		}
-		if path == filepath.Join(m.paths.Engine, ".staging") {
+		if path == filepath.Join(m.paths.Engine, ".staging") || path == filepath.Join(m.paths.State, "crls") {
 			return filepath.SkipDir
 		}
 		rel, _ := filepath.Rel(m.root, path)

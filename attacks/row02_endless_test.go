@@ -36,9 +36,8 @@ func endlessData() []attack {
 		malformed                          = "package_malformed"
 	)
 	block := strings.Repeat("x", 64<<10)
-	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(block), block)
 	return []attack{
-		large(raw("endless-chunks", "a body in chunks that never ends", tooLarge, badData, "", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk))),
+		large(raw("endless-chunks", "a body in chunks that never ends", tooLarge, badData, "", endlessChunks())),
 		large(raw("endless-body", "a body without a length that never ends", tooLarge, badData, "", sourcetest.Endless(ok+"\r\n", block))),
 		large(raw("gzip-bomb", "a gzip coding that nobody asked for, which inflates without an end", tooLarge, badData, "", gzipBomb())),
 		raw("gzip-of-nothing", "a gzip coding that goes on for ever and holds nothing", unreachable, unavailable, "compressed", sourcetest.Endless(ok+"Content-Encoding: gzip\r\n\r\n", string(emptyGzip(4096)))),
@@ -52,7 +51,7 @@ func endlessData() []attack {
 		raw("endless-header-line", "one header that never ends", unreachable, unavailable, "proper HTTP", sourcetest.Endless(ok+"X-Filler: ", block)),
 		raw("early-hints", "answers with status 103 for ever", unreachable, unavailable, "proper HTTP", sourcetest.Endless("", "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")),
 		raw("continue", "answers with status 100 for ever", unreachable, unavailable, "", sourcetest.Endless("", "HTTP/1.1 100 Continue\r\n\r\n")),
-		raw("endless-trailers", "trailers behind the last chunk that never end", unreachable, unavailable, "", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n"+chunk+"0\r\n", "X-Filler: "+block[:1000]+"\r\n")),
+		raw("endless-trailers", "trailers behind the last chunk that never end", unreachable, unavailable, "", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", "X-Filler: "+block[:1000]+"\r\n")),
 		raw("endless-chunk-extension", "a chunk's extension that never ends", unreachable, unavailable, "", sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n1;", block)),
 		raw("redirect-with-endless-body", "redirects, each with a body that never ends", "redirect_refused", unavailable, "more than five times",
 			sourcetest.Endless("HTTP/1.1 302 Found\r\nLocation: updates.zip\r\n\r\n", block)),
@@ -82,21 +81,17 @@ func endlessData() []attack {
 		}),
 		{row: 2, name: "small-disk", does: "a body that never ends, to a machine with little room", ends: "disk_full, and the room is given back; the set stays active, and the next package is installed",
 			story: func(m *machine) {
-				b := newMachine(m.TB, m.program, m.now)
-				b.mount(b.paths.Engine, "size=32m,mode=755")
-				b.publish(b.pack(417))
-				b.wantUpdated(b.installed)
-				b.most = 33 << 20
-				b.site.raw(sourcetest.Endless(ok+"Transfer-Encoding: chunked\r\n\r\n", chunk))
-				before := b.snapshot()
-				b.wantFailed("disk_full")
-				b.wantSame(before)
-				b.checkActive()
-				b.checkStaging()
-				b.wantHealth("update_failed", "disk_full")
-				b.publish(b.pack(418))
-				b.wantUpdated(b.installed)
-				b.wantHealth("up_to_date", "")
+				m.onSmallDisk()
+				m.site.raw(endlessChunks())
+				before := m.snapshot()
+				m.wantFailed("disk_full")
+				m.wantSame(before)
+				m.checkActive()
+				m.checkStaging()
+				m.wantHealth("update_failed", "disk_full")
+				m.publish(m.pack(418))
+				m.wantUpdated(m.installed)
+				m.wantHealth("up_to_date", "")
 			}},
 		file("listed-too-large", "a list by the right signer whose files have more than 2 GiB", "list_malformed", "", func(m *machine, f *os.File) error {
 			p := m.pack(418)
@@ -115,6 +110,25 @@ func replaceSize(from, to int) func([]byte) []byte {
 	return func(list []byte) []byte {
 		return regexp.MustCompile(fmt.Sprintf(`"size": *%d\b`, from)).ReplaceAll(list, fmt.Appendf(nil, `"size":%d`, to))
 	}
+}
+
+// endlessChunks is a body in chunks that never ends.
+func endlessChunks() func(net.Conn) {
+	const size = 64 << 10
+	return sourcetest.Endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", fmt.Sprintf("%x\r\n%s\r\n", size, strings.Repeat("x", size)))
+}
+
+// smallDisk is the size of one that has room for the agent's reserve, for one step
+// of a spool, and for little more. Sizes are bytes.
+const smallDisk = 36 << 20
+
+// onSmallDisk gives the machine a small file system for its sets, with what is
+// installed on it.
+func (m *machine) onSmallDisk() {
+	m.Helper()
+	m.mount(m.paths.Engine, fmt.Sprintf("size=%d,mode=755", smallDisk))
+	m.wantUpdated(m.installed)
+	m.most = smallDisk
 }
 
 // gzipBomb is a gzip member that inflates to a megabyte, again and again.

@@ -98,21 +98,36 @@ func keysOverTime() []attack {
 				m.wantUpdated(m.installed)
 				m.wantHealth("up_to_date", "")
 			}},
-		{row: 10, name: "expired-while-active", does: "nothing new, while the whole chain of what is installed has expired",
-			ends: "the set stays active; a signer of the next root mends it", story: func(m *machine) {
-				// A machine that was left alone: its publisher's certificates ended an hour ago.
+		{row: 10, name: "expired-while-active", does: "nothing new, then newer packages by the same signer, after the whole chain of what is installed has expired",
+			ends: "signer_expired; the set stays active and whole, and the report says why; a signer of the next root mends it", story: func(m *machine) {
+				// The chain ends in an hour, and the program that runs then was built in two,
+				// before which it believes no clock.
 				b := newMachine(m.TB, m.program, m.now)
-				b.pub.root = b.pub.issue("root", nil, aCA, past(m))
-				b.pub.inter = b.pub.issue("intermediate", &b.pub.root, aCA, past(m))
-				b.pub.leaf = b.pub.issue("signer", &b.pub.inter, past(m))
+				soon := valid(m.now.Add(-60*day), m.now.Add(time.Hour))
+				b.pub.root = b.pub.issue("root", nil, aCA, soon)
+				b.pub.inter = b.pub.issue("intermediate", &b.pub.root, aCA, soon)
+				b.pub.leaf = b.pub.issue("signer", &b.pub.inter, soon)
 				b.trust("root.pem", b.pub.root.pem())
 				b.publish(b.pack(417))
-				b.wantFailed("signer_expired")
-				b.wantHealth("unavailable", "signer_expired")
+				b.wantUpdated(b.installed)
+				b.wantHealth("up_to_date", "")
+
+				b.program = m.programs.program(m, m.now.Add(2*time.Hour).Format(time.RFC3339))
+				b.wantHealth("up_to_date", "") // nobody has asked the mirror yet
+				active, before := b.installed, b.snapshot()
+				for _, n := range []uint32{417, 418} {
+					b.publish(b.pack(n))
+					b.wantFailed("signer_expired")
+					b.wantSame(before)
+					b.installed = active
+					b.checkActive()
+					b.wantVerified()
+					b.wantHealth("update_failed", "signer_expired")
+				}
 				next := newPublisher(m, m.now)
 				b.trust("next.pem", next.root.pem())
 				b.pub = next
-				b.publish(b.pack(418))
+				b.publish(b.pack(419))
 				b.wantUpdated(b.installed)
 				b.wantHealth("up_to_date", "")
 			}},

@@ -5,19 +5,20 @@ import "time"
 // The limits of a package, all in one place. They bound what is read before
 // anything is known about who made it. Sizes are bytes.
 const (
-	MaxListSize     = 64 << 10 // META/package.p7m, or a sidecar
-	MaxFiles        = 62       // files that a list may name
-	MaxContentSize  = 2 << 30  // all files of a list together
-	MaxArchiveSize  = 1 << 30  // updates.zip
-	MaxEntries      = 64       // entries in the archive
-	MaxDirSize      = 64 << 10 // central directory of the archive
-	MaxNameLength   = 64       // a file's name
-	MaxRings        = 16       // rings that a list may name
-	MaxJSONDepth    = 16       // nesting of the list's JSON
-	MaxCertificates = 16       // certificates inside one CMS object
-	MaxTrustFile    = 8 << 20  // one file of the trust directory
-	MaxTrustFiles   = 256      // files in the trust directory
-	MaxPastLists    = 64       // revocation lists that are kept of those it held
+	MaxListSize     = 64 << 10     // META/package.p7m, or a sidecar
+	MaxFiles        = 62           // files that a list may name
+	MaxContentSize  = 2 << 30      // all files of a list together
+	MaxArchiveSize  = 1 << 30      // updates.zip
+	MaxEntries      = 64           // entries in the archive
+	MaxDirSize      = 64 << 10     // central directory of the archive
+	MaxNameLength   = 64           // a file's name
+	MaxRings        = 16           // rings that a list may name
+	MaxJSONDepth    = 16           // nesting of the list's JSON
+	MaxCertificates = 16           // certificates inside one CMS object
+	MaxTrustFile    = 8 << 20      // one file of the trust directory
+	MaxTrustFiles   = 256          // files in the trust directory
+	MaxPast         = 16 << 20     // all revocation lists that are kept of those it does not hold any more
+	minPastRoom     = MaxPast / 64 // what each of them counts for at the least, so there are no more than 64
 
 	maxDERElements = 4096 // OpenSSL's CMS has some 150, Authenticode some 700
 	maxDERDepth    = 32   // OpenSSL's CMS is 10 deep, Authenticode 25

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/x509"
+	"fmt"
 	"math/big"
 	"slices"
 )
@@ -13,44 +14,73 @@ import (
 // whoever keeps state hands in what the directory held before.
 
 // Recall gives the trust that also counts lists which the trust directory held
-// before, in DER. One that can't be read any more, or does not verify under the
-// CA that it names, says nothing: unlike a file of the directory, nobody could
-// mend it.
-func (t Trust) Recall(lists [][]byte) Trust {
+// before, in DER. One that can't be read gives a Refusal with trust_invalid that
+// names it: nobody knows whom it revoked. One that does not verify under the CA
+// that it names says nothing.
+func (t Trust) Recall(files []TrustFile) (Trust, error) {
 	t.past = nil
-	for _, der := range lists {
-		list, err := parseCRL(der)
-		if err == nil && !slices.ContainsFunc(t.crls, func(r revocations) bool { return bytes.Equal(r.list.Raw, der) }) {
+	for _, f := range files {
+		list, err := parseCRL(f.Data)
+		if err != nil {
+			return Trust{}, &Refusal{Code: TrustDirInvalid, Sentence: "the kept revocation list " + f.Name + " can not be read",
+				Hint: "put the CA's list back into the trust directory, and then remove this file", Err: err}
+		}
+		if !slices.ContainsFunc(t.crls, func(r revocations) bool { return bytes.Equal(r.list.Raw, f.Data) }) {
 			t.past = append(t.past, revocations{list: list})
 		}
 	}
-	return t
+	return t, nil
 }
 
 // ToRecall gives the lists to hand to [Trust.Recall] from now on, in DER: those
 // of the trust directory, and of the past those that none of them replaces. One
 // replaces another of the same CA if its number is no lower and it names all
 // that the other named. issuers are CAs beside the roots that are known for what
-// they are, since only a list that verifies can replace one. There are at most
-// MaxPastLists, and with those of the past not more than MaxTrustFile bytes, since
-// every report reads them; those with the lowest numbers go first.
-func (t Trust) ToRecall(issuers []*x509.Certificate) [][]byte {
+// they are, since only a list that verifies can replace one. What takes more room
+// than there is for the past (MaxPast) is evicted, and what it revokes is forgotten.
+func (t Trust) ToRecall(issuers []*x509.Certificate) (keep, evicted [][]byte) {
 	known := slices.Concat(t.roots, issuers)
 	past := slices.DeleteFunc(slices.Clone(t.past), func(old revocations) bool {
 		return slices.ContainsFunc(t.crls, func(r revocations) bool { return r.replaces(old, known) })
 	})
-	slices.SortStableFunc(past, func(a, b revocations) int { return b.number().Cmp(a.number()) })
-	var lists [][]byte
-	size := 0
-	for i, r := range slices.Concat(t.crls, past) {
-		size += len(r.list.Raw)
-		if len(lists) == MaxPastLists || i >= len(t.crls) && size > MaxTrustFile {
+	for {
+		i := tooMany(past)
+		if i < 0 {
 			break
 		}
-		lists = append(lists, r.list.Raw)
+		evicted = append(evicted, past[i].list.Raw)
+		past = slices.Delete(past, i, i+1)
 	}
-	return lists
+	for _, r := range slices.Concat(t.crls, past) {
+		keep = append(keep, r.list.Raw)
+	}
+	return keep, evicted
 }
+
+// tooMany gives the list that has to go where there are too many: of the CA with
+// the most, so that no CA can push another's lists out, the one with the lowest
+// number. It is -1 where there is room for all.
+func tooMany(past []revocations) int {
+	total, of := 0, map[string]int{} // bytes, also by CA
+	for _, r := range past {
+		total += r.room()
+		of[r.ca()] += r.room()
+	}
+	if total <= MaxPast {
+		return -1
+	}
+	goes := 0
+	for i, r := range past {
+		last := past[goes]
+		if cmp.Or(cmp.Compare(of[last.ca()], of[r.ca()]), r.number().Cmp(last.number())) < 0 {
+			goes = i
+		}
+	}
+	return goes
+}
+
+// room is how many bytes of MaxPast the list takes.
+func (r revocations) room() int { return max(len(r.list.Raw), minPastRoom) }
 
 // Older names the CRL files of the trust directory that have a lower number than
 // one of the same CA that it held before.
@@ -83,7 +113,12 @@ func (t Trust) Removed() (n int) {
 }
 
 func (r revocations) sameCA(o revocations) bool {
-	return bytes.Equal(r.list.RawIssuer, o.list.RawIssuer) && bytes.Equal(r.list.AuthorityKeyId, o.list.AuthorityKeyId)
+	return r.ca() == o.ca()
+}
+
+// ca names the CA that made the list, as far as the list itself tells.
+func (r revocations) ca() string {
+	return fmt.Sprintf("%x %x", r.list.RawIssuer, r.list.AuthorityKeyId)
 }
 
 // number is the list's number, zero for a list of the old kind that has none.

@@ -14,6 +14,38 @@ func crlNumber(n int64) func(*x509.RevocationList) {
 	return func(l *x509.RevocationList) { l.Number = big.NewInt(n) }
 }
 
+// kept are lists as they come out of an endpoint's memory.
+func kept(lists [][]byte) (files []TrustFile) {
+	for i, der := range lists {
+		files = append(files, TrustFile{fmt.Sprintf("kept-%d.crl", i), der})
+	}
+	return files
+}
+
+// recall is Recall where every list can be read.
+func recall(t *testing.T, trust Trust, lists [][]byte) Trust {
+	t.Helper()
+	trust, err := trust.Recall(kept(lists))
+	must(t, err)
+	return trust
+}
+
+// A list of the past that can't be read stops everything, and is named.
+func TestRecallUnreadable(t *testing.T) {
+	t.Parallel()
+	p := newPKI(t)
+	good := crlBy(t, p.inter, []party{p.leaf})
+	trust, err := NewTrust(withRoot(p.root), nil)
+	must(t, err)
+	for name, bad := range map[string][]byte{"cut": good[:20], "empty": {}, "nothing": nil, "garbage": []byte("x"), "something behind it": append(bytes.Clone(good), 0)} {
+		got, err := trust.Recall(kept([][]byte{good, bad}))
+		want{TrustDirInvalid, "kept-1.crl", "back into the trust directory"}.check(t, err)
+		if !got.Empty() {
+			t.Errorf("%s: somebody is trusted all the same", name)
+		}
+	}
+}
+
 // What a trust directory held before counts, and makes nothing else of it.
 func TestRecall(t *testing.T) {
 	t.Parallel()
@@ -27,24 +59,22 @@ func TestRecall(t *testing.T) {
 		past, now [][]byte
 		want      want
 	}{
-		"nothing":                      {nil, nil, want{}},
-		"list gone":                    {[][]byte{crlBy(t, p.inter, leaf)}, nil, revoked},
-		"intermediate's list gone":     {[][]byte{crlBy(t, p.root, []party{p.inter})}, nil, revoked},
-		"newer list lacks it":          {[][]byte{crlBy(t, p.inter, leaf)}, [][]byte{crlBy(t, p.inter, nil, crlNumber(2))}, revoked},
-		"older list is back":           {[][]byte{crlBy(t, p.inter, leaf, crlNumber(2))}, [][]byte{crlBy(t, p.inter, nil)}, revoked},
-		"among many":                   {[][]byte{crlBy(t, p.root, nil), crlBy(t, other.inter, leaf), crlBy(t, p.inter, leaf)}, nil, revoked},
-		"taken off":                    {[][]byte{crlBy(t, p.inter, leaf, reason(8))}, nil, want{}},
-		"another CA of that name":      {[][]byte{crlBy(t, other.inter, leaf)}, nil, want{}},
-		"one that does not verify":     {[][]byte{forged}, nil, want{}},
-		"one that can not be read":     {[][]byte{forged[:20], {}, nil, []byte("x")}, nil, want{}},
-		"something behind a good list": {[][]byte{append(crlBy(t, p.inter, leaf), 0)}, nil, want{}},
+		"nothing":                  {nil, nil, want{}},
+		"list gone":                {[][]byte{crlBy(t, p.inter, leaf)}, nil, revoked},
+		"intermediate's list gone": {[][]byte{crlBy(t, p.root, []party{p.inter})}, nil, revoked},
+		"newer list lacks it":      {[][]byte{crlBy(t, p.inter, leaf)}, [][]byte{crlBy(t, p.inter, nil, crlNumber(2))}, revoked},
+		"older list is back":       {[][]byte{crlBy(t, p.inter, leaf, crlNumber(2))}, [][]byte{crlBy(t, p.inter, nil)}, revoked},
+		"among many":               {[][]byte{crlBy(t, p.root, nil), crlBy(t, other.inter, leaf), crlBy(t, p.inter, leaf)}, nil, revoked},
+		"taken off":                {[][]byte{crlBy(t, p.inter, leaf, reason(8))}, nil, want{}},
+		"another CA of that name":  {[][]byte{crlBy(t, other.inter, leaf)}, nil, want{}},
+		"one that does not verify": {[][]byte{forged}, nil, want{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			trust, err := NewTrust(withRoot(p.root, row.now...), nil)
 			must(t, err)
 			before := trust.Digest()
-			recalled := trust.Recall(row.past)
+			recalled := recall(t, trust, row.past)
 			_, err = recalled.Verify(object, soon)
 			row.want.check(t, err)
 			if row.want.code != "" && recalled.Digest() == before {
@@ -93,46 +123,50 @@ func TestToRecall(t *testing.T) {
 			}
 			trust, err := NewTrust(withRoot(p.root, crls...), nil)
 			must(t, err)
-			lists := trust.Recall([][]byte{old}).ToRecall(row.issuers)
-			kept := slices.ContainsFunc(lists, func(l []byte) bool { return bytes.Equal(l, old) })
-			if kept != row.keeps {
-				t.Errorf("the old list is kept: %v", kept)
+			lists, evicted := recall(t, trust, [][]byte{old}).ToRecall(row.issuers)
+			keeps := slices.ContainsFunc(lists, func(l []byte) bool { return bytes.Equal(l, old) })
+			if keeps != row.keeps || len(evicted) > 0 {
+				t.Errorf("the old list is kept: %v; evicted: %d", keeps, len(evicted))
 			}
 			for _, l := range lists {
 				if _, err := parseCRL(l); err != nil {
 					t.Errorf("not in DER: %v", err)
 				}
 			}
-			if again := trust.Recall(lists).ToRecall(row.issuers); !slices.EqualFunc(again, lists, bytes.Equal) {
+			if again, _ := recall(t, trust, lists).ToRecall(row.issuers); !slices.EqualFunc(again, lists, bytes.Equal) {
 				t.Errorf("%d lists became %d when nothing had changed", len(lists), len(again))
 			}
 		})
 	}
 }
 
-// The number of lists is bounded, and those with the lowest numbers go first.
+// The number of lists that are gone is bounded. Of the CA with the most, those with
+// the lowest numbers go; other CAs keep theirs, however low their numbers are, and
+// the lists of the directory take no room.
 func TestToRecallBound(t *testing.T) {
 	t.Parallel()
-	p := newPKI(t)
-	var past [][]byte
-	for n := range int64(MaxPastLists + 6) {
-		past = append(past, crlBy(t, p.inter, []party{p.leaf}, crlNumber(n+1)))
+	p, quiet := newPKI(t), newPKI(t)
+	const most = MaxPast / minPastRoom
+	past := [][]byte{crlBy(t, quiet.inter, []party{quiet.leaf})} // number 1
+	for n := range int64(most + 6) {
+		past = append(past, crlBy(t, p.inter, []party{p.leaf}, crlNumber(n+2)))
 	}
-	now := crlBy(t, p.inter, nil, crlNumber(3))
-	trust, err := NewTrust(withRoot(p.root, now), nil)
+	var now [][]byte
+	for n := range int64(most + 2) {
+		now = append(now, crlBy(t, p.root, nil, crlNumber(n)))
+	}
+	trust, err := NewTrust(withRoot(p.root, now...), nil)
 	must(t, err)
-	lists := trust.Recall(past).ToRecall(nil)
-	if len(lists) != MaxPastLists || !bytes.Equal(lists[0], now) {
-		t.Fatalf("%d lists are kept", len(lists))
+	lists, evicted := recall(t, trust, past).ToRecall(nil)
+	if want := slices.Concat(now, past[:1], past[8:]); !slices.EqualFunc(lists, want, bytes.Equal) {
+		t.Errorf("%d lists are kept, and want %d", len(lists), len(want))
 	}
-	for i, l := range lists[1:] {
-		if !bytes.Equal(l, past[len(past)-1-i]) {
-			t.Errorf("the list at %d is not number %d", i+1, len(past)-i)
-		}
+	if !slices.EqualFunc(evicted, past[1:8], bytes.Equal) {
+		t.Errorf("%d are evicted, and not the seven with the lowest numbers", len(evicted))
 	}
 }
 
-// So is their size, but not at the cost of those that lie in the directory.
+// So is their size, whatever lies in the directory.
 func TestToRecallSize(t *testing.T) {
 	t.Parallel()
 	p := newPKI(t)
@@ -141,24 +175,16 @@ func TestToRecallSize(t *testing.T) {
 			l.ExtraExtensions = []pkix.Extension{{Id: oid("1.2.3.4"), Value: make([]byte, 5<<20)}}
 		})
 	}
-	for name, row := range map[string]struct{ now, past, kept int }{
-		"two of the directory":    {2, 0, 2},
-		"one of each":             {1, 1, 1},
-		"two of the past":         {0, 2, 1},
-		"one of the past":         {0, 1, 1},
-		"two of the directory, +": {2, 1, 2},
-	} {
-		var now, past [][]byte
-		for n := range row.now {
-			now = append(now, large(int64(9-n)))
-		}
-		for n := range row.past {
-			past = append(past, large(int64(n+1)))
-		}
-		trust, err := NewTrust(withRoot(p.root, now...), nil)
+	var all [][]byte
+	for n := range int64(7) {
+		all = append(all, large(n))
+	}
+	for _, row := range []struct{ now, past, evicted int }{{2, 0, 0}, {0, 3, 0}, {3, 3, 0}, {0, 4, 1}, {2, 5, 2}} {
+		trust, err := NewTrust(withRoot(p.root, all[:row.now]...), nil)
 		must(t, err)
-		if lists := trust.Recall(past).ToRecall(nil); len(lists) != row.kept {
-			t.Errorf("%s: %d are kept", name, len(lists))
+		lists, evicted := recall(t, trust, all[row.now:row.now+row.past]).ToRecall(nil)
+		if len(evicted) != row.evicted || len(lists) != row.now+row.past-row.evicted {
+			t.Errorf("%+v: %d are kept, %d evicted", row, len(lists), len(evicted))
 		}
 	}
 }
@@ -187,7 +213,7 @@ func TestOlderAndRemoved(t *testing.T) {
 	} {
 		trust, err := NewTrust(withRoot(p.root, row.now...), nil)
 		must(t, err)
-		trust = trust.Recall(row.past)
+		trust = recall(t, trust, row.past)
 		if older := fmt.Sprint(trust.Older()); older != row.older || trust.Removed() != row.removed {
 			t.Errorf("%s: older %s, removed %d", name, older, trust.Removed())
 		}

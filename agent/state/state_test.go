@@ -494,8 +494,9 @@ func FuzzState(f *testing.F) {
 	})
 }
 
-// Exactly the lists that were handed over last are there, for anybody to read;
-// what can't be read is none, and what did not change is not written.
+// Exactly the lists that were handed over last are there, for anybody to read.
+// What can't be read is an error and stays, unless it is known from elsewhere, and
+// what did not change is not written.
 func TestRevocationLists(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "state")
@@ -509,10 +510,10 @@ func TestRevocationLists(t *testing.T) {
 		}
 		must(t, s.SaveRevocationLists(raw))
 		var got []string
-		kept, err := View(dir).RevocationLists()
+		kept, err := View(dir).RevocationLists(nil)
 		must(t, err)
 		for _, l := range kept {
-			got = append(got, string(l))
+			got = append(got, string(l.Data))
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, lists) {
@@ -540,19 +541,38 @@ func TestRevocationLists(t *testing.T) {
 			t.Errorf("%s was written although nothing had changed: %v", path, err)
 		}
 	}
-	must(t, os.WriteFile(paths[0], []byte("damaged"), 0o644))
-	keeps("a", "b") // what is damaged is mended
-	must(t, os.Remove(paths[0]))
-	must(t, os.Symlink("/etc/passwd", paths[0]))
-	if got, err := s.RevocationLists(); len(got) != 1 || err != nil {
-		t.Errorf("%d lists, one of them a link, %v", len(got), err)
+	text, err := os.ReadFile(paths[0])
+	must(t, err)
+	for what, damage := range map[string]func() error{
+		"other bytes": func() error { return os.WriteFile(paths[0], []byte("damaged"), 0o644) },
+		"cut":         func() error { return os.Truncate(paths[0], 0) },
+		"a link":      func() error { return os.Symlink("/etc/passwd", paths[0]) },
+		"a directory": func() error { return os.Mkdir(paths[0], 0o755) },
+		"too large":   func() error { return os.WriteFile(paths[0], make([]byte, verifier.MaxTrustFile+1), 0o644) },
+	} {
+		if what == "a link" || what == "a directory" {
+			must(t, os.Remove(paths[0]))
+		}
+		must(t, damage())
+		_, err := View(dir).RevocationLists(nil)
+		var failed *Error
+		if !errors.As(err, &failed) || failed.Code != "trust_invalid" || !strings.Contains(failed.Sentence, paths[0]) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if lists, err := View(dir).RevocationLists([][]byte{text}); len(lists) != 1 || err != nil {
+			t.Errorf("%s, and the trust directory has it: %d others, %v", what, len(lists), err)
+		}
+		must(t, s.SaveRevocationLists([][]byte{[]byte("c")}))
+		if _, err := os.Lstat(paths[0]); err != nil {
+			t.Errorf("%s: what could not be read was removed: %v", what, err)
+		}
+		keeps("a", "b") // what is damaged is mended
 	}
-	keeps("a", "b")
 	keeps("b", "c")
 	keeps()
-	must(t, os.Remove(filepath.Join(dir, "crls")))
+	must(t, os.RemoveAll(filepath.Join(dir, "crls")))             // with what was put aside
 	must(t, os.WriteFile(filepath.Join(dir, "crls"), nil, 0o644)) // can't be read, for root either
-	if got, err := s.RevocationLists(); err == nil {
+	if got, err := s.RevocationLists(nil); err == nil {
 		t.Errorf("%d lists are said to be there where nobody can look", len(got))
 	}
 }

@@ -25,9 +25,13 @@ import (
 // maxFile bounds what is read of a file of the state directory, in bytes.
 const maxFile = 4 << 20
 
+// maxPath is how much of a path is shown, and may be kept, in bytes; below it there
+// are names, too.
+const maxPath = 1024
+
 // Error is a failure to keep or read the state.
 type Error struct {
-	Code     string // permission_denied, disk_full, install_failed or busy
+	Code     string // permission_denied, disk_full, install_failed, busy or trust_invalid
 	Sentence string
 	Hint     string
 	Err      error
@@ -242,26 +246,51 @@ func (s *Store) SaveLastGood(name string, data []byte) error {
 	return nil
 }
 
-// RevocationLists reads the lists that were kept by SaveRevocationLists, in the
-// order of their files' names. One that can't be read is an error, since without
-// it somebody would be trusted who is not.
-func (s *Store) RevocationLists() ([][]byte, error) {
+// RevocationLists reads the lists that were kept by SaveRevocationLists, less those
+// that are known anyway, in the order of their files' names. One that is not what
+// was kept is an error (trust_invalid), since without it somebody would be trusted
+// who is not. Of those that are known no file is looked at; the next
+// SaveRevocationLists mends what is wrong with it.
+func (s *Store) RevocationLists(known [][]byte) ([]verifier.TrustFile, error) {
 	paths, err := s.revocationFiles()
 	if err != nil {
 		return nil, s.failed("read", err)
 	}
-	var lists [][]byte
+	names := map[string]bool{}
+	for _, der := range known {
+		names[revocationFile(der)] = true
+	}
+	var lists []verifier.TrustFile
 	for _, path := range paths {
-		data, err := readUpTo(path, verifier.MaxTrustFile)
-		if errors.Is(err, errUnfit) || errors.Is(err, fs.ErrNotExist) { // nothing of ours, or removed by a run just now
+		if names[filepath.Base(path)] {
 			continue
 		}
-		if err != nil {
+		data, err := readRevocations(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed by a run just now
+			continue
+		case errors.Is(err, errUnfit):
+			return nil, &Error{string(verifier.TrustDirInvalid), "the kept revocation list " + printable.Sentence(path, maxPath) + " is damaged",
+				"put the CA's list back into the trust directory, and then remove this file", err}
+		case err != nil:
 			return nil, s.failed("read", err)
 		}
-		lists = append(lists, data)
+		lists = append(lists, verifier.TrustFile{Name: path, Data: data})
 	}
 	return lists, nil
+}
+
+// revocationFile is the name of a list's file, by which it can be told that it is
+// whole.
+func revocationFile(der []byte) string { return fmt.Sprintf("%x.crl", sha256.Sum256(der)) }
+
+// readRevocations reads the file of a list; errUnfit where it is not what was kept.
+func readRevocations(path string) ([]byte, error) {
+	data, err := readUpTo(path, verifier.MaxTrustFile)
+	if err == nil && revocationFile(data) != filepath.Base(path) {
+		err = errUnfit
+	}
+	return data, err
 }
 
 // revocationFiles gives the paths of the files of the kept lists.
@@ -279,16 +308,16 @@ func (s *Store) revocationFiles() (paths []string, err error) {
 	return paths, nil
 }
 
-// SaveRevocationLists keeps exactly these lists. Anybody may read them, as
-// anybody may read what the agent says of the sets. What has not changed is not
-// written.
+// SaveRevocationLists keeps exactly these lists, and what is there and can't be
+// read. Anybody may read them, as anybody may read what the agent says of the sets.
+// What has not changed is not written.
 func (s *Store) SaveRevocationLists(lists [][]byte) error {
 	dir := filepath.Join(s.dir, "crls")
 	kept := map[string]bool{}
 	for _, der := range lists {
-		path := filepath.Join(dir, fmt.Sprintf("%x.crl", sha256.Sum256(der)))
+		path := filepath.Join(dir, revocationFile(der))
 		kept[path] = true
-		if old, err := readUpTo(path, verifier.MaxTrustFile); err == nil && bytes.Equal(old, der) {
+		if _, err := readRevocations(path); err == nil {
 			continue
 		}
 		if err := makeDirs(dir); err != nil {
@@ -301,7 +330,10 @@ func (s *Store) SaveRevocationLists(lists [][]byte) error {
 	// Only now: a run that is killed in between has rather too many than too few.
 	paths, err := s.revocationFiles()
 	for _, path := range paths {
-		if !kept[path] {
+		if kept[path] {
+			continue
+		}
+		if _, unread := readRevocations(path); unread == nil {
 			err = errors.Join(err, os.Remove(path))
 		}
 	}
@@ -386,8 +418,7 @@ func (s *Store) SetEngineDirectory(path string) error {
 // ValidPath tells whether a path is absolute, in its shortest form, and fit to be
 // shown in a line.
 func ValidPath(path string) bool {
-	const longest = 1024 // bytes; below it there are names, too
-	return filepath.IsAbs(path) && filepath.Clean(path) == path && printable.Sentence(path, longest) == path
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && printable.Sentence(path, maxPath) == path
 }
 
 func (s *Store) write(name string, v any, mode fs.FileMode) error {
