@@ -174,7 +174,14 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 	if inside(place.Path, from) || inside(from, place.Path) {
 		return &Failure{codeInstall, "one of the directories " + from + " and " + place.Path + " lies inside of the other", "choose a directory that has nothing to do with the present one"}
 	}
-	notes, err := s.moveTo(ctx, settings, from, place.Path)
+	var notes []string
+	if s.current == nil && s.memory.HasLeft(place.Path) { // no sets must not take the place of some
+		_ = s.dir.Close()
+		s.memory.Leave(from, s.Now().UTC())
+		err = s.beginAt(ctx, settings, pins, place.Path)
+	} else {
+		notes, err = s.moveTo(ctx, settings, from, place.Path)
+	}
 	place.Previous, place.Notes = &from, append(notes, "what is in "+from+" stays for its readers, and the first run after ten minutes removes it")
 	return err
 }
@@ -187,6 +194,7 @@ func inside(path, dir string) bool {
 // beginAt makes a place the one of the engine directory, with the sets that are
 // there, or none.
 func (s *session) beginAt(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, to string) error {
+	s.dir = nil
 	err := s.fit(to, true)
 	if err != nil {
 		return err

@@ -124,31 +124,30 @@ func TestMoveRefused(t *testing.T) {
 	w := newWorld(t)
 	w.offline(w.ring, false, "")
 	w.run([]step{installed(1), installed(2)})
-	below := func(name string) string { return filepath.Join(w.agent.Paths.Root, name) }
-	must(t, os.MkdirAll(below("full/"+name(1)+"-00000000"), 0o755))
+	must(t, os.MkdirAll(w.below("full/"+name(1)+"-00000000"), 0o755))
 	w.move("full", "install_failed") // sets, but none of a move of ours
-	must(t, os.WriteFile(below("file"), nil, 0o644))
+	must(t, os.WriteFile(w.below("file"), nil, 0o644))
 	w.move("file", "install_failed")
 	w.move("file/below", "install_failed")
 	w.move("a \" b", "usage")
 	w.move("a\nb", "usage")
 	w.move(strings.Repeat("a", 1100), "usage")
 	w.move(strings.Repeat("a", 300), "install_failed")
-	must(t, os.Symlink("group", below("link")))
-	must(t, os.Mkdir(below("group"), 0o775))
-	must(t, os.Chmod(below("group"), 0o775))
+	must(t, os.Symlink("group", w.below("link")))
+	must(t, os.Mkdir(w.below("group"), 0o775))
+	must(t, os.Chmod(w.below("group"), 0o775))
 	w.move("link", "permission_denied")
 	w.move("link/below", "permission_denied")
 	for _, left := range []string{"full", "file", "group"} {
-		if names, _ := filepath.Glob(filepath.Join(below(left), "*", "*")); len(names) > 0 {
+		if names, _ := filepath.Glob(filepath.Join(w.below(left), "*", "*")); len(names) > 0 {
 			t.Errorf("something was made: %v", names)
 		}
 	}
 	interrupted, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := w.agent.SetPath(interrupted, below("new"), 0)
+	_, err := w.agent.SetPath(interrupted, w.below("new"), 0)
 	w.wantCode(err, "interrupted")
-	gone(t, below("new"))
+	gone(t, w.below("new"))
 	w.move("new", "")
 }
 
