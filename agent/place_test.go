@@ -207,6 +207,7 @@ func TestMovedAndLost(t *testing.T) {
 	_, err = w.agent.SetPath(t.Context(), first, 0)
 	w.wantCode(err, "")
 	w.has(1)
+	w.later(11 * time.Minute)
 	w.update(agent.Options{})
 	gone(t, w.below("c"))
 }
