@@ -1,7 +1,6 @@
 package agent_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,11 +92,12 @@ func TestMoveFails(t *testing.T) {
 	w.run([]step{installed(1), installed(2)})
 	first, active := w.engine(""), w.active()
 	w.move("a", "")
-	interrupted, cancel := context.WithCancel(t.Context())
-	cancel()
 	fails := func(to string) {
-		_, err := w.agent.SetPath(interrupted, to, 0)
-		w.wantCode(err, "interrupted")
+		file := w.engine(active + "/delta.vdm")
+		w.spoil(file, true) // seen by who copies it, and not before
+		_, err := w.agent.SetPath(t.Context(), to, 0)
+		w.wantCode(err, "set_damaged")
+		w.spoil(file, true) // which makes it good again, also where places share it
 		w.sound(active)
 	}
 	w.later(time.Minute)
