@@ -67,7 +67,7 @@ func play(a *agent.Agent, role string) int {
 	case "moveAbout":
 		for n := 0; ; n++ {
 			to := []string{"a", "b"}[n%2]
-			_, err := a.SetPath(ctx, filepath.Join(a.Paths.Root, "..", to), 0)
+			_, err := a.SetPath(ctx, filepath.Join(a.Paths.Root, to), 0)
 			if err == nil && n == 0 {
 				err = os.WriteFile(begunBy(a), nil, 0o644)
 			}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -29,23 +30,52 @@ func (a *Agent) EngineDirectory() (string, error) {
 }
 
 // viewEngine opens the engine directory for reading, and openEngine for writing.
-func (a *Agent) viewEngine() (*engine.Dir, error) { return a.openPlace(engine.View) }
-func (a *Agent) openEngine() (*engine.Dir, error) { return a.openPlace(engine.Open) }
+func (a *Agent) viewEngine() (*engine.Dir, error) {
+	return a.openPlace(engine.View, engine.Place.View)
+}
+func (a *Agent) openEngine() (*engine.Dir, error) {
+	return a.openPlace(engine.Open, engine.Place.Open)
+}
 
-// openPlace opens the engine directory. One that was moved is never made anew: if it is
-// not there, most likely its file system is not mounted.
-func (a *Agent) openPlace(open func(string) (*engine.Dir, error)) (*engine.Dir, error) {
+// openPlace opens the engine directory, in one way where it was moved, and in another
+// where it is at the default place.
+func (a *Agent) openPlace(open func(string) (*engine.Dir, error), moved func(engine.Place) (*engine.Dir, error)) (*engine.Dir, error) {
 	path, err := a.EngineDirectory()
 	if err != nil {
 		return nil, err
 	}
-	if path != a.Paths.Engine {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, &Failure{codeInstall, "the engine directory " + path + " is not there",
-				"mount the file system that it is on, or begin anew elsewhere with agent definitions path set --path DIR"}
-		}
+	if path == a.Paths.Engine {
+		return open(path)
 	}
-	return open(path)
+	place, err := a.placeAt(path)
+	if err != nil {
+		return nil, err
+	}
+	return moved(place)
+}
+
+// placeAt is the engine directory at a path that somebody chose.
+func (a *Agent) placeAt(path string) (engine.Place, error) {
+	uid, err := state.View(a.Paths.State).Owner()
+	return engine.Place{Path: path, Owner: uid}, err
+}
+
+// makePlace makes a path that somebody chose an engine directory, if it is fit for that.
+func (a *Agent) makePlace(path string) (*engine.Dir, error) {
+	place, err := a.placeAt(path)
+	if err != nil {
+		return nil, err
+	}
+	return place.Make()
+}
+
+// fit tells whether path may become the engine directory; sets: with what is there.
+func (a *Agent) fit(path string, sets bool) error {
+	top, err := resolve(a.Paths.Root)
+	if err != nil {
+		return err
+	}
+	return engine.Fit(path, sets, top)
 }
 
 // Location is where the engine directory is, and was before. Its JSON is part of the
@@ -112,19 +142,21 @@ func resolve(path string) (string, error) {
 
 // setPath is SetPath behind the lock.
 func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, place *Location) error {
-	from, err := s.EngineDirectory()
+	from := ""
+	here, err := s.EngineDirectory()
 	if errno := syscall.Errno(0); errors.As(err, &errno) && errno != syscall.ENOENT {
 		return err // the sets are somewhere, and will be found when this passes
 	}
 	if err == nil {
-		if from, err = resolve(from); err == nil && from == place.Path {
-			return nil
-		}
+		from, err = resolve(here)
 	}
 	if err == nil {
 		s.dir, err = s.viewEngine()
 	}
-	if broken := (*engine.Error)(nil); errors.As(err, &broken) && broken.Code != engine.SetDamaged {
+	if from == place.Path { // if it is not mounted, nothing must begin below its mount point
+		return err
+	}
+	if broken := (*engine.Error)(nil); errors.As(err, &broken) && broken.Code != engine.SetDamaged && !errors.Is(err, engine.ErrNotIt) {
 		return err // so are they here: it is this user, or the moment, that can't read them
 	}
 	if err != nil { // lost, or on a disk that is: the new place begins with what it has
@@ -138,10 +170,18 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 	if s.damaged {
 		return notWhole()
 	}
+	s.settleMove()
 	if inside(place.Path, from) || inside(from, place.Path) {
 		return &Failure{codeInstall, "one of the directories " + from + " and " + place.Path + " lies inside of the other", "choose a directory that has nothing to do with the present one"}
 	}
-	notes, err := s.moveTo(ctx, settings, from, place.Path)
+	var notes []string
+	if s.current == nil && s.memory.HasLeft(place.Path) { // no sets must not take the place of some
+		_ = s.dir.Close()
+		s.memory.Leave(from, s.Now().UTC())
+		err = s.beginAt(ctx, settings, pins, place.Path)
+	} else {
+		notes, err = s.moveTo(ctx, settings, from, place.Path)
+	}
 	place.Previous, place.Notes = &from, append(notes, "what is in "+from+" stays for its readers, and the first run after ten minutes removes it")
 	return err
 }
@@ -154,11 +194,12 @@ func inside(path, dir string) bool {
 // beginAt makes a place the one of the engine directory, with the sets that are
 // there, or none.
 func (s *session) beginAt(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, to string) error {
-	if err := engine.Fit(to, true); err != nil {
+	s.dir = nil
+	err := s.fit(to, true)
+	if err != nil {
 		return err
 	}
-	var err error
-	if s.dir, err = engine.Open(to); err != nil {
+	if s.dir, err = s.makePlace(to); err != nil {
 		return err
 	}
 	if err := s.dir.Clean(); err != nil {
@@ -170,45 +211,53 @@ func (s *session) beginAt(ctx context.Context, settings managedconfig.Settings, 
 	return s.commitPlace(ctx, settings, to)
 }
 
+// maxLeft is how many places may have been left and not be removed yet.
+const maxLeft = 8
+
 // moveTo copies the sets and commits. What is at the goal already is what an earlier
-// move left there, or it is nobody's to touch.
+// move left there, or it is nobody's to touch. A move that fails takes away what it
+// made, and nothing that was there before, which may have its readers.
 func (s *session) moveTo(ctx context.Context, settings managedconfig.Settings, from, to string) (notes []string, err error) {
-	before := s.memory.Move
-	if err := engine.Fit(to, before.To == to || before.From == to); err != nil {
+	left := s.memory.HasLeft(to)
+	if err := s.fit(to, left); err != nil {
 		return nil, err
 	}
-	for _, left := range []string{before.From, before.To} {
-		if left != "" && left != from && left != to {
-			if err := engine.Remove(left); err != nil {
-				s.Log.WithError(err).Warn("what an earlier move left can not be removed")
-				notes = append(notes, "what an earlier move left in "+left+" could not be removed")
-			}
+	remove := engine.Remove
+	if _, err := os.Lstat(to); err == nil {
+		remove = func(path string) error { _, err := engine.Clear(path); return err }
+	}
+	if !left {
+		if len(s.memory.Left) >= maxLeft {
+			return nil, tooManyLeft(s.memory.Left)
+		}
+		s.memory.Leave(to, time.Time{})
+		if err := s.store.Save(s.memory); err != nil {
+			return nil, err
 		}
 	}
-	s.memory.Move = state.Move{From: from, To: to, Since: s.Now().UTC()}
-	if err := s.store.Save(s.memory); err != nil {
-		return nil, err
-	}
-	target, err := engine.Open(to)
+	target, err := s.makePlace(to)
 	if err == nil {
-		var left []string
-		left, err = s.copyTo(ctx, target)
-		notes = append(notes, left...)
+		notes, err = s.copyTo(ctx, target)
 	}
 	if err != nil {
 		if target != nil {
 			_ = target.Close()
 		}
-		if engine.Remove(to) == nil {
-			s.memory.Move = state.Move{}
+		if !left && remove(to) == nil {
+			s.memory.Return(to)
 		}
 		return nil, errors.Join(err, s.store.Save(s.memory))
 	}
 	old := s.dir
 	s.dir = target
 	defer old.Close()
-	s.memory.Move.Since = s.Now().UTC()
+	s.memory.Leave(from, s.Now().UTC())
 	return notes, s.commitPlace(ctx, settings, to)
+}
+
+func tooManyLeft(left []state.Left) error {
+	return &Failure{codeInstall, fmt.Sprintf("the sets were moved often, and there is still something in %d of the places that they were moved from, such as %s", len(left), left[0].Path),
+		"wait for ten minutes and try again, and if that does not help, look into the log for why it can not be removed"}
 }
 
 // copyTo makes the links and sets of another directory those of this one. A set that
@@ -259,12 +308,6 @@ func (s *session) copyTo(ctx context.Context, target *engine.Dir) (notes []strin
 				return nil, err
 			}
 		}
-	}
-	// What an earlier move brought and this one did not.
-	if _, err := target.Collect(func(set engine.Set) bool {
-		return slices.ContainsFunc(moved, func(m engine.Set) bool { return m.Name == set.Name })
-	}); err != nil {
-		return nil, err
 	}
 	if err := target.LinkLike(s.dir); err != nil || s.current == nil {
 		return notes, err
@@ -325,6 +368,7 @@ func (s *session) commitPlace(ctx context.Context, settings managedconfig.Settin
 	if err := s.store.SetEngineDirectory(to); err != nil {
 		return err
 	}
+	s.memory.Return(to)
 	var err error
 	if s.current != nil {
 		err = s.tellByHand(ctx, settings, s.current.version())
@@ -333,25 +377,36 @@ func (s *session) commitPlace(ctx context.Context, settings managedconfig.Settin
 	return errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
 }
 
-// settleMove removes what a move of the engine directory left at the place that is
-// not in force: its goal, where it was killed before the commit; and where it came
-// from, once nobody can be reading there any more. What can't be removed must keep
-// no update away.
+// settleMove removes what moves of the engine directory left at places that are not in
+// force: a goal at once, where the move was killed before the commit; and where sets
+// were, as soon as nobody can be reading there any more. Nothing goes before the active
+// set was seen to be whole where it is now, since what was left may be the only copy.
+// What can't be removed must keep no update away.
 func (s *session) settleMove() {
-	m := s.memory.Move
 	here, err := s.EngineDirectory()
-	if m == (state.Move{}) || err != nil || s.memory.Newer() {
+	if err == nil {
+		here, err = resolve(here)
+	}
+	if err != nil || s.current == nil || s.memory.Newer() {
 		return
 	}
-	left := m.From
-	if real, err := resolve(here); err == nil && real == m.From {
-		left = m.To
-	} else if age := s.Now().Sub(m.Since); age >= 0 && age < grace {
-		return
+	now := s.Now().UTC()
+	for i, l := range s.memory.Left {
+		if l.Since.After(now) { // the clock was set back
+			s.memory.Left[i].Since = now
+		}
 	}
-	if err := engine.Remove(left); err != nil {
-		s.Log.WithError(err).WithField("directory", left).Warn("what a move of the engine directory left can not be removed")
-		return
-	}
-	s.memory.Move = state.Move{}
+	s.memory.Left = slices.DeleteFunc(s.memory.Left, func(l state.Left) bool {
+		if l.Path == here {
+			return true
+		}
+		if now.Sub(l.Since) < grace {
+			return false
+		}
+		err := engine.Remove(l.Path)
+		if err != nil {
+			s.Log.WithError(err).WithField("directory", l.Path).Warn("what a move of the engine directory left can not be removed")
+		}
+		return err == nil
+	})
 }

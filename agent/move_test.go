@@ -13,13 +13,13 @@ import (
 	"mdatp-offline-agent/agent"
 )
 
-// move moves the sets to a directory beside the root, and checks the code (empty:
+// move moves the sets to a directory below the root, and checks the code (empty:
 // success), what is active afterwards, and that it is where it should be.
 func (w *world) move(to, code string) agent.Location {
 	w.Helper()
 	before := w.engine("")
 	active := w.active()
-	to = filepath.Join(w.agent.Paths.Root, "..", to)
+	to = filepath.Join(w.agent.Paths.Root, to)
 	place, err := w.agent.SetPath(context.Background(), to, 0)
 	w.wantCode(err, code)
 	if code != "" {
@@ -85,7 +85,7 @@ func TestMove(t *testing.T) {
 	gone(t, empty.agent.Paths.Engine)
 }
 
-// From one place to the next: each is used anew or removed.
+// From one place to the next: each is used anew, or removed when its readers are gone.
 func TestMoveOnAndOn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -94,14 +94,29 @@ func TestMoveOnAndOn(t *testing.T) {
 	first := w.engine("")
 	w.move("a", "")
 	a := w.engine("")
+	active := w.active()
+	w.later(9 * time.Minute)
 	w.move("b", "")
-	gone(t, first)
+	b := w.engine("")
 	w.run([]step{installed(3)})
+	for _, left := range []string{first, a} {
+		must(t, whole(filepath.Join(left, active), w.roots()))
+	}
+	w.later(2 * time.Minute)
+	w.want(agent.UpToDate, "")
+	gone(t, first)
+	must(t, whole(filepath.Join(a, active), w.roots()))
 	w.move("a", "") // which still holds the sets of before
 	if names, err := filepath.Glob(filepath.Join(a, "[0-9]*")); err != nil || len(names) != 3 {
 		t.Errorf("%v %v", names, err)
 	}
-	w.move("../"+filepath.Base(filepath.Dir(w.agent.Paths.Root))+"/a", "") // where it is already
+	w.move("../"+filepath.Base(w.agent.Paths.Root)+"/a", "") // where it is already
+	w.at(base)                                               // a clock that is set back takes nobody's time
+	w.want(agent.UpToDate, "")
+	must(t, whole(filepath.Join(b, active), w.roots()))
+	w.later(11 * time.Minute)
+	w.want(agent.UpToDate, "")
+	gone(t, b)
 }
 
 func TestMoveRefused(t *testing.T) {
@@ -109,31 +124,30 @@ func TestMoveRefused(t *testing.T) {
 	w := newWorld(t)
 	w.offline(w.ring, false, "")
 	w.run([]step{installed(1), installed(2)})
-	beside := func(name string) string { return filepath.Join(w.agent.Paths.Root, "..", name) }
-	must(t, os.MkdirAll(beside("full/"+name(1)+"-00000000"), 0o755))
+	must(t, os.MkdirAll(w.below("full/"+name(1)+"-00000000"), 0o755))
 	w.move("full", "install_failed") // sets, but none of a move of ours
-	must(t, os.WriteFile(beside("file"), nil, 0o644))
+	must(t, os.WriteFile(w.below("file"), nil, 0o644))
 	w.move("file", "install_failed")
 	w.move("file/below", "install_failed")
 	w.move("a \" b", "usage")
 	w.move("a\nb", "usage")
 	w.move(strings.Repeat("a", 1100), "usage")
 	w.move(strings.Repeat("a", 300), "install_failed")
-	must(t, os.Symlink("group", beside("link")))
-	must(t, os.Mkdir(beside("group"), 0o775))
-	must(t, os.Chmod(beside("group"), 0o775))
+	must(t, os.Symlink("group", w.below("link")))
+	must(t, os.Mkdir(w.below("group"), 0o775))
+	must(t, os.Chmod(w.below("group"), 0o775))
 	w.move("link", "permission_denied")
 	w.move("link/below", "permission_denied")
 	for _, left := range []string{"full", "file", "group"} {
-		if names, _ := filepath.Glob(filepath.Join(beside(left), "*", "*")); len(names) > 0 {
+		if names, _ := filepath.Glob(filepath.Join(w.below(left), "*", "*")); len(names) > 0 {
 			t.Errorf("something was made: %v", names)
 		}
 	}
 	interrupted, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := w.agent.SetPath(interrupted, beside("new"), 0)
+	_, err := w.agent.SetPath(interrupted, w.below("new"), 0)
 	w.wantCode(err, "interrupted")
-	gone(t, beside("new"))
+	gone(t, w.below("new"))
 	w.move("new", "")
 }
 
@@ -214,7 +228,7 @@ func TestMoveKilledAtAnyMoment(t *testing.T) {
 	w.later(time.Hour)
 	w.run([]step{installed(3)})
 	w.status("up_to_date", "")
-	for _, place := range []string{w.agent.Paths.Engine, filepath.Join(w.agent.Paths.Root, "..", "a"), filepath.Join(w.agent.Paths.Root, "..", "b")} {
+	for _, place := range []string{w.agent.Paths.Engine, filepath.Join(w.agent.Paths.Root, "a"), filepath.Join(w.agent.Paths.Root, "b")} {
 		if place != filepath.Clean(w.engine("")) {
 			gone(t, place)
 		}

@@ -40,7 +40,6 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 	if s, err = a.lockState(ctx, wait); err != nil {
 		return s, err
 	}
-	s.settleMove()
 	// Behind the lock, so that a directory that can't be written to is on record.
 	if s.dir, err = a.openEngine(); err != nil {
 		return s, err
@@ -48,7 +47,11 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 	if err = s.dir.Clean(); err != nil {
 		return s, err
 	}
-	return s, s.lookAround(ctx, pins)
+	if err = s.lookAround(ctx, pins); err != nil {
+		return s, err
+	}
+	s.settleMove()
+	return s, nil
 }
 
 // lockState takes the lock and reads what is remembered.

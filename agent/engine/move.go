@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,12 +15,104 @@ import (
 // lostFound is what a file system of its own has at its top. It is nobody's.
 const lostFound = "lost+found"
 
+// ErrNotIt is the cause of an error about a Place where something else is at the path.
+var ErrNotIt = errors.New("not the directory that the sets were moved to")
+
+// Place is an engine directory that somebody chose by hand. Unlike the default one it
+// is made once, and never anew: where nothing of the agent's is in it, most likely its
+// file system is not mounted. And since others may come by where it lies, each opening
+// looks at whose it is.
+type Place struct {
+	Path  string
+	Owner int // the user id that it belongs to, if not to root
+}
+
+// Make opens the place for writing, and makes it and what is missing above it. From
+// then on there is something in it to know it by, durably. The error is an *Error.
+func (p Place) Make() (*Dir, error) {
+	d := &Dir{path: p.Path}
+	err := makeDirs(p.Path)
+	if err == nil {
+		err = p.open(d)
+	}
+	if err == nil {
+		err = d.openStaging()
+	}
+	if err == nil {
+		err = syncDir(d.root, ".")
+	}
+	return d.opened(d.writing("the engine directory can't be made", err))
+}
+
+// Open opens the place for writing. The error is an *Error, and an ErrNotIt where this
+// is not the directory that was made.
+func (p Place) Open() (*Dir, error) {
+	d := &Dir{path: p.Path}
+	err := p.find(d)
+	if err == nil {
+		err = d.openStaging()
+	}
+	return d.opened(d.writing("the engine directory can't be opened", err))
+}
+
+// View opens the place for reading; the error is like that of Open.
+func (p Place) View() (*Dir, error) {
+	d := &Dir{path: p.Path}
+	return d.opened(d.reading("the engine directory can't be opened", p.find(d)))
+}
+
+// opened gives the directory, or closes it where there was an error.
+func (d *Dir) opened(err error) (*Dir, error) {
+	if err != nil {
+		_ = d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// open opens the directory, and judges what it has opened.
+func (p Place) open(d *Dir) (err error) {
+	if d.root, err = openDir(p.Path); err != nil {
+		return err
+	}
+	info, err := d.root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if uid := owner(info); uid != 0 && uid != p.Owner {
+		return anothers(p.Path, uid, p.Owner)
+	}
+	return unshared(p.Path, info.Mode())
+}
+
+// find opens what was made before.
+func (p Place) find(d *Dir) error {
+	err := p.open(d)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p.away("is not there", err)
+	}
+	if err != nil {
+		return err
+	}
+	names, _, err := readNames(d.root, ".", maxEntries)
+	if err == nil && !slices.ContainsFunc(names, isOwn) {
+		return p.away("has nothing of the agent in it", nil)
+	}
+	return err
+}
+
+func (p Place) away(what string, err error) error {
+	return &Error{InstallFailed, "the engine directory " + p.Path + " " + what,
+		"mount the file system that it is on, or begin anew elsewhere with agent definitions path set --path DIR", errors.Join(ErrNotIt, err)}
+}
+
 // Fit tells whether path may become an engine directory, and makes nothing. It need
 // not be there yet. Nobody but root and this user may be able to put something else
-// in its place; it must not lie where nothing may be executed, since an engine is
-// part of what lies there; and it holds nothing, or, where sets may be there
-// already, nothing but sets. The error is an *Error.
-func Fit(path string, sets bool) error {
+// in its place, now or when it is away; it must not lie where nothing may be executed,
+// since an engine is part of what lies there; and it holds nothing, or, where sets may
+// be there already, nothing but sets. What lies above top is not asked about: whoever
+// can exchange that has all of the agent's files. The error is an *Error.
+func Fit(path string, sets bool, top string) error {
 	there, err := nearest(path)
 	if err != nil {
 		return writing(path, "the directory can't be looked at", err)
@@ -28,7 +121,7 @@ func Fit(path string, sets bool) error {
 		if err := ownWay(dir, dir == path); err != nil {
 			return err
 		}
-		if dir == filepath.Dir(dir) {
+		if dir == top || dir == filepath.Dir(dir) {
 			break
 		}
 	}
@@ -63,8 +156,7 @@ func nearest(path string) (string, error) {
 	}
 }
 
-// ownWay checks a directory on the way to the sets. One that everybody may write to
-// is fit to lead there where nobody can rename what is another's.
+// ownWay checks a directory on the way to the sets.
 func ownWay(dir string, last bool) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
@@ -72,16 +164,31 @@ func ownWay(dir string, last bool) error {
 	}
 	uid, mode := owner(info), info.Mode()
 	if uid != os.Geteuid() && (last || uid != 0) {
-		return &Error{Code: PermissionDenied, Sentence: fmt.Sprintf("the directory %s belongs to another user, uid %d", dir, uid), Hint: giveHint(dir)}
+		return anothers(dir, uid, os.Geteuid())
 	}
-	if mode.Perm()&0o022 != 0 && (last || mode&fs.ModeSticky == 0) {
-		return &Error{Code: PermissionDenied, Sentence: "the directory " + dir + " can be written by its group or by everybody", Hint: "chmod go-w " + dir}
-	}
-	return nil
+	return unshared(dir, mode)
 }
 
-func giveHint(dir string) string {
-	return fmt.Sprintf("make it as root, and give it to the agent's user, with install -d -m 755 -o %d %s", os.Geteuid(), dir)
+// anothers is the error of a directory that is not the agent's.
+func anothers(dir string, uid, want int) error {
+	return &Error{PermissionDenied, fmt.Sprintf("the directory %s belongs to another user, uid %d", dir, uid), giveHint(dir, want), ErrNotIt}
+}
+
+// unshared refuses a directory in which others can make something. Where they can't
+// remove what is another's, as in /tmp, they can still take a name that became free.
+func unshared(dir string, mode fs.FileMode) error {
+	switch {
+	case mode.Perm()&othersWrite == 0:
+		return nil
+	case mode&fs.ModeSticky != 0:
+		return &Error{Code: PermissionDenied, Sentence: "everybody can make directories in " + dir,
+			Hint: "choose a directory that lies where only root or the agent's user can write"}
+	}
+	return &Error{Code: PermissionDenied, Sentence: "the directory " + dir + " can be written by its group or by everybody", Hint: "chmod go-w " + dir}
+}
+
+func giveHint(dir string, uid int) string {
+	return fmt.Sprintf("make it as root, and give it to the agent's user, with install -d -m 755 -o %d %s", uid, dir)
 }
 
 // executable refuses a file system that is mounted noexec.
@@ -105,7 +212,7 @@ func mayMake(path, dir string) error {
 		err = writable(root)
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return &Error{PermissionDenied, "no directory can be made in " + dir + " by this user", giveHint(path), err}
+		return &Error{PermissionDenied, "no directory can be made in " + dir + " by this user", giveHint(path, os.Geteuid()), err}
 	}
 	return writing(path, "the directory can't be made", err)
 }
@@ -188,29 +295,39 @@ func (d *Dir) linkLike(other *Dir, link, target string) error {
 }
 
 // Remove removes what is the agent's from the engine directory at path, which is
-// not in force: the links first, so that nobody finds half a set by them, and at
-// last the directory itself, unless something else is in it or it is a mount point.
-// That there is none is no error. The error is an *Error.
+// not in force, and the directory itself, unless something else is in it or it is a
+// mount point, be it one where nothing is mounted now. That there is none is no error.
+// The error is an *Error.
 func Remove(path string) error {
-	root, err := openDir(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return writing(path, "an engine directory that was left can't be opened", err)
-	}
-	defer root.Close()
-	err = removeOwn(root)
-	if err == nil {
+	some, err := Clear(path)
+	if some && err == nil {
 		_ = os.Remove(path) // what is another's stays
 	}
-	return writing(path, "an engine directory that was left can't be removed", err)
+	return err
 }
 
-func removeOwn(root *os.Root) error {
+// Clear is Remove, but leaves the directory itself. It tells whether there was
+// something of the agent's in it. The links go first, so that nobody finds half a set
+// by them.
+func Clear(path string) (some bool, err error) {
+	root, err := openDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, writing(path, "an engine directory that was left can't be opened", err)
+	}
+	defer root.Close()
+	some, err = removeOwn(root)
+	return some, writing(path, "an engine directory that was left can't be removed", err)
+}
+
+func removeOwn(root *os.Root) (some bool, err error) {
 	for _, link := range []string{currentLink, previousLink} {
 		if err := root.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return false, err
+		} else if err == nil {
+			some = true
 		}
 	}
 	names, complete, err := readNames(root, ".", maxEntries)
@@ -219,8 +336,9 @@ func removeOwn(root *os.Root) error {
 	}
 	for _, name := range names {
 		if isOwn(name) {
+			some = true
 			err = errors.Join(err, removeTree(root, path.Clean(name)))
 		}
 	}
-	return errors.Join(err, syncDir(root, "."))
+	return some, errors.Join(err, syncDir(root, "."))
 }

@@ -51,7 +51,7 @@ type State struct {
 	HeldSince   time.Time            `json:"heldSince,omitzero"`
 	Missing     map[string]time.Time `json:"missing,omitempty"` // by the name of its copy, since when a configuration file is away
 	Pending     string               `json:"pending,omitempty"` // a sealed set that the preload hook could not judge yet
-	Move        Move                 `json:"move,omitzero"`     // of the engine directory, until one place alone is left of it
+	Left        []Left               `json:"left,omitempty"`    // places of the engine directory that are not in force
 	Relearn     bool                 `json:"relearn,omitempty"` // it was lost, and what the sets on disk prove was not learned yet
 	Totals      Totals               `json:"totals,omitzero"`
 	Timing
@@ -107,12 +107,28 @@ type Set struct {
 	Bad       string    `json:"bad,omitempty"`    // in a status: why its content must not be installed again
 }
 
-// Move is a move of the engine directory. It is noted before anything is made at its
-// goal; which of the two places is in force, the file engine-directory says.
-type Move struct {
-	From  string    `json:"from"`
-	To    string    `json:"to"`
-	Since time.Time `json:"since"` // when it began, or was committed
+// Left is a place of the engine directory at which a move left something. The goal of a
+// move is noted before anything is made there; which place is in force, the file
+// engine-directory says.
+type Left struct {
+	Path  string    `json:"path"`
+	Since time.Time `json:"since,omitzero"` // when it was in force last; zero: it never was
+}
+
+// Leave remembers a place that was left.
+func (s *State) Leave(path string, since time.Time) {
+	s.Return(path)
+	s.Left = append(s.Left, Left{path, since})
+}
+
+// Return forgets a place that was left.
+func (s *State) Return(path string) {
+	s.Left = slices.DeleteFunc(s.Left, func(l Left) bool { return l.Path == path })
+}
+
+// HasLeft tells whether a place was left.
+func (s *State) HasLeft(path string) bool {
+	return slices.ContainsFunc(s.Left, func(l Left) bool { return l.Path == path })
 }
 
 // Lost tells that there was no state that could be read, although it may be that
@@ -238,7 +254,7 @@ func (s *State) UnmarshalJSON(data []byte) error {
 func fullState() plainState {
 	now, up := time.Unix(1, 0), machine.Uptime{Boot: "x"}
 	return plainState{Schema: Schema, Floors: []Floor{{}}, Sources: map[string]Source{"": {}}, KnownBad: []Bad{{}},
-		Sets: map[string]Set{"": {}}, Previous: "x", SteppedDown: true, HeldSince: now, Missing: map[string]time.Time{"": now}, Pending: "x", Move: Move{To: "x"}, Relearn: true, Totals: Totals{Requests: 1},
+		Sets: map[string]Set{"": {}}, Previous: "x", SteppedDown: true, HeldSince: now, Missing: map[string]time.Time{"": now}, Pending: "x", Left: []Left{{}}, Relearn: true, Totals: Totals{Requests: 1},
 		Timing: Timing{OfflineURL: "x", Source: "x", LastCheck: now, LastCheckUptime: up, Failures: 1, LastFailure: now, LastFailureUptime: up, OwnFault: true, NotBefore: now, Unfinished: "x"}}
 }
 

@@ -382,7 +382,7 @@ func (s *Store) EngineDirectory() (string, error) {
 // foreign is the error of a file that another user than the directory's owner or
 // root has put there or can write to.
 func (s *Store) foreign(path string) error {
-	dir, err := os.Stat(s.dir)
+	mine, err := s.Owner()
 	if err != nil {
 		return err
 	}
@@ -390,10 +390,19 @@ func (s *Store) foreign(path string) error {
 	if err != nil {
 		return err
 	}
-	if uid := owner(file); uid != 0 && uid != owner(dir) || file.Mode().Perm()&0o022 != 0 {
+	if uid := owner(file); uid != 0 && uid != mine || file.Mode().Perm()&0o022 != 0 {
 		return errors.New("another user has written it, or can")
 	}
 	return nil
+}
+
+// Owner is the user id of who owns the state directory, and so all that is the agent's.
+func (s *Store) Owner() (int, error) {
+	dir, err := os.Stat(s.dir)
+	if err != nil {
+		return -1, s.failed("read", err)
+	}
+	return owner(dir), nil
 }
 
 // owner is the numeric user id, or -1 where the file system tells none.
