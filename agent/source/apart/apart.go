@@ -57,6 +57,8 @@ type Config struct {
 	Spool func(size int64) (source.Spool, error) `json:"-"`
 	// Confined, unless nil, is told for each object what is in force.
 	Confined func(Confinement) `json:"-"`
+	// Unended is the program's; nil means one for this source alone.
+	Unended *Unended `json:"-"`
 }
 
 // Source reads each object in a process of its own.
@@ -69,6 +71,9 @@ type Source struct {
 // New gives the source for c. No process is started before something is opened.
 func New(c Config) *Source {
 	s := &Source{config: c}
+	if c.Unended == nil {
+		s.config.Unended = new(Unended)
+	}
 	if c.Dir != "" {
 		s.where, s.patience = printable.Sentence(c.Dir, maxWhere), cmp.Or(c.Timeouts.Stall, source.DefaultStallWindow)
 		return s
@@ -85,11 +90,15 @@ func (s *Source) Open(ctx context.Context, r source.Request) (source.Package, er
 	if err := stopped(ctx); err != nil {
 		return nil, err
 	}
+	name := cmp.Or(s.config.Dir, s.config.URL)
+	if why := s.config.Unended.clear(ctx, name); why != "" {
+		return nil, cmp.Or(stopped(ctx), s.stalled(fmt.Sprintf("nothing is read from %s, since %s", s.where, why), nil))
+	}
 	orders, certificateErr, err := s.orders(r)
 	if err != nil {
 		return nil, err
 	}
-	p, err := start()
+	p, err := start(s.config.Unended, name)
 	if err != nil {
 		return nil, &source.Error{
 			Code:     source.CodeUnreachable,
@@ -148,8 +157,12 @@ func (s *Source) failure(ctx context.Context, p *process, err error) error {
 		}
 	}
 	p.abandon()
-	e := &source.Error{Code: source.CodeStalled, Sentence: fmt.Sprintf("nothing came from %s within %s", s.where, s.patience), Err: err,
-		Hint: "check the line to the server and its load"}
+	return s.stalled(fmt.Sprintf("nothing came from %s within %s", s.where, s.patience), err)
+}
+
+// stalled is the error for a source that holds up whoever reads from it.
+func (s *Source) stalled(sentence string, err error) error {
+	e := &source.Error{Code: source.CodeStalled, Sentence: sentence, Err: err, Hint: "check the line to the server and its load"}
 	if s.config.Dir != "" {
 		e.Hint = "the share or file system that holds the directory seems dead; check its server, and mount it anew"
 	}

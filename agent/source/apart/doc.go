@@ -21,7 +21,7 @@
 //     from the closed list, and text is made printable.
 //   - Nobody waits for it: where nothing comes for too long, or the caller's
 //     context ends, it is killed and left behind, even if the kernel can't end it
-//     for the time being.
+//     for the time being. [Unended] bounds how many of those there are.
 //   - It ends with the agent, however that ends.
 //
 // What it does not promise: that the bytes are genuine. A process that was taken
