@@ -6,6 +6,6 @@ const MaxUnended = maxUnended
 // Confine makes this very process what one that reads is.
 func Confine(network bool) Confinement {
 	c := limit()
-	c.Landlock = lock(network)
+	c.lock(network)
 	return c
 }
