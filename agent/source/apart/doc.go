@@ -26,8 +26,8 @@
 //     in force, there is nothing that it could have started.
 //
 // What it does not promise: that the bytes are genuine. A process that was taken
-// over can still ask the network for anything while it reads from a server, can go
-// on giving next to nothing for as long as a server could, and can lie about what
+// over can still ask the network for anything while it reads from a server, can give
+// content four times slower than a server could, and can lie about what
 // reading has cost. Without the filter (amd64 and arm64 have it) it can make copies of
 // itself, which end along with it only where the agent kills it, in its group, and
 // connect to sockets of this machine that have a path; and Landlock knows TCP alone,
