@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"mdatp-offline-agent/agent/machine"
+	"mdatp-offline-agent/agent/source/apart"
 )
 
 // Platform is what packages for this agent name as their platform.
@@ -26,6 +27,8 @@ type Agent struct {
 	Uptime func() machine.Uptime
 	// Identity is what spreads a fleet.
 	Identity machine.Identity
+
+	readers apart.Unended // of all sources, since one may outlive an update
 }
 
 // uptime is the present time by the clock that nobody sets.

@@ -128,6 +128,7 @@ func (u *update) newAttempt(place Place) (*attempt, error) {
 			Header: time.Duration(agent.HeaderTimeout.Value) * time.Second, Stall: time.Duration(agent.StallTimeout.Value) * time.Second,
 		},
 		Confined: u.noteIsolation,
+		Unended:  &u.readers,
 	}
 	network.apply(&from)
 	if place.Cloud != nil {

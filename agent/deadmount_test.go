@@ -53,6 +53,9 @@ func TestDeadMount(t *testing.T) {
 	w.want(agent.Updated, "")
 	w.has(2)
 	m.Revive()
+	for len(sourcetest.Readers(t)) > 0 { // else the share is left alone
+		time.Sleep(10 * time.Millisecond)
+	}
 	w.publish(pack{n: 3})
 	w.offline(ring, false, `"stallTimeout":3600`)
 	w.want(agent.Updated, "")

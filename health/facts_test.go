@@ -39,7 +39,7 @@ func facts() health.Facts {
 		LastDuration: 1500 * time.Millisecond,
 		NextCheck:    now.Add(8*time.Hour - 2*time.Minute - 13*time.Second),
 		TrustExpires: now.Add(300 * day),
-		Isolation:    "landlock 7, no_new_privs, limits",
+		Isolation:    "landlock 7, seccomp, no_new_privs, limits",
 	}
 }
 

@@ -130,7 +130,7 @@ func TestJSONShapes(t *testing.T) {
 		{installed, "definitionsLastSuccess", `"1795457597000"`},
 		{installed, "definitionsNextCheck", `"1795486397000"`},
 		{installed, "definitionsUpdateRule", `""`},
-		{installed, "definitionsSourceIsolation", `"landlock 7, no_new_privs, limits"`},
+		{installed, "definitionsSourceIsolation", `"landlock 7, seccomp, no_new_privs, limits"`},
 		{installed, "definitionsStatus", `{"$type":"upToDate"}`},
 		{installed, "definitionsUpdated", `"1795457597000"`},
 		{installed, "definitionsUpdatedMinutesAgo", `2`},
@@ -207,7 +207,7 @@ func TestField(t *testing.T) {
 		{definitions, "definitions_next_check", `Nov 23, 2026 at 09:13:17 PM`, true},
 		{definitions, "definitions_last_success", `Nov 23, 2026 at 01:13:17 PM`, true},
 		{definitions, "definitions_update_rule", `""`, true},
-		{definitions, "definitions_source_isolation", `"landlock 7, no_new_privs, limits"`, true},
+		{definitions, "definitions_source_isolation", `"landlock 7, seccomp, no_new_privs, limits"`, true},
 		{definitions, "app_version", ``, false}, // the other view has it
 		{definitions, "definitionsVersion", ``, false},
 		{definitions, "", ``, false},

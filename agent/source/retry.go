@@ -118,3 +118,14 @@ func Silence(t Timeouts) time.Duration {
 	t = t.orDefault()
 	return DefaultTries*((maxRedirects+1)*2*(t.Connect+t.TLS+t.Header)+t.Stall) + DefaultMaxWait
 }
+
+// Pace is how long a byte of content may take on average while content comes, under
+// a limit of rate bytes per second (zero: none), for whoever watches a source from
+// outside.
+func Pace(t Timeouts, rate int64) time.Duration {
+	pace := t.orDefault().Stall / stallBytes
+	if rate > 0 {
+		pace += time.Second / time.Duration(rate)
+	}
+	return pace
+}

@@ -94,7 +94,7 @@ func (s *site) soak(ctx context.Context, daemon subject, p plan) (c curve, err e
 		if err := s.installed(ctx, n); err != nil {
 			return nil, err
 		}
-		now, err := daemon.sample()
+		now, err := settled(daemon.sample)
 		if err != nil {
 			return nil, err
 		}
@@ -104,4 +104,20 @@ func (s *site) soak(ctx context.Context, daemon subject, p plan) (c curve, err e
 		}
 	}
 	return c, nil
+}
+
+// settled gives, of a few samples, the one with the fewest descriptors: a daemon that
+// has installed an update may still be ending it, and a leak is in all of them.
+func settled(look func() (sample, error)) (least sample, err error) {
+	for i := range 5 {
+		now, err := look()
+		if err != nil {
+			return sample{}, err
+		}
+		if i == 0 || now.descriptors < least.descriptors {
+			least = now
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return least, nil
 }

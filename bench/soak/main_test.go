@@ -102,3 +102,14 @@ func TestRefuses(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+// A sample that meets the end of an update is not the one that counts.
+func TestSettled(t *testing.T) {
+	t.Parallel()
+	seen := []int{13, 9, 12, 9, 9}
+	n := 0
+	got, err := settled(func() (sample, error) { n++; return sample{descriptors: seen[n-1]}, nil })
+	if err != nil || got.descriptors != 9 {
+		t.Errorf("%v, %v", got, err)
+	}
+}

@@ -178,7 +178,9 @@ func TestWatchdogAndSlowSyncs(t *testing.T) {
 	if syncs < 5 || took < 5*sync {
 		t.Fatalf("%d slow syncs in %s; the test is about many", syncs, took)
 	}
-	if gap > watchdog {
+	// A slow machine may keep a ping back, but if it waited for the syncs, there would be
+	// none from the first to the last of them.
+	if gap > took/2 {
 		t.Errorf("no ping for %s, while %d syncs took %s", gap, syncs, took)
 	}
 	t.Logf("%d syncs in %s, and no more than %s between two pings", syncs, took.Round(time.Second), gap.Round(time.Millisecond))

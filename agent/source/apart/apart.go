@@ -23,6 +23,14 @@ import (
 // maxWhere is how much of a place a sentence shows, in bytes.
 const maxWhere = 512
 
+// maxPatience bounds how long the process may give nothing, whatever is configured.
+// The daemon counts as stuck after an hour.
+const maxPatience = 30 * time.Minute
+
+// slack is how many times slower than a server content may come from the process,
+// since it tries again what fails, and shares its rate among ranges.
+const slack = 4
+
 // Config is what a source is made of: a directory, or a server. What matters for
 // one alone means nothing for the other. It is handed to the process as it is, but
 // for the functions, which are called in this one.
@@ -57,6 +65,8 @@ type Config struct {
 	Spool func(size int64) (source.Spool, error) `json:"-"`
 	// Confined, unless nil, is told for each object what is in force.
 	Confined func(Confinement) `json:"-"`
+	// Unended is the program's; nil means one for this source alone.
+	Unended *Unended `json:"-"`
 }
 
 // Source reads each object in a process of its own.
@@ -64,19 +74,24 @@ type Source struct {
 	config   Config
 	where    string        // as sentences show it
 	patience time.Duration // how long the process may give nothing
+	pace     time.Duration // how long a byte of content may take on average
 }
 
 // New gives the source for c. No process is started before something is opened.
 func New(c Config) *Source {
 	s := &Source{config: c}
+	if c.Unended == nil {
+		s.config.Unended = new(Unended)
+	}
+	s.pace = slack * source.Pace(c.Timeouts, c.Rate)
 	if c.Dir != "" {
-		s.where, s.patience = printable.Sentence(c.Dir, maxWhere), cmp.Or(c.Timeouts.Stall, source.DefaultStallWindow)
+		s.where, s.patience = printable.Sentence(c.Dir, maxWhere), min(cmp.Or(c.Timeouts.Stall, source.DefaultStallWindow), maxPatience)
 		return s
 	}
 	if u, err := url.Parse(c.URL); err == nil {
 		s.where = printable.Sentence(u.Host, maxWhere)
 	}
-	s.patience = source.Silence(c.Timeouts)
+	s.patience = min(source.Silence(c.Timeouts), maxPatience)
 	return s
 }
 
@@ -85,11 +100,15 @@ func (s *Source) Open(ctx context.Context, r source.Request) (source.Package, er
 	if err := stopped(ctx); err != nil {
 		return nil, err
 	}
+	name := cmp.Or(s.config.Dir, s.config.URL)
+	if why := s.config.Unended.clear(ctx, name); why != "" {
+		return nil, cmp.Or(stopped(ctx), s.stalled(fmt.Sprintf("nothing is read from %s, since %s", s.where, why), nil))
+	}
 	orders, certificateErr, err := s.orders(r)
 	if err != nil {
 		return nil, err
 	}
-	p, err := start()
+	p, err := start(s.config.Unended, name)
 	if err != nil {
 		return nil, &source.Error{
 			Code:     source.CodeUnreachable,
@@ -148,27 +167,51 @@ func (s *Source) failure(ctx context.Context, p *process, err error) error {
 		}
 	}
 	p.abandon()
-	e := &source.Error{Code: source.CodeStalled, Sentence: fmt.Sprintf("nothing came from %s within %s", s.where, s.patience), Err: err,
-		Hint: "check the line to the server and its load"}
+	return s.stalled(fmt.Sprintf("too little came from %s within %s", s.where, s.patience), err)
+}
+
+// stalled is the error for a source that holds up whoever reads from it.
+func (s *Source) stalled(sentence string, err error) error {
+	e := &source.Error{Code: source.CodeStalled, Sentence: sentence, Err: err, Hint: "check the line to the server and its load"}
 	if s.config.Dir != "" {
 		e.Hint = "the share or file system that holds the directory seems dead; check its server, and mount it anew"
 	}
 	return e
 }
 
-// patient reads from the process, and gives os.ErrDeadlineExceeded where nothing
-// came for too long. Only the time in Read counts.
+// patient reads from the process, and gives os.ErrDeadlineExceeded where waiting
+// took too long. Only content makes up for waiting, by so much for a byte, so that a
+// process that goes on talking ends sooner or later. Only the time in Read counts.
 type patient struct {
 	*net.UnixConn
-	patience time.Duration
+	patience time.Duration // how long it may be waited on credit
+	pace     time.Duration // what a byte of content makes up for
+	waited   time.Duration
+	talk     int // frames in a row that are no content
 }
 
 // Read waits for the next bytes.
 func (p *patient) Read(b []byte) (int, error) {
-	if err := p.SetReadDeadline(time.Now().Add(p.patience)); err != nil {
+	began := time.Now()
+	if err := p.SetReadDeadline(began.Add(p.patience - p.waited)); err != nil {
 		return 0, err
 	}
-	return p.UnixConn.Read(b)
+	n, err := p.UnixConn.Read(b)
+	p.waited += time.Since(began)
+	return n, err
+}
+
+// heard takes account of a frame. It refuses one too many that is no content.
+func (p *patient) heard(kind byte, length int) error {
+	if kind == frameBytes {
+		p.waited = max(0, p.waited-time.Duration(length)*p.pace)
+		p.talk = 0
+		return nil
+	}
+	if p.talk++; p.talk > mostTalkInRow {
+		return errRules
+	}
+	return nil
 }
 
 // closeOn closes a connection when one of the contexts ends. That makes who reads
@@ -191,7 +234,9 @@ type opening struct {
 	p              *process
 	r              source.Request
 	certificateErr error
+	line           patient
 	spool          source.Spool // nil: nothing comes whole
+	spools         int
 	spooled        int64
 	buf            []byte
 }
@@ -199,8 +244,8 @@ type opening struct {
 // open tells the process what to open and listens to how it gets on.
 func (o *opening) open(ctx context.Context, orders []byte) (source.Package, error) {
 	defer closeOn(o.p.opening, ctx)()
-	line := &patient{o.p.opening, startPatience}
-	from := bufio.NewReader(line)
+	o.line = patient{UnixConn: o.p.opening, patience: startPatience}
+	from := bufio.NewReader(&o.line)
 	o.p.opening.SetWriteDeadline(time.Now().Add(startPatience))
 	for _, b := range [][]byte{head(frameJob, len(orders)), orders} {
 		if _, err := o.p.opening.Write(b); err != nil {
@@ -210,7 +255,7 @@ func (o *opening) open(ctx context.Context, orders []byte) (source.Package, erro
 	if kind, _, err := readHead(from, mostFrom); err != nil || kind != frameStarted {
 		return nil, o.s.failure(ctx, o.p, cmp.Or(err, errRules))
 	}
-	line.patience = o.s.patience
+	o.line.patience, o.line.pace, o.line.waited = o.s.patience, o.s.pace, 0
 	for {
 		done, err := o.step(from)
 		var ours *ownError
@@ -234,6 +279,9 @@ func (e *ownError) Error() string { return e.err.Error() }
 // step takes one frame, and gives what the last one says.
 func (o *opening) step(from *bufio.Reader) (*opened, error) {
 	kind, length, err := readHead(from, mostFrom)
+	if err == nil {
+		err = o.line.heard(kind, length)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -293,6 +341,9 @@ func (o *opening) makeRoom(content []byte) error {
 	size, err := parseSize(content, o.r.MaxBytes)
 	if err != nil {
 		return err
+	}
+	if o.spools++; o.spools > mostSpools {
+		return errRules
 	}
 	o.drop()
 	if o.s.config.Spool == nil {

@@ -297,6 +297,7 @@ func TestDeadMount(t *testing.T) {
 		t.Errorf("the end was %v", err)
 	}
 	m.Revive()
+	eventually(t, "what hung is gone", func() bool { return len(sourcetest.Readers(t)) <= 1 })
 	if got, err := read(t.Context(), open(t, alive, small())); len(got) != 700_000 || err != nil {
 		t.Errorf("alive again, it gives %d bytes, %v", len(got), err)
 	}

@@ -18,6 +18,7 @@ const maxOpen = 256
 // Confinement is what keeps the process from everything that it does not need.
 type Confinement struct {
 	Landlock   int  // the version of the kernel's Landlock that is in force; 0: none
+	Filter     bool // no process started, none signalled, few kinds of sockets
 	NoNewPrivs bool // nothing that it starts could have more rights
 	Limits     bool // no core, no file written, few descriptors, and nobody looks into it
 }
@@ -30,6 +31,7 @@ func (c Confinement) String() string {
 		name string
 	}{
 		{c.Landlock > 0, fmt.Sprintf("landlock %d", c.Landlock)},
+		{c.Filter, "seccomp"},
 		{c.NoNewPrivs, "no_new_privs"},
 		{c.Limits, "limits"},
 	} {
@@ -61,6 +63,12 @@ func limit() (c Confinement) {
 	return c
 }
 
+// lock is all the rest, for good.
+func (c *Confinement) lock(network bool) {
+	c.Landlock = landlocked(network)
+	c.Filter = filter(network)
+}
+
 // publicFiles are what reading from a server takes beside the network: the files of
 // Go's own resolver, and the bundles and directories in which crypto/x509 looks for
 // the system's authorities when a server shows its first certificate. They hold no
@@ -79,11 +87,11 @@ func publicFiles() (files, dirs []string) {
 	return files, dirs
 }
 
-// lock takes away, for good, all of the file system that the process has not open
+// landlocked takes away, for good, all of the file system that the process has not open
 // yet, and, without a network, all connections of TCP; with one, being a server and
 // everything but the public files. It gives the version of Landlock that does
 // so, 0 where the kernel has none or does not permit it.
-func lock(network bool) (version int) {
+func landlocked(network bool) (version int) {
 	version, err := llsys.LandlockGetABIVersion()
 	if err != nil || version < 1 {
 		return 0

@@ -21,12 +21,16 @@
 //     from the closed list, and text is made printable.
 //   - Nobody waits for it: where nothing comes for too long, or the caller's
 //     context ends, it is killed and left behind, even if the kernel can't end it
-//     for the time being.
-//   - It ends with the agent, however that ends.
+//     for the time being. [Unended] bounds how many of those there are.
+//   - It ends with the agent, however that ends. Where the filter of system calls is
+//     in force, there is nothing that it could have started.
 //
 // What it does not promise: that the bytes are genuine. A process that was taken
-// over can still ask the network for anything while it reads from a server, can go
-// on giving next to nothing for as long as a server could, and can lie about what
-// reading has cost. Landlock knows TCP alone, and UDP from version 10 on: what it
-// forbids to one that reads a directory is no complete absence of a network.
+// over can still ask the network for anything while it reads from a server, can give
+// content four times slower than a server could, and can lie about what
+// reading has cost. Without the filter (amd64 and arm64 have it) it can make copies of
+// itself, which end along with it only where the agent kills it, in its group, and
+// connect to sockets of this machine that have a path; and Landlock knows TCP alone,
+// and UDP from version 10 on, so that one that reads a directory is not without any
+// network.
 package apart

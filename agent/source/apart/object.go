@@ -58,7 +58,8 @@ func (o *object) Range(ctx context.Context, off, n int64) (io.ReadCloser, error)
 		conn.Close()
 		return nil, o.s.failure(ctx, o.p, err)
 	}
-	return &stream{o: o, ctx: ctx, conn: conn, from: bufio.NewReader(&patient{conn, o.s.patience}), left: n, undo: closeOn(conn, ctx, o.open)}, nil
+	line := &patient{UnixConn: conn, patience: o.s.patience, pace: o.s.pace}
+	return &stream{o: o, ctx: ctx, conn: conn, line: line, from: bufio.NewReader(line), left: n, undo: closeOn(conn, ctx, o.open)}, nil
 }
 
 // gone is the error for reading what is closed, or what nobody wants any more.
@@ -78,6 +79,7 @@ type stream struct {
 	o     *object
 	ctx   context.Context
 	conn  *net.UnixConn
+	line  *patient
 	from  *bufio.Reader
 	left  int64 // of the range
 	frame int   // of the bytes in a frame
@@ -110,6 +112,9 @@ func (s *stream) Read(b []byte) (int, error) {
 // next takes what stands before the next bytes.
 func (s *stream) next() error {
 	kind, length, err := readHead(s.from, mostFrom)
+	if err == nil {
+		err = s.line.heard(kind, length)
+	}
 	if err == nil && kind == frameBytes {
 		if length == 0 || int64(length) > s.left {
 			err = errRules

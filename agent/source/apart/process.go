@@ -3,6 +3,7 @@ package apart
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"os"
@@ -34,14 +35,19 @@ type process struct {
 	opening *net.UnixConn
 	ranges  *net.UnixConn
 	cmd     *exec.Cmd
-	said    words
+	stderr  *os.File
+	said    []byte        // the beginning of what came by it: of a panic, what the runtime says first
 	ended   chan struct{} // closed when it has ended and was buried
 	kill    func()        // ends it, without waiting; more than once is fine
 	given   atomic.Bool   // somebody gave up on it
+
+	mu     sync.Mutex
+	buried bool // its number may be another's by now
 }
 
-// start starts the process. It must be killed.
-func start() (*process, error) {
+// start starts a process for one of the sources that unended knows apart by name.
+// It must be killed.
+func start(unended *Unended, name string) (*process, error) {
 	if Started() {
 		return nil, errors.New("the program does not call apart.Serve where apart.Started says so")
 	}
@@ -57,7 +63,14 @@ func start() (*process, error) {
 		return nil, err
 	}
 	defer theirRanges.Close()
-	p.opening, p.ranges = opening, ranges
+	stderr, theirStderr, err := os.Pipe()
+	if err != nil {
+		opening.Close()
+		ranges.Close()
+		return nil, err
+	}
+	defer theirStderr.Close()
+	p.opening, p.ranges, p.stderr = opening, ranges, stderr
 	p.cmd = exec.Command("/proc/self/exe", Command) // also where the program's file was replaced by a newer one
 	p.cmd.Args[0] = os.Args[0]
 	p.cmd.Dir = "/"
@@ -67,24 +80,29 @@ func start() (*process, error) {
 			p.cmd.Env = append(p.cmd.Env, name+"="+value)
 		}
 	}
-	p.cmd.Stderr = &p.said
+	p.cmd.Stderr = theirStderr
 	p.cmd.ExtraFiles = []*os.File{openingFD - 3: theirOpening, rangesFD - 3: theirRanges}
 	// A group of its own, so that nobody who waits for the agent's waits for it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	// What the agent was started with, by a shell for one, is not the process's.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
+	p.kill = sync.OnceFunc(func() {
+		p.killGroup()
+		opening.Close()
+		ranges.Close()
+	})
+	unended.add(p, name)
 	started := make(chan error)
-	go p.run(started)
+	go func() {
+		p.run(started)
+		unended.remove(p)
+		close(p.ended)
+	}()
 	if err := <-started; err != nil {
 		opening.Close()
 		ranges.Close()
 		return nil, err
 	}
-	p.kill = sync.OnceFunc(func() {
-		_ = p.cmd.Process.Kill() // it has ended already, else
-		opening.Close()
-		ranges.Close()
-	})
 	return p, nil
 }
 
@@ -94,11 +112,30 @@ func start() (*process, error) {
 func (p *process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer close(p.ended)
+	defer p.stderr.Close()
 	err := p.cmd.Start()
 	started <- err
-	if err == nil {
-		_ = p.cmd.Wait() // how it ended is in its state
+	if err != nil {
+		return
+	}
+	p.said, _ = io.ReadAll(io.LimitReader(p.stderr, mostText))
+	_, _ = io.Copy(io.Discard, p.stderr) // until it ends, or somebody gives up on it
+	// Dead, but not yet buried, it keeps its number, which is that of its group.
+	for unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+	p.killGroup()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.cmd.Wait() // how it ended is in its state
+	p.buried = true
+}
+
+// killGroup kills the process and whatever it might have started in its group.
+func (p *process) killGroup() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.buried {
+		_ = unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL)
 	}
 }
 
@@ -106,15 +143,18 @@ func (p *process) run(started chan<- error) {
 // takes no time unless the kernel holds it.
 func (p *process) finish() {
 	p.kill()
-	if !p.given.Load() {
-		p.wait()
+	if !p.given.Load() && p.wait() {
+		return
 	}
+	p.abandon()
 }
 
-// abandon ends it, and leaves it behind however long that takes.
+// abandon ends it, and leaves it behind however long that takes. Nothing more is
+// heard of it.
 func (p *process) abandon() {
 	p.given.Store(true)
 	p.kill()
+	p.stderr.Close()
 }
 
 // wait gives false where the process does not end.
@@ -132,9 +172,10 @@ func (p *process) wait() bool {
 // end tells how the process ended, for a log.
 func (p *process) end() string {
 	if !p.wait() {
+		p.abandon()
 		return "it has not ended"
 	}
-	return printable.Text(fmt.Sprintf("%s %s", p.cmd.ProcessState, p.said.first()), mostText)
+	return printable.Text(fmt.Sprintf("%s %s", p.cmd.ProcessState, p.said), mostText)
 }
 
 // dial gives a new stream to the process.
@@ -165,25 +206,4 @@ func pair(kind int) (*net.UnixConn, *os.File, error) {
 		return nil, nil, err
 	}
 	return ours, theirs, nil
-}
-
-// words keeps the beginning of what the process wrote to its standard error, which
-// is what the runtime says of a panic first.
-type words struct {
-	mu   sync.Mutex
-	kept []byte
-}
-
-// Write takes all of b. It never fails.
-func (w *words) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.kept = append(w.kept, b[:min(len(b), mostText-len(w.kept))]...)
-	return len(b), nil
-}
-
-func (w *words) first() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return string(w.kept)
 }

@@ -140,14 +140,14 @@ func (j job) open(a *answers, spool func(int64) (source.Spool, error)) (source.P
 		if err != nil {
 			return nil, err
 		}
-		c.Landlock = lock(false)
+		c.lock(false)
 		return pkg, a.say(frameConfined, c)
 	}
 	config, err := j.http(spool)
 	if err != nil {
 		return nil, err
 	}
-	c.Landlock = lock(true)
+	c.lock(true)
 	if err := a.say(frameConfined, c); err != nil {
 		return nil, err
 	}

@@ -39,6 +39,9 @@ const (
 	mostText    = 1 << 10   // of one text
 	mostTag     = 1 << 10   // of one part of a validator
 	mostCounted = 1 << 30   // bytes or requests in one tally
+
+	mostTalkInRow = 32 // frames without content between
+	mostSpools    = 16 // times that an object begins to come whole
 )
 
 // errRules says that the other end does not keep to what is above.

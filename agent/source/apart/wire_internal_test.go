@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/printable"
@@ -87,6 +90,9 @@ func TestRules(t *testing.T) {
 		"for ever":                    asJSON(frameFailed, failed{Code: source.CodeRateLimited, Sentence: "a", RetryAfter: source.MaxRetryAfter + 1}),
 		"no error at all":             asJSON(frameFailed, failed{}),
 		"a certificate not asked for": asJSON(frameFailed, failed{Certificate: true}),
+		"talk without end":            bytes.Repeat(cost{}.frame(), mostTalkInRow+1),
+		"confined without end":        bytes.Repeat(asJSON(frameConfined, Confinement{}), mostTalkInRow+1),
+		"begun again without end":     bytes.Repeat(said(sizeFrame(1), frame(frameBytes, []byte("x"))), mostSpools+1),
 		"a Landlock below zero":       asJSON(frameConfined, Confinement{Landlock: -1}),
 	}
 	for name, words := range tests {
@@ -103,6 +109,56 @@ func TestRules(t *testing.T) {
 	}
 	if tally.Bytes.Load() != 3 || tally.Requests.Load() != 2 || !tally.Resumed.Load() {
 		t.Error("costs are not counted")
+	}
+}
+
+// What comes all the time, and yet makes up for less than it lets wait, ends; what
+// comes at its pace does not.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	ours, theirs, err := pair(unix.SOCK_STREAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	go func() {
+		defer theirs.Close()
+		for {
+			time.Sleep(10 * time.Millisecond)
+			if _, err := theirs.Write(said(cost{1, 1, false}.frame(), frame(frameBytes, []byte("x")))); err != nil {
+				return
+			}
+		}
+	}()
+	line := &patient{UnixConn: ours, patience: 200 * time.Millisecond, pace: time.Millisecond}
+	s := &stream{o: &object{s: New(Config{Dir: "/mirror"}), open: context.Background(), p: &process{kill: func() {}, ended: make(chan struct{})}},
+		ctx: t.Context(), line: line, from: bufio.NewReader(line), left: 1 << 40}
+	_, err = io.Copy(io.Discard, s)
+	var failed *source.Error
+	if !errors.As(err, &failed) || failed.Code != source.CodeStalled {
+		t.Errorf("it ended with %v", err)
+	}
+	for pace, left := range map[time.Duration]time.Duration{time.Millisecond: 9 * time.Second, time.Second: 0} {
+		p := &patient{waited: 10 * time.Second, pace: pace}
+		if err := p.heard(frameBytes, 1000); err != nil || p.waited != left {
+			t.Errorf("%s is left of the waiting, %v", p.waited, err)
+		}
+	}
+}
+
+// The limits of a source become those of its process, below what the daemon calls stuck.
+func TestPatienceOfSource(t *testing.T) {
+	t.Parallel()
+	long := source.Timeouts{Connect: time.Hour, Stall: time.Hour}
+	for _, c := range []Config{{Dir: "/mirror", Timeouts: long}, {URL: "http://mirror.example", Timeouts: long}} {
+		if s := New(c); s.patience != maxPatience {
+			t.Errorf("a patience of %s", s.patience)
+		}
+	}
+	// Under a limit of 1 KiB in a second, 30 KiB take another 30 s, each four times.
+	s := New(Config{URL: "http://mirror.example", Rate: 1 << 10})
+	if took := s.pace * 30 << 10; took.Round(time.Second) != 4*time.Minute {
+		t.Errorf("30 KiB may take %s", took)
 	}
 }
 
@@ -156,7 +212,7 @@ func FuzzProcess(f *testing.F) {
 		ended := make(chan struct{})
 		close(ended)
 		o := &object{s: New(Config{Dir: "/mirror"}), p: &process{kill: func() {}, ended: ended, cmd: &exec.Cmd{}}, open: context.Background()}
-		got, err := io.ReadAll(&stream{o: o, ctx: t.Context(), from: bufio.NewReader(bytes.NewReader(words)), left: 5})
+		got, err := io.ReadAll(&stream{o: o, ctx: t.Context(), line: new(patient), from: bufio.NewReader(bytes.NewReader(words)), left: 5})
 		if len(got) > 5 || err == nil && len(got) != 5 {
 			t.Errorf("a range of 5 bytes has %d: %v", len(got), err)
 		}
