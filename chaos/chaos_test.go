@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -249,6 +251,7 @@ func TestFaultsOf(t *testing.T) {
 		"openat set-file":    "EIO EMFILE EINTR EACCES",
 		"getdents64 staging": "EIO",
 		"close staged-file":  "EIO",
+		"openat crl-new":     "EIO EMFILE EINTR EACCES",
 		"socket socket":      "EMFILE EACCES",
 		"read socket":        "EIO EINTR",
 		"read pipe":          "EINTR",
@@ -266,6 +269,75 @@ func TestFaultsOf(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s can fail with %q, want %q", point, got, want)
 		}
+	}
+}
+
+// What the child does can also end with it, and what a hook does is not the agent's.
+func TestKillsOfTheChild(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		child bool
+		kind  string
+		want  bool
+	}{{true, "socket", true}, {false, "socket", false}, {true, "hook", false}} {
+		got := slices.Contains(faultsOf(trace.Point{Call: trace.Call{Name: "read", Child: c.child}, Kind: c.kind}), fault{alone: true})
+		if got != c.want {
+			t.Errorf("%+v: it is killed alone: %v", c, got)
+		}
+	}
+}
+
+// The file's name is that of its content, so that every run has another.
+func TestKindsOfRevocationLists(t *testing.T) {
+	t.Parallel()
+	name := stateDir + "/crls/" + strings.Repeat("0f", 32) + ".crl"
+	temporary := stateDir + "/crls/." + strings.Repeat("0f", 32) + ".crl123"
+	for path, want := range map[string]string{path.Dir(name): "crls", name: "crl", temporary: "crl-new", trustDir + "/root.crl": "trust", seedDir + "/META": "seed"} {
+		if got := (kinds{root: "/r"}).of(trace.Call{Path: "/r/" + path}); got != want {
+			t.Errorf("%s is of the kind %q, not %q", path, got, want)
+		}
+	}
+}
+
+// Who can't say how it ended is forgiven for that, and for nothing else.
+func TestForgiven(t *testing.T) {
+	t.Parallel()
+	for _, said := range []string{"", `{"failReason":{"code":"internal"}}`, `{`} {
+		if _, err := endingOf(70, []byte(said), nil); err == nil || !forgiven(err) {
+			t.Errorf("%q: %v", said, err)
+		}
+	}
+	if seen := fmt.Errorf("readers see that %w", errors.New("current is gone")); forgiven(seen) {
+		t.Error("what readers saw is forgiven")
+	}
+}
+
+// Where a scenario says nothing of it, there is always an active set, and none but those
+// that it names.
+func TestMeanwhile(t *testing.T) {
+	t.Parallel()
+	b, s := prepared(t, build(t), "full")
+	if err := b.set(s); err != nil {
+		t.Fatal(err)
+	}
+	engine := filepath.Join(b.root(), engineDir)
+	if err := b.readable(s); err != nil {
+		t.Error(err)
+	}
+	other := *s
+	other.between = []uint32{2}
+	if err := b.readable(&other); err == nil {
+		t.Error("a version of another scenario will do")
+	}
+	if err := os.Remove(filepath.Join(engine, "current")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.readable(s); err == nil || !strings.Contains(err.Error(), "current is gone") {
+		t.Errorf("without current, found was: %v", err)
+	}
+	other.between = []uint32{0, 1}
+	if err := b.readable(&other); err != nil {
+		t.Errorf("where it may be missing, found was: %v", err)
 	}
 }
 

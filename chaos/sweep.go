@@ -200,7 +200,7 @@ func (s *sweep) note(t task, reached bool, violation error, took time.Duration, 
 	switch {
 	case !reached:
 		in.NotReached = append(in.NotReached, t.point)
-	case t.fault.errno == 0:
+	case t.fault.kills():
 		in.Kills++
 	default:
 		in.Faults[t.fault.String()]++
