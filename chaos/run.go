@@ -221,7 +221,10 @@ func (b *bench) afterwards(ctx context.Context, s *start, f fault, worked bool) 
 	links, err := b.links()
 	killed := f.kills()
 	if err == nil && worked && !killed {
-		err = leadsTo("current", links.Current, s.active)
+		err = b.did(s, links)
+	}
+	if err == nil && (killed || !s.leaves) {
+		err = b.keeps(s)
 	}
 	if err != nil {
 		return err
@@ -239,6 +242,28 @@ func (b *bench) afterwards(ctx context.Context, s *start, f fault, worked bool) 
 		if err = b.leads(ctx, s, s.later, s.laterEnds, !killed); err != nil {
 			err = fmt.Errorf("%q after it: %w", s.later, err)
 		}
+	}
+	return err
+}
+
+// did checks what a run said that worked.
+func (b *bench) did(s *start, links invariant.Links) error {
+	if s.then == nil {
+		return leadsTo("current", links.Current, s.active)
+	}
+	engine, err := engineOf(b.root())
+	if err != nil {
+		return err
+	}
+	return invariant.CheckLinks(engine, links, s.published)
+}
+
+// keeps checks that no set has vanished that was whole in the beginning.
+func (b *bench) keeps(s *start) error {
+	engine, err := engineOf(b.root())
+	for _, name := range s.whole {
+		_, damaged := invariant.CheckSet(filepath.Join(engine, name), s.published)
+		err = errors.Join(err, damaged)
 	}
 	return err
 }
@@ -271,6 +296,14 @@ func (b *bench) leads(ctx context.Context, s *start, command, ends []string, dis
 	}
 	if !slices.Contains(ends, e.code()) {
 		return fmt.Errorf("it ended with %d %s", e.exit, e.code())
+	}
+	if s.then != nil {
+		if e, err = b.runPlain(ctx, b.root(), s.then); err == nil && e.why != nil {
+			err = e.why
+		}
+		if err != nil {
+			return fmt.Errorf("%q after it: %w", s.then, err)
+		}
 	}
 	return b.atRest(s, disturbed)
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 
 	"mdatp-offline-agent/chaos/invariant"
@@ -22,6 +25,10 @@ type scenario struct {
 	moves            bool     // the engine directory is elsewhere in the end
 	leaves           bool     // a run that can't read a set, but the active one, goes on without it, and says so
 	ends             []string // the codes that a run without a fault may end with; empty is success
+	// then, where there is one, is a command that goes the rest of the way after a run that
+	// was disturbed and the same command once more. That it worked does not say then that
+	// the active set is the one of the end, but that it is whole.
+	then []string
 	// later, where there is one, is another command that must change nothing in the
 	// end, and may end with these codes.
 	later     []string
@@ -57,11 +64,13 @@ func scenarios() []scenario {
 			prepare: func(ctx context.Context, m *machine) error {
 				return errors.Join(m.publish(ctx, 1, newContents(1)), m.ship(1), m.install(ctx, 2))
 			}},
-		// One file of the active set is not as it was signed, and in no other set.
+		// One file of the active set is not as it was signed, and in no other set. A repair
+		// goes back at once, and an update brings what is missing; broken off between the
+		// two, that is for the next update.
 		{name: "repair", command: []string{"definitions", "verify", "--repair"}, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
 			prepare: func(ctx context.Context, m *machine) error {
 				return errors.Join(m.install(ctx, 1), m.install(ctx, 2), m.damage("mpavbase.vdm"))
-			}},
+			}, then: update},
 		{name: "failed-postload", command: update, between: []uint32{1, 2}, active: 1, sets: []uint32{1, 2}, ends: []string{"postload_failed", "known_bad"},
 			prepare: func(ctx context.Context, m *machine) error {
 				hook := fmt.Sprintf(`,"hooks":{"postload":{"command":["/bin/sh","-c","test $AGENT_DEFINITIONS_VERSION != %s"]}}`, version(2))
@@ -133,6 +142,7 @@ type start struct {
 	root      string
 	published []invariant.Publication
 	damaged   []invariant.Publication // what a set is in the beginning, though nobody signed it
+	whole     []string                // the names of the sets that are whole in the beginning, each of which must stay
 }
 
 // prepareAll makes the machines.
@@ -146,9 +156,28 @@ func (l *lab) prepareAll(ctx context.Context, all []scenario) ([]*start, error) 
 		if err != nil {
 			return nil, fmt.Errorf("the scenario %s: %w", s.name, err)
 		}
-		starts = append(starts, &start{scenario: s, root: m.root, published: m.published, damaged: m.damaged})
+		whole, err := m.whole()
+		if err != nil {
+			return nil, fmt.Errorf("the scenario %s: %w", s.name, err)
+		}
+		starts = append(starts, &start{scenario: s, root: m.root, published: m.published, damaged: m.damaged, whole: whole})
 	}
 	return starts, nil
+}
+
+// whole are the names of the sets that are whole.
+func (m *machine) whole() (names []string, err error) {
+	engine := filepath.Join(m.root, engineDir)
+	entries, err := os.ReadDir(engine)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if _, damaged := invariant.CheckSet(filepath.Join(engine, e.Name()), m.published); e.IsDir() && damaged == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
 }
 
 // meanwhile checks what readers find in an engine directory before the scenario has come
