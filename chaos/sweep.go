@@ -76,10 +76,13 @@ func own(dir string) error {
 	}
 }
 
+// ErrNoRuns says that no run is called as Options.Only has it.
+var ErrNoRuns = errors.New("no run is called like that")
+
 // Sweep makes all runs, or a sample of them. Violations are in the certificate,
 // and are no error; that is trace.ErrUnsupported where nothing can be traced,
 // fs.ErrExist where an earlier sweep left its directory behind, ErrForeign, ErrWithoutFault,
-// or what else kept the sweep from being made.
+// ErrNoRuns, or what else kept the sweep from being made.
 func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	began := time.Now()
 	dir, err := filepath.EvalSymlinks(o.Dir)
@@ -119,6 +122,9 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	other := func(t task) bool { return !strings.Contains(t.String(), o.Only) }
 	kills, faults = slices.DeleteFunc(kills, other), slices.DeleteFunc(faults, other)
 	tasks := sample(random, append(sample(random, kills, o.Points), sample(random, faults, o.Points)...), 0) // mixed, should there not be time for all
+	if len(tasks) == 0 {
+		return Certificate{}, ErrNoRuns
+	}
 	if err := s.runAll(ctx, tasks, o); err != nil {
 		return Certificate{}, err
 	}

@@ -100,6 +100,8 @@ func (p *program) selftestFailure(dir string, err error) error {
 	switch {
 	case errors.Is(err, chaos.ErrForeign):
 		return &usageError{"another user could exchange the directory " + dir + ", or one above it", "name one that is yours or root's, as are those above it, and that nobody else may write to"}
+	case errors.Is(err, chaos.ErrNoRuns):
+		return &usageError{"no run of the self-test has that in its name", "give --only a name as a violation tells it"}
 	case errors.Is(err, trace.ErrUnsupported):
 		return &agent.Failure{Code: "permission_denied", Message: "system calls can not be traced here", Hint: "run it on Linux, on x86_64 or arm64, where ptrace is allowed"}
 	case errors.Is(err, fs.ErrExist):
