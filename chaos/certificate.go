@@ -47,6 +47,21 @@ type Violation struct {
 	What string `json:"what"`
 }
 
+// MostUnreached is how many runs of a sweep may miss their point, however often they are
+// begun anew, before it shows too little.
+const MostUnreached = 10
+
+// Unreached is how many runs did not come to their point.
+func (c Certificate) Unreached() (n int) {
+	for _, s := range c.Scenarios {
+		n += len(s.NotReached)
+	}
+	return n
+}
+
+// Passed tells that nothing was violated, and that the points were reached.
+func (c Certificate) Passed() bool { return len(c.Violations) == 0 && c.Unreached() <= MostUnreached }
+
 func newCertificate(o Options, dir string) Certificate {
 	return Certificate{
 		Type: "selftestResult", Program: o.Version, Kernel: kernel(), Architecture: runtime.GOARCH, FileSystem: fileSystem(dir), Seed: o.Seed, Sample: o.Points,
@@ -97,7 +112,9 @@ func (c Certificate) Text(w io.Writer) {
 	row("seed", c.Seed)
 	row("signatures", map[bool]string{true: "OpenSSL agrees with each list that was published", false: "not compared, since OpenSSL is missing"}[c.OpenSSL])
 	row("time", fmt.Sprintf("%.0f s", c.Seconds))
+	row("not reached", fmt.Sprintf("%d, of which more than %d are a failure", c.Unreached(), MostUnreached))
 	row("**violations**", fmt.Sprintf("**%d**", len(c.Violations)))
+	row("result", map[bool]string{true: "**passed**", false: "**FAILED**"}[c.Passed()])
 	var errnos []string
 	for _, s := range c.Scenarios {
 		errnos = append(errnos, slices.Collect(maps.Keys(s.Faults))...)

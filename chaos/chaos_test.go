@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -54,12 +56,12 @@ func number(t *testing.T, name string, none uint64) uint64 {
 }
 
 // TestSample is the share of the sweep that every run of the suite makes: as much as
-// it can in a minute. With CHAOS_SEED and CHAOS_POINTS it makes the same once more, or
+// it can in half a minute. With CHAOS_SEED and CHAOS_POINTS it makes the same once more, or
 // another, however long that takes.
 func TestSample(t *testing.T) {
 	t.Parallel()
 	const sample = 150
-	seed, points, within := number(t, "CHAOS_SEED", rand.Uint64N(1e6)), number(t, "CHAOS_POINTS", sample), time.Minute
+	seed, points, within := number(t, "CHAOS_SEED", rand.Uint64N(1e6)), number(t, "CHAOS_POINTS", sample), 30*time.Second
 	if os.Getenv("CHAOS_SEED")+os.Getenv("CHAOS_POINTS") != "" {
 		within = 0
 	}
@@ -114,6 +116,39 @@ func TestLeftovers(t *testing.T) {
 	}
 	if _, err := os.Stat(kept); err != nil {
 		t.Error(err)
+	}
+}
+
+// A sweep is not made where another user could put a link in its way.
+func TestForeignDirectories(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		mode    fs.FileMode
+		foreign bool
+	}{{0o700, false}, {0o755, false}, {0o777 | fs.ModeSticky, false}, {0o777, true}, {0o775, true}} {
+		dir := filepath.Join(t.TempDir(), "above")
+		below := filepath.Join(dir, "below")
+		if err := errors.Join(os.MkdirAll(below, 0o755), os.Chmod(dir, c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		for _, where := range []string{dir, below} {
+			if err := own(where); errors.Is(err, ErrForeign) != c.foreign {
+				t.Errorf("with the mode %s above it: %v", c.mode, err)
+			}
+		}
+		if _, err := Sweep(t.Context(), Options{Dir: below, Program: "/bin/false"}); errors.Is(err, ErrForeign) != c.foreign {
+			t.Errorf("with the mode %s above it, the sweep ends with %v", c.mode, err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: only root can give a directory to another user")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 65534, -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := own(dir); !errors.Is(err, ErrForeign) {
+		t.Errorf("with another owner: %v", err)
 	}
 }
 
@@ -249,6 +284,7 @@ func TestFaultsOf(t *testing.T) {
 		"openat set-file":    "EIO EMFILE EINTR EACCES",
 		"getdents64 staging": "EIO",
 		"close staged-file":  "EIO",
+		"openat crl-new":     "EIO EMFILE EINTR EACCES",
 		"socket socket":      "EMFILE EACCES",
 		"read socket":        "EIO EINTR",
 		"read pipe":          "EINTR",
@@ -269,6 +305,101 @@ func TestFaultsOf(t *testing.T) {
 	}
 }
 
+// What the child does can also end with it, and what a hook does is not the agent's.
+func TestKillsOfTheChild(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		child bool
+		kind  string
+		want  bool
+	}{{true, "socket", true}, {false, "socket", false}, {true, "hook", false}} {
+		got := slices.Contains(faultsOf(trace.Point{Call: trace.Call{Name: "read", Child: c.child}, Kind: c.kind}), fault{alone: true})
+		if got != c.want {
+			t.Errorf("%+v: it is killed alone: %v", c, got)
+		}
+	}
+}
+
+// The file's name is that of its content, so that every run has another.
+func TestKindsOfRevocationLists(t *testing.T) {
+	t.Parallel()
+	name := stateDir + "/crls/" + strings.Repeat("0f", 32) + ".crl"
+	temporary := stateDir + "/crls/." + strings.Repeat("0f", 32) + ".crl123"
+	for path, want := range map[string]string{path.Dir(name): "crls", name: "crl", temporary: "crl-new", trustDir + "/root.crl": "trust", seedDir + "/META": "seed"} {
+		if got := (kinds{root: "/r"}).of(trace.Call{Path: "/r/" + path}); got != want {
+			t.Errorf("%s is of the kind %q, not %q", path, got, want)
+		}
+	}
+}
+
+// Who can't say how it ended is forgiven for that, and for nothing else.
+func TestForgiven(t *testing.T) {
+	t.Parallel()
+	for _, said := range []string{"", `{"failReason":{"code":"internal"}}`, `{`} {
+		if _, err := endingOf(70, []byte(said), nil); err == nil || !forgiven(err) {
+			t.Errorf("%q: %v", said, err)
+		}
+	}
+	if seen := fmt.Errorf("readers see that %w", errors.New("current is gone")); forgiven(seen) {
+		t.Error("what readers saw is forgiven")
+	}
+}
+
+// Where a scenario says nothing of it, there is always an active set, and none but those
+// that it names.
+func TestMeanwhile(t *testing.T) {
+	t.Parallel()
+	b, s := prepared(t, build(t), "full")
+	if err := b.set(s); err != nil {
+		t.Fatal(err)
+	}
+	engine := filepath.Join(b.root(), engineDir)
+	if err := b.readable(s); err != nil {
+		t.Error(err)
+	}
+	other := *s
+	other.between = []uint32{2}
+	if err := b.readable(&other); err == nil {
+		t.Error("a version of another scenario will do")
+	}
+	if err := os.Remove(filepath.Join(engine, "current")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.readable(s); err == nil || !strings.Contains(err.Error(), "current is gone") {
+		t.Errorf("without current, found was: %v", err)
+	}
+	if err := b.keeps(s); err != nil || len(s.whole) != 1 {
+		t.Errorf("%q are whole: %v", s.whole, err)
+	}
+	other.between = []uint32{0, 1}
+	if err := b.readable(&other); err != nil {
+		t.Errorf("where it may be missing, found was: %v", err)
+	}
+	if err := os.RemoveAll(filepath.Join(engine, s.whole[0])); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.keeps(s); err == nil {
+		t.Error("a good set is gone, and that was not found")
+	}
+}
+
+// The certificate that goes with the program is there, and says that all is well.
+func TestCertificateThatIsKept(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("results/certificate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(text, []byte("# Crash points and faults\n")) || !bytes.Contains(text, []byte("| **violations** | **0** |")) {
+		t.Error("the certificate is empty, or has no kills and faults without a violation")
+	}
+	for _, bad := range []string{"VIOLATION", "FAILED"} {
+		if bytes.Contains(text, []byte(bad)) {
+			t.Errorf("the certificate has a %s", bad)
+		}
+	}
+}
+
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	c := newCertificate(Options{Version: "1.2.3", Seed: 7, Points: 2}, t.TempDir())
@@ -283,6 +414,17 @@ func TestCertificate(t *testing.T) {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in the certificate:\n%s", want, text.String())
 		}
+	}
+	if c.Passed() || !strings.Contains(text.String(), "**FAILED**") {
+		t.Error("it passes in spite of a violation")
+	}
+	c.Violations = nil
+	if !c.Passed() || c.Unreached() != 1 {
+		t.Error("it does not pass")
+	}
+	c.Scenarios[0].NotReached = make([]string, MostUnreached+1)
+	if c.Passed() {
+		t.Error("it passes, and shows too little")
 	}
 	if c.FileSystem == "unknown" || c.Kernel == "unknown" {
 		t.Errorf("kernel %q, file system %q", c.Kernel, c.FileSystem)

@@ -15,10 +15,17 @@ import (
 type fault struct {
 	errno syscall.Errno
 	after bool // the call is made all the same
+	alone bool // the kill is of the child alone that makes the call
 }
+
+// kills tells that nothing of the agent is left, which costs nothing that the run before
+// had. What else is done is for the agent to come to terms with.
+func (f fault) kills() bool { return f == fault{} }
 
 func (f fault) action() trace.Action {
 	switch {
+	case f.alone:
+		return trace.KillAlone()
 	case f.errno == 0:
 		return trace.Kill()
 	case f.after:
@@ -28,17 +35,24 @@ func (f fault) action() trace.Action {
 }
 
 func (f fault) String() string {
-	if f.errno == 0 {
+	switch {
+	case f.alone:
+		return "kill of the child"
+	case f.errno == 0:
 		return "kill"
 	}
 	return unix.ErrnoName(f.errno)
 }
 
 // faultsOf are the errors that a call can give. What has no names has none of
-// names, and what is not kept on a disk none of disks.
+// names, and what is not kept on a disk none of disks. A child of the agent's own can
+// be killed besides, as by the kernel when memory is short.
 func faultsOf(p trace.Point) []fault {
 	is := func(names ...string) bool { return slices.Contains(names, p.Call.Name) }
 	var all []fault
+	if p.Child && p.Kind != "hook" {
+		all = append(all, fault{alone: true})
+	}
 	add := func(errnos ...syscall.Errno) {
 		for _, e := range errnos {
 			all = append(all, fault{errno: e})

@@ -15,6 +15,7 @@ const (
 	movedDir  = "srv/definitions" // where a move goes
 	etcDir    = "etc/opt/mdatp-agent"
 	trustDir  = etcDir + "/trust"
+	seedDir   = "opt/mdatp-agent/definitions"
 	managed   = "etc/opt/microsoft/mdatp/managed/mdatp_managed.json"
 )
 
@@ -78,6 +79,9 @@ func kindBelow(name string) string {
 	if _, ok := under(name, trustDir); ok {
 		return "trust"
 	}
+	if _, ok := under(name, seedDir); ok {
+		return "seed"
+	}
 	for _, dir := range []string{etcDir, path.Dir(managed)} {
 		if _, ok := under(name, dir); ok {
 			return "configuration"
@@ -123,10 +127,16 @@ func inSet(parts []string) string {
 }
 
 // temporary is how the temporary file of a file that is replaced is called.
-var temporary = regexp.MustCompile(`^\.([a-z-]+(\.json)?)[0-9]+$`)
+var temporary = regexp.MustCompile(`^\.([a-z-]+(\.json)?|[0-9a-f]{64}\.crl)[0-9]+$`)
 
 func inState(name string) string {
 	base := path.Base(name)
+	if path.Dir(name) == "crls" { // they are called by what is in them
+		if temporary.MatchString(base) {
+			return "crl-new"
+		}
+		return "crl"
+	}
 	if m := temporary.FindStringSubmatch(base); m != nil {
 		return m[1] + "-new"
 	}

@@ -4,15 +4,21 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +72,7 @@ type machine struct {
 	name      string
 	root      string
 	published []invariant.Publication
+	damaged   []invariant.Publication // what damage has made of one
 }
 
 // newMachine makes one that trusts the publisher and has its own ring on the
@@ -174,6 +181,52 @@ func (m *machine) publish(ctx context.Context, n uint32, files contents) error {
 	}
 	m.published = append(m.published, p)
 	return err
+}
+
+// revoke puts a revocation list of the root into the trust directory. It names a
+// certificate that nobody has.
+func (m *machine) revoke() error {
+	root, err := tls.LoadX509KeyPair(m.keys.Root, m.keys.RootKey)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	list, err := x509.CreateRevocationList(nil, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: now.AddDate(0, 0, 7),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(4711), RevocationTime: now.Add(-time.Hour)}},
+	}, root.Leaf, root.PrivateKey.(crypto.Signer))
+	if err != nil {
+		return err
+	}
+	return m.write(trustDir+"/root.crl", list)
+}
+
+// ship makes a version that was published the set that was shipped with the program.
+func (m *machine) ship(n uint32) error {
+	i := slices.IndexFunc(m.published, func(p invariant.Publication) bool { return p.Version == version(n) })
+	err := m.write(seedDir+"/META/package.p7m", m.published[i].List)
+	for name := range m.published[i].Files {
+		data, unread := os.ReadFile(filepath.Join(m.dir, "publish", m.name, fmt.Sprint(n), name))
+		err = errors.Join(err, unread, m.write(seedDir+"/"+name, data))
+	}
+	return err
+}
+
+// damage changes one byte of a file of the active set, which was published last.
+func (m *machine) damage(name string) error {
+	path := filepath.Join(m.root, engineDir, "current", name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	data[0] ^= 1
+	if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, data, 0o644), os.Chmod(path, 0o444)); err != nil {
+		return err
+	}
+	bad := m.published[len(m.published)-1]
+	bad.Files = maps.Clone(bad.Files)
+	bad.Files[name] = invariant.FileOf(data)
+	m.damaged = append(m.damaged, bad)
+	return nil
 }
 
 func version(n uint32) string { return fmt.Sprintf("1.407.%d.0", n) }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 
 	"mdatp-offline-agent/chaos/invariant"
@@ -18,9 +21,14 @@ type scenario struct {
 	prepare          func(ctx context.Context, m *machine) error
 	active, previous uint32   // the versions that the links lead to in the end; 0: none
 	sets             []uint32 // those that are installed then
+	between          []uint32 // the versions that current may lead to at any moment until then; 0: it may be missing
 	moves            bool     // the engine directory is elsewhere in the end
 	leaves           bool     // a run that can't read a set, but the active one, goes on without it, and says so
 	ends             []string // the codes that a run without a fault may end with; empty is success
+	// then, where there is one, is a command that goes the rest of the way after a run that
+	// was disturbed and the same command once more. That it worked does not say then that
+	// the active set is the one of the end, but that it is whole.
+	then []string
 	// later, where there is one, is another command that must change nothing in the
 	// end, and may end with these codes.
 	later     []string
@@ -33,10 +41,11 @@ var update = []string{"definitions", "update"}
 func scenarios() []scenario {
 	success := []string{""}
 	return []scenario{
-		{name: "fresh", command: update, active: 2, sets: []uint32{2}, ends: success,
+		{name: "fresh", command: update, between: []uint32{0, 2}, active: 2, sets: []uint32{2}, ends: success,
 			prepare: func(ctx context.Context, m *machine) error { return m.publish(ctx, 2, newContents(2)) }},
-		{name: "full", command: update, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success, prepare: outdated},
-		{name: "delta", command: update, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
+		{name: "full", command: update, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
+			prepare: func(ctx context.Context, m *machine) error { return errors.Join(outdated(ctx, m), m.revoke()) }},
+		{name: "delta", command: update, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
 			prepare: func(ctx context.Context, m *machine) error {
 				next := newContents(1)
 				for _, name := range []string{"mpasdlta.vdm", "mpavdlta.vdm"} {
@@ -44,13 +53,25 @@ func scenarios() []scenario {
 				}
 				return errors.Join(m.install(ctx, 1), m.publish(ctx, 2, next))
 			}},
-		{name: "resumed", command: update, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success, prepare: interrupted},
+		{name: "resumed", command: update, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success, prepare: interrupted},
 		// Once it is done there is nothing more to go back to; and whatever was undone by
 		// hand does not come back by itself.
-		{name: "rollback", command: []string{"definitions", "rollback"}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: []string{"", "nothing_installed"},
+		{name: "rollback", command: []string{"definitions", "rollback"}, between: []uint32{1, 2}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: []string{"", "nothing_installed"},
 			prepare: func(ctx context.Context, m *machine) error { return errors.Join(m.install(ctx, 1), m.install(ctx, 2)) },
 			later:   update, laterEnds: []string{"known_bad"}},
-		{name: "failed-postload", command: update, active: 1, sets: []uint32{1, 2}, ends: []string{"postload_failed", "known_bad"},
+		// What was shipped takes the place of what is newer.
+		{name: "restore", command: []string{"definitions", "restore"}, between: []uint32{1, 2}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: success,
+			prepare: func(ctx context.Context, m *machine) error {
+				return errors.Join(m.publish(ctx, 1, newContents(1)), m.ship(1), m.install(ctx, 2))
+			}},
+		// One file of the active set is not as it was signed, and in no other set. A repair
+		// goes back at once, and an update brings what is missing; broken off between the
+		// two, that is for the next update.
+		{name: "repair", command: []string{"definitions", "verify", "--repair"}, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
+			prepare: func(ctx context.Context, m *machine) error {
+				return errors.Join(m.install(ctx, 1), m.install(ctx, 2), m.damage("mpavbase.vdm"))
+			}, then: update},
+		{name: "failed-postload", command: update, between: []uint32{1, 2}, active: 1, sets: []uint32{1, 2}, ends: []string{"postload_failed", "known_bad"},
 			prepare: func(ctx context.Context, m *machine) error {
 				hook := fmt.Sprintf(`,"hooks":{"postload":{"command":["/bin/sh","-c","test $AGENT_DEFINITIONS_VERSION != %s"]}}`, version(2))
 				return errors.Join(outdated(ctx, m), m.configure(hook))
@@ -60,7 +81,7 @@ func scenarios() []scenario {
 
 // pathMove moves the sets to another directory. below stands for the machine's root.
 func pathMove() scenario {
-	return scenario{name: "path-move", command: []string{"definitions", "path", "set", "--path", below + "/" + movedDir}, active: 2, previous: 1, sets: []uint32{1, 2},
+	return scenario{name: "path-move", command: []string{"definitions", "path", "set", "--path", below + "/" + movedDir}, between: []uint32{2}, active: 2, previous: 1, sets: []uint32{1, 2},
 		moves: true, leaves: true, ends: []string{""}, prepare: func(ctx context.Context, m *machine) error { return errors.Join(m.install(ctx, 1), m.install(ctx, 2)) }}
 }
 
@@ -120,6 +141,8 @@ type start struct {
 	scenario
 	root      string
 	published []invariant.Publication
+	damaged   []invariant.Publication // what a set is in the beginning, though nobody signed it
+	whole     []string                // the names of the sets that are whole in the beginning, each of which must stay
 }
 
 // prepareAll makes the machines.
@@ -133,9 +156,43 @@ func (l *lab) prepareAll(ctx context.Context, all []scenario) ([]*start, error) 
 		if err != nil {
 			return nil, fmt.Errorf("the scenario %s: %w", s.name, err)
 		}
-		starts = append(starts, &start{scenario: s, root: m.root, published: m.published})
+		whole, err := m.whole()
+		if err != nil {
+			return nil, fmt.Errorf("the scenario %s: %w", s.name, err)
+		}
+		starts = append(starts, &start{scenario: s, root: m.root, published: m.published, damaged: m.damaged, whole: whole})
 	}
 	return starts, nil
+}
+
+// whole are the names of the sets that are whole.
+func (m *machine) whole() (names []string, err error) {
+	engine := filepath.Join(m.root, engineDir)
+	entries, err := os.ReadDir(engine)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if _, damaged := invariant.CheckSet(filepath.Join(engine, e.Name()), m.published); e.IsDir() && damaged == nil {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// meanwhile checks what readers find in an engine directory before the scenario has come
+// to its end.
+func (s *start) meanwhile(engine string, l invariant.Links) error {
+	if err := invariant.CheckLinks(engine, l, slices.Concat(s.published, s.damaged)); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(s.between, func(n uint32) bool { return leadsTo("current", l.Current, n) == nil }) {
+		if l.Current == "" {
+			return errors.New("current is gone")
+		}
+		return fmt.Errorf("current leads to %q, and not to one of the versions %d", l.Current, s.between)
+	}
+	return nil
 }
 
 // versions are those of the sets that are installed in the end, sorted.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,10 +54,35 @@ func (t task) String() string { return fmt.Sprintf("%s, %s at %s", t.start.name,
 // nothing is done to it.
 var ErrWithoutFault = errors.New("a run without a fault fails")
 
+// ErrForeign says that another user could exchange what a sweep works on.
+var ErrForeign = errors.New("another user has power over the directory")
+
+// own refuses a directory in which, or on the way to which, another user could put
+// something else in the place of what a sweep writes and removes, by its name.
+func own(dir string) error {
+	for {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		owner, mode := int(info.Sys().(*syscall.Stat_t).Uid), info.Mode()
+		if owner != 0 && owner != os.Geteuid() || mode.Perm()&0o022 != 0 && mode&fs.ModeSticky == 0 {
+			return fmt.Errorf("%w: %s, of uid %d, has the mode %s", ErrForeign, dir, owner, mode)
+		}
+		if dir == "/" {
+			return nil
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// ErrNoRuns says that no run is called as Options.Only has it.
+var ErrNoRuns = errors.New("no run is called like that")
+
 // Sweep makes all runs, or a sample of them. Violations are in the certificate,
 // and are no error; that is trace.ErrUnsupported where nothing can be traced,
-// fs.ErrExist where an earlier sweep left its directory behind, ErrWithoutFault, or what
-// else kept the sweep from being made.
+// fs.ErrExist where an earlier sweep left its directory behind, ErrForeign, ErrWithoutFault,
+// ErrNoRuns, or what else kept the sweep from being made.
 func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	began := time.Now()
 	dir, err := filepath.EvalSymlinks(o.Dir)
@@ -66,6 +93,9 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 		return Certificate{}, err
 	}
 	if o.Program, err = filepath.EvalSymlinks(o.Program); err != nil { // as the kernel names it
+		return Certificate{}, err
+	}
+	if err := own(dir); err != nil {
 		return Certificate{}, err
 	}
 	dir = filepath.Join(dir, workDir)
@@ -92,6 +122,9 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	other := func(t task) bool { return !strings.Contains(t.String(), o.Only) }
 	kills, faults = slices.DeleteFunc(kills, other), slices.DeleteFunc(faults, other)
 	tasks := sample(random, append(sample(random, kills, o.Points), sample(random, faults, o.Points)...), 0) // mixed, should there not be time for all
+	if len(tasks) == 0 {
+		return Certificate{}, ErrNoRuns
+	}
 	if err := s.runAll(ctx, tasks, o); err != nil {
 		return Certificate{}, err
 	}
@@ -200,7 +233,7 @@ func (s *sweep) note(t task, reached bool, violation error, took time.Duration, 
 	switch {
 	case !reached:
 		in.NotReached = append(in.NotReached, t.point)
-	case t.fault.errno == 0:
+	case t.fault.kills():
 		in.Kills++
 	default:
 		in.Faults[t.fault.String()]++

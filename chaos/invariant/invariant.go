@@ -13,6 +13,7 @@ package invariant
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -84,26 +85,37 @@ func CheckLinks(engine string, l Links, published []Publication) error {
 }
 
 // CheckSet checks that a directory holds exactly one of the publications, with
-// files that nobody may write to, and gives that one.
+// files that nobody may write to, and gives that one. Where several have the same list,
+// one of them will do; the error is that of the first.
 func CheckSet(dir string, published []Publication) (Publication, error) {
 	name := filepath.Base(dir)
 	signed, err := os.ReadFile(filepath.Join(dir, listName))
 	if err != nil {
 		return Publication{}, fmt.Errorf("the list of %s: %w", name, err)
 	}
-	i := slices.IndexFunc(published, func(p Publication) bool { return bytes.Equal(p.List, signed) })
-	if i < 0 {
-		return Publication{}, fmt.Errorf("the list of %s is none that was published", name)
+	var first error
+	for _, p := range published {
+		if !bytes.Equal(p.List, signed) {
+			continue
+		}
+		if err = holds(dir, name, p); err == nil {
+			return p, nil
+		}
+		first = cmp.Or(first, err)
 	}
-	p := published[i]
+	return Publication{}, cmp.Or(first, fmt.Errorf("the list of %s is none that was published", name))
+}
+
+// holds checks that a directory of that name holds a publication, whose list it has.
+func holds(dir, name string, p Publication) error {
 	if !strings.HasPrefix(name, p.Version+"-") {
-		return p, fmt.Errorf("%s has the list of %s", name, p.Version)
+		return fmt.Errorf("%s has the list of %s", name, p.Version)
 	}
 	left := map[string]bool{"META": true, listName: true}
 	for file := range p.Files {
 		left[file] = true
 	}
-	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || path == dir && e.IsDir() {
 			return errors.Join(err, hasMode(path, fs.ModeDir|0o755))
 		}
@@ -118,12 +130,12 @@ func CheckSet(dir string, published []Publication) (Publication, error) {
 		return checkFile(path, file, p)
 	})
 	if err != nil {
-		return p, fmt.Errorf("in %s: %w", name, err)
+		return fmt.Errorf("in %s: %w", name, err)
 	}
 	if len(left) > 0 {
-		return p, fmt.Errorf("in %s, %d files are missing", name, len(left))
+		return fmt.Errorf("in %s, %d files are missing", name, len(left))
 	}
-	return p, nil
+	return nil
 }
 
 func checkFile(path, file string, p Publication) error {

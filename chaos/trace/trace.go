@@ -37,6 +37,7 @@ type Call struct {
 	Path    string // absolute, or what the kernel says of a descriptor: socket:[123]; of a rename or link, the new one
 	Program string // the file that the process runs
 	PID     int    // of the thread
+	Child   bool   // the process is not the program itself, but one that it started
 	Args    [6]uint64
 }
 
@@ -54,12 +55,17 @@ func (p Point) Name() string { return fmt.Sprintf("%s %s %d", p.Call.Name, p.Kin
 // Action is what to do at a point. The zero value goes on.
 type Action struct {
 	kill  bool
+	alone bool
 	errno syscall.Errno
 	after bool
 }
 
 // Kill ends the whole tree by SIGKILL; the call is not made.
 func Kill() Action { return Action{kill: true} }
+
+// KillAlone ends the process that makes the call by SIGKILL, and no other; the call is
+// not made.
+func KillAlone() Action { return Action{kill: true, alone: true} }
 
 // Fail makes the call fail with that error number; it is not made.
 func Fail(errno syscall.Errno) Action { return Action{errno: errno} }
@@ -73,7 +79,7 @@ type End struct {
 	Exit    int            // its exit code; -1 where a signal ended it
 	Signal  syscall.Signal // that signal, or 0
 	Points  int            // how many there were
-	Killed  bool           // by Kill
+	Killed  bool           // by Kill, or by KillAlone of the program itself
 	Expired bool           // because the context ended
 }
 

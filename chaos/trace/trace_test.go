@@ -236,6 +236,31 @@ func TestChildrenAreFollowed(t *testing.T) {
 	}
 }
 
+// A child that is killed alone leaves the others alive.
+func TestChildrenAreKilledAlone(t *testing.T) {
+	t.Parallel()
+	children := map[string]bool{}
+	r := start(t, t.Context(), "children", func(_ string, p Point) Action {
+		children[p.Kind] = p.Child
+		if p.Name() == "openat grandchild 1" {
+			return KillAlone()
+		}
+		return Action{}
+	})
+	if r.end.Killed || r.end.Exit != 0 {
+		t.Errorf("it ended with %+v: %s", r.end, r.out)
+	}
+	if got := r.names(t); !slices.Equal(got, []string{"child", "last", "late", "parent"}) {
+		t.Errorf("the grandchild was killed, and there is %q", got)
+	}
+	if children["parent"] || children["last"] || !children["child"] || !children["grandchild"] {
+		t.Errorf("children are %v", children)
+	}
+	if r := start(t, t.Context(), "steps", at(steps[3], KillAlone())); !r.end.Killed || r.end.Signal != syscall.SIGKILL {
+		t.Errorf("the program itself was killed, and it ended with %+v", r.end)
+	}
+}
+
 func TestThreadsAreCountedTogether(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.Context(), "threads", nil)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -41,6 +42,7 @@ type tracer struct {
 // thread is one thread of the tree.
 type thread struct {
 	program string
+	process int      // it is a thread of; 0: not known yet
 	call    *pending // between the stop before a call and the one after it
 	again   *pending // a signal came first, and the kernel begins the call anew once it was handled
 }
@@ -265,7 +267,7 @@ func (t *tracer) resume(tid int, th *thread, signal int) error {
 // replaced is a process that runs another program now, under the number of its
 // first thread, whichever called for it.
 func (t *tracer) replaced(tid int, th *thread) {
-	th.program = ""
+	th.program, th.process = "", 0
 	if former, err := unix.PtraceGetEventMsg(tid); err == nil && int(former) != tid {
 		if old := t.threads[int(former)]; old != nil {
 			th.call = old.call
@@ -301,7 +303,10 @@ func (t *tracer) before(tid int, th *thread, info syscallInfo) {
 	if th.program == "" {
 		th.program, _ = os.Readlink(proc(tid) + "/exe")
 	}
-	made := Call{Name: c.name, Path: c.path(tid, info.args()), Program: th.program, PID: tid, Args: info.args()}
+	if th.process == 0 {
+		th.process = processOf(tid)
+	}
+	made := Call{Name: c.name, Path: c.path(tid, info.args()), Program: th.program, PID: tid, Child: th.process != t.root, Args: info.args()}
 	kind := t.Kind(made)
 	if kind == "" {
 		return
@@ -315,6 +320,8 @@ func (t *tracer) before(tid int, th *thread, info syscallInfo) {
 		p.action = t.Before(p.point)
 	}
 	switch {
+	case p.action.alone && th.process != t.root:
+		_ = unix.Kill(th.process, unix.SIGKILL)
 	case p.action.kill:
 		t.end.Killed = true
 		t.killAll()
@@ -381,6 +388,20 @@ func syscallInfoOf(tid int) (syscallInfo, error) {
 }
 
 func proc(tid int) string { return "/proc/" + strconv.Itoa(tid) }
+
+// processOf is the process that a thread is of, or the thread itself, where the kernel
+// does not tell.
+func processOf(tid int) int {
+	status, _ := os.ReadFile(proc(tid) + "/status")
+	for line := range strings.Lines(string(status)) {
+		if number, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			if process, err := strconv.Atoi(strings.TrimSpace(number)); err == nil {
+				return process
+			}
+		}
+	}
+	return tid
+}
 
 // path is what a call is about.
 func (c call) path(tid int, args [6]uint64) string {

@@ -48,20 +48,28 @@ func (p *program) selftest(c *cli.Context) error {
 	o.Found = func(v chaos.Violation) { p.log.WithField("run", v.Run).Warn("a violation was found: " + v.What) }
 	certificate, err := chaos.Sweep(c.Context, o)
 	if err != nil {
-		return selftestFailure(o.Dir, err)
+		return p.selftestFailure(o.Dir, err)
 	}
 	if err := p.show(c, certificate, certificate.Text); err != nil {
 		return err
 	}
-	if n := len(certificate.Violations); n > 0 {
-		p.exit = agent.ExitCode("internal")
-		if c.String("output") != "json" {
-			p.showFailure(false, &agent.Failure{Code: "internal", Message: fmt.Sprintf("the self-test found %d violations", n),
-				Hint: "report them with the whole certificate, unless the file system itself is at fault"})
-		}
-		return errShown
+	if certificate.Passed() {
+		return nil
 	}
-	return nil
+	p.exit = agent.ExitCode("internal")
+	if c.String("output") != "json" {
+		p.showFailure(false, notPassed(certificate))
+	}
+	return errShown
+}
+
+func notPassed(c chaos.Certificate) *agent.Failure {
+	if n := len(c.Violations); n > 0 {
+		return &agent.Failure{Code: "internal", Message: fmt.Sprintf("the self-test found %d violations", n),
+			Hint: "report them with the whole certificate, unless the file system itself is at fault"}
+	}
+	return &agent.Failure{Code: "internal", Message: fmt.Sprintf("%d runs of the self-test did not come to their point, which is too many to say that it passed", c.Unreached()),
+		Hint: "try it once more on a machine that does less beside it"}
 }
 
 // sweepProgress shows on a terminal how many runs are made, and elsewhere in the
@@ -85,9 +93,15 @@ func (p *program) sweepProgress(asJSON bool) func(done, all int) {
 	}
 }
 
-// selftestFailure says why no self-test was made.
-func selftestFailure(dir string, err error) error {
+// selftestFailure says why no self-test was made. The cause, which has its names and
+// numbers from outside, is for the log.
+func (p *program) selftestFailure(dir string, err error) error {
+	p.log.WithError(err).Debug("no self-test was made")
 	switch {
+	case errors.Is(err, chaos.ErrForeign):
+		return &usageError{"another user could exchange the directory " + dir + ", or one above it", "name one that is yours or root's, as are those above it, and that nobody else may write to"}
+	case errors.Is(err, chaos.ErrNoRuns):
+		return &usageError{"no run of the self-test has that in its name", "give --only a name as a violation tells it"}
 	case errors.Is(err, trace.ErrUnsupported):
 		return &agent.Failure{Code: "permission_denied", Message: "system calls can not be traced here", Hint: "run it on Linux, on x86_64 or arm64, where ptrace is allowed"}
 	case errors.Is(err, fs.ErrExist):
