@@ -219,7 +219,7 @@ type ended struct {
 // how many were killed, and adds up how the others ended.
 func (c *crowd) round(ends map[string]int) (kills int) {
 	c.Helper()
-	lines := commandsAtOnce(filepath.Join(c.dir, []string{"a", "b"}[c.random.IntN(2)]))
+	lines := commandsAtOnce(filepath.Join(c.paths.Root, []string{"a", "b"}[c.random.IntN(2)]))
 	all := make(chan ended, fiftyProcesses)
 	for i := range fiftyProcesses {
 		line, after := lines[i%len(lines)], time.Duration(-1)
