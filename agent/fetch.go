@@ -96,7 +96,7 @@ func joins(run []part, next part) bool {
 // range. Where the source can promise that the same bytes will be there the next
 // time, they are kept as they come, and a run that was broken off goes on behind
 // them. Nothing that was kept is believed before each file's hash agrees: where
-// one does not, the rest of the run comes anew.
+// one does not, or what was kept can't be read, the rest of the run comes anew.
 func (at *attempt) fetchRun(ctx context.Context, staging *engine.Staging, n *news, run []part) error {
 	if at.keep == nil {
 		_, err := at.stageRun(ctx, staging, n, run, nil)
@@ -113,7 +113,7 @@ func (at *attempt) fetchRun(ctx context.Context, staging *engine.Staging, n *new
 	}
 	staged, err := at.stageRun(ctx, staging, n, run, kept)
 	var refused *verifier.Refusal
-	if !errors.As(err, &refused) {
+	if !errors.As(err, &refused) && !kept.Unreadable() {
 		return err
 	}
 	if err := kept.Reset(); err != nil {

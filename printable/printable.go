@@ -44,15 +44,18 @@ func Text(s string, limit int) string {
 }
 
 // Sentence gives s for a part of a sentence of a report, which is shown between
-// quotes and split at " : " by people's scripts: beside what Text does, neither is
-// in it, nor comes about where the part meets a space.
+// quotes and split at " : " by people's scripts: beside what Text does, no quotes of
+// any kind are in it and no " : ", nor does that come about where the part meets a
+// space.
 func Sentence(s string, limit int) string {
-	s = " " + strings.ReplaceAll(Text(s, limit), `"`, string(instead)) + " "
+	s = " " + unquoted.Replace(Text(s, limit)) + " "
 	for strings.Contains(s, " : ") { // one replacement may leave another: " : : "
 		s = strings.ReplaceAll(s, " : ", " ? ")
 	}
 	return s[1 : len(s)-1]
 }
+
+var unquoted = strings.NewReplacer(`"`, string(instead), "'", string(instead), "`", string(instead))
 
 // Quote gives s between quotes such that nothing is lost: what may not be shown is
 // written as Go writes it in a string, and strconv.Unquote gives it back. It may

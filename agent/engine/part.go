@@ -27,6 +27,8 @@ type Part struct {
 	path string // below .staging
 	file *os.File
 	size int64
+
+	unreadable bool
 }
 
 // Origin names where parts are from: a source, and the version that its package
@@ -79,8 +81,27 @@ func (d *Dir) Part(from Origin, name string, limit int64) (*Part, error) {
 // Size is how many bytes there are.
 func (p *Part) Size() int64 { return p.size }
 
-// Reader reads what there is at the moment, from its beginning.
-func (p *Part) Reader() io.Reader { return io.NewSectionReader(p.file, 0, p.size) }
+// Reader reads what there is at the moment, from its beginning. Its error, but for
+// io.EOF, is an *Error.
+func (p *Part) Reader() io.Reader { return &partReader{p, io.NewSectionReader(p.file, 0, p.size)} }
+
+// Unreadable tells whether some of it could not be read, so that it is of no use.
+func (p *Part) Unreadable() bool { return p.unreadable }
+
+type partReader struct {
+	part *Part
+	from *io.SectionReader
+}
+
+// Read reads on.
+func (r *partReader) Read(b []byte) (int, error) {
+	n, err := r.from.Read(b)
+	if err != nil && err != io.EOF {
+		r.part.unreadable = true
+		err = r.part.dir.writing("a transfer that was kept can't be read", err)
+	}
+	return n, err
+}
 
 // Write appends. The error is an *Error.
 func (p *Part) Write(b []byte) (int, error) {

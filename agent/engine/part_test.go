@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
@@ -137,5 +138,32 @@ func TestPartRefuses(t *testing.T) {
 	}
 	if _, err := d.Part(mirrorAt("v1"), "a.vdm", 10); err == nil {
 		t.Error("a part behind a symlink")
+	}
+}
+
+// A part that can't be read says so in the words of the engine directory, and can be
+// begun anew.
+func TestPartThatCanNotBeRead(t *testing.T) {
+	d, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	p := openPart(t, d, "v1", "mpavbase.vdm", 100)
+	if _, err := p.Write([]byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	readable := p.file
+	defer readable.Close()
+	if p.file, err = os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(readable.Fd())), os.O_WRONLY, 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.ReadAll(p.Reader())
+	wantCode(t, err, InstallFailed)
+	if !p.Unreadable() {
+		t.Error("nobody is told that it can't be read")
+	}
+	if err := p.Reset(); err != nil || p.Size() != 0 {
+		t.Errorf("it can't be begun anew: %v", err)
 	}
 }
