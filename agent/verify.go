@@ -181,7 +181,6 @@ func (r *repairing) did(set, format string, args ...any) {
 }
 
 func (r *repairing) run(ctx context.Context, pins []verifier.Pin) (err error) {
-	r.settleMove()
 	if r.dir, err = r.openEngine(); err != nil {
 		return err
 	}
@@ -211,6 +210,7 @@ func (r *repairing) run(ctx context.Context, pins []verifier.Pin) (err error) {
 		if active.files, err = statSet(active.set); err != nil {
 			return err
 		}
+		r.settleMove()
 	} else if err == nil {
 		err = r.leaveLost(ctx)
 	}
