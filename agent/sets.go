@@ -301,6 +301,9 @@ func (s *session) copySeedFile(ctx context.Context, staging *engine.Staging, f v
 	if errors.As(err, &refused) { // the words for a mirror's package would mislead
 		return &Failure{codeDamaged, "the set shipped with the program is not as it was signed", seedHint}
 	}
+	if Explain(err).is(codeInternal) { // reading it failed
+		return errors.Join(&Failure{codeDamaged, "the set shipped with the program can not be read", seedHint}, err)
+	}
 	return err
 }
 
