@@ -28,7 +28,11 @@ func NewMount(t testing.TB, dir string) *Mount {
 		t.Fatal(err)
 	}
 	m.server = start(t, exec.Command(path, "-f", dir, m.Dir))
+	up := false
 	t.Cleanup(func() {
+		if !up {
+			return
+		}
 		m.Revive()
 		// What still waits in it is let go by that, too.
 		for _, unmount := range [][]string{{"fusermount3", "-u", m.Dir}, {"umount", m.Dir}, {"fusermount3", "-u", "-z", m.Dir}, {"umount", "-l", m.Dir}} {
@@ -39,7 +43,7 @@ func NewMount(t testing.TB, dir string) *Mount {
 		t.Errorf("%s could not be unmounted", m.Dir)
 	})
 	for range 1500 {
-		if mounted(m.Dir) {
+		if up = mounted(m.Dir); up {
 			return m
 		}
 		select {
