@@ -411,7 +411,7 @@ upgrade_under_update() {
   local pid
   inside sh -c 'dpkg -i /root/mdatp-agent_*.deb'
   from_document back-to-timer
-  publish mirror 2000000
+  publish mirror 4000000 # half a minute, which is more than the upgrade takes
   configure "$(by_another_name 8002)"
   inside systemctl start --no-block $updater
   within 10 is_status updating
@@ -419,7 +419,7 @@ upgrade_under_update() {
   from_document upgrade /root/new
   same "$(property $updater MainPID)" "$pid"
   is_status updating
-  within 60 is_installed "$(published)"
+  within 120 is_installed "$(published)"
   within 10 gone_inside $updater
   same "$(property $updater Result)" success
   active $timer
