@@ -273,6 +273,11 @@ func TestBrokenConfiguration(t *testing.T) {
 	must(t, os.Remove(l.agent.Paths.Managed))
 	l.untilDoing("has vanished")
 	l.wantReason("config_invalid")
+	// The ten minutes count from when a job has noted it, which is beside the loop.
+	l.until("it is noted", func() bool {
+		data, _ := os.ReadFile(filepath.Join(l.agent.Paths.State, "state.json"))
+		return strings.Contains(string(data), `"missing"`)
+	})
 	l.sleep(9 * time.Minute)
 	l.look()
 	l.none("it may be about to be written anew")
