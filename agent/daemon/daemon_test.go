@@ -153,12 +153,16 @@ func (l *live) doing() string {
 	return ""
 }
 
+// patience is how long the tests wait for what the daemon does, updates included, on a
+// machine that may be busy. How soon it notices a change is for the watcher's tests.
+const patience = 30 * time.Second
+
 // until waits for something that a daemon does by itself, and in time.
 func (l *live) until(what string, ok func() bool) {
 	l.Helper()
-	for deadline := time.Now().Add(inTime); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			l.Fatalf("not within %s: %s; the daemon says %q, the log %q", inTime, what, l.doing(), l.logged(logrus.InfoLevel))
+			l.Fatalf("not within %s: %s; the daemon says %q, the log %q", patience, what, l.doing(), l.logged(logrus.InfoLevel))
 		}
 	}
 }
@@ -177,8 +181,8 @@ func (l *live) next(outcome agent.Outcome, ring string) agent.Result {
 			l.Fatalf("%s from %q, %v; want %s from %q", r.Outcome, r.Source, r.FailReason, outcome, ring)
 		}
 		return r
-	case <-time.After(inTime):
-		l.Fatalf("no update within %s; the daemon says %q", inTime, l.doing())
+	case <-time.After(patience):
+		l.Fatalf("no update within %s; the daemon says %q", patience, l.doing())
 	}
 	return agent.Result{}
 }

@@ -14,10 +14,8 @@ import (
 	"mdatp-offline-agent/agent/daemon"
 )
 
-// inTime is how long a change may take to be noticed. It should be two seconds at the
-// most, and is a fraction of one; but a machine that is busy with other things must
-// fail no test.
-const inTime = 30 * time.Second
+// inTime is how long after a change its hint may come.
+const inTime = 2 * time.Second
 
 // tree is a directory with a file far down in it that is watched.
 type tree struct {
