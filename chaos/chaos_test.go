@@ -87,7 +87,7 @@ func TestSample(t *testing.T) {
 	t.Log(text.String())
 	made := 0
 	for _, s := range c.Scenarios {
-		made += s.Kills + len(s.NotReached)
+		made += s.Kills + s.Missed
 		for _, n := range s.Faults {
 			made += n
 		}
@@ -403,13 +403,13 @@ func TestCertificateThatIsKept(t *testing.T) {
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	c := newCertificate(Options{Version: "1.2.3", Seed: 7, Points: 2}, t.TempDir())
-	c.Scenarios = []Scenario{{Name: "full", Points: 5, Kills: 1, Faults: map[string]int{"EIO": 1}, NotReached: []string{"read socket 9"}, Violations: 1}}
+	c.Scenarios = []Scenario{{Name: "full", Points: 5, Kills: 1, Faults: map[string]int{"EIO": 1}, Missed: 2, NotReached: []string{"read socket 9"}, Violations: 1}}
 	c.Violations = []Violation{{"full, EIO at fsync set-dir 1", "current is gone"}}
 	c.LeftOut = []string{"another one"}
 	var text strings.Builder
 	c.Text(&text)
-	for _, want := range []string{"| program | 1.2.3 |", "| seed | 7 |", "| runs | 2 kills and 2 faults, chosen at random |", "| full | 5 | 1 | 1 | 1 | 1 | 0 |",
-		"| scenario | points | killed at | EIO | not reached |", "**1**", "Not reached again in full: read socket 9.", "Left out: another one.",
+	for _, want := range []string{"| program | 1.2.3 |", "| seed | 7 |", "| runs | 2 kills and 2 faults, chosen at random |", "| full | 5 | 1 | 1 | 2 | 1 | 1 | 0 |",
+		"| scenario | points | killed at | EIO | missed | not reached |", "**1**", "Reached by no run of full: read socket 9.", "Left out: another one.",
 		"VIOLATION in full, EIO at fsync set-dir 1: current is gone"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in the certificate:\n%s", want, text.String())

@@ -71,14 +71,18 @@ type machine struct {
 	*lab
 	name      string
 	root      string
+	engine    int // how large the engine is in each package for it, in bytes
 	published []invariant.Publication
 	damaged   []invariant.Publication // what damage has made of one
 }
 
+// engineSize is, in bytes, one that takes many reads and writes.
+const engineSize = 700 << 10
+
 // newMachine makes one that trusts the publisher and has its own ring on the
 // mirror, and nothing installed.
 func (l *lab) newMachine(name string) (*machine, error) {
-	m := &machine{lab: l, name: name, root: filepath.Join(l.dir, "start", name)}
+	m := &machine{lab: l, name: name, root: filepath.Join(l.dir, "start", name), engine: engineSize}
 	root, err := os.ReadFile(l.keys.Root)
 	if err != nil {
 		return nil, err
@@ -118,19 +122,21 @@ func (m *machine) configure(more string) error {
 		`"agent":{"connectTimeout":60,"headerTimeout":60,"stallTimeout":60%s}}`, m.url+"/"+m.name+"/production", more))
 }
 
-// contents are the files of a package: one that takes many reads and writes, and
-// some small ones.
+// contents are the files of a package: a large one, and some small ones.
 type contents map[string][]byte
 
-// fileSizes are in bytes.
+// engineFile is the large one.
+const engineFile = "libmpengine.so"
+
+// fileSizes are those of the others, in bytes.
 var fileSizes = map[string]int{
-	"libmpengine.so": 700 << 10, "libmpengine.so.sig": 256, "mpasbase.vdm": 9000, "mpasdlta.vdm": 1500, "mpavbase.vdm": 12000, "mpavdlta.vdm": 2500,
+	"libmpengine.so.sig": 256, "mpasbase.vdm": 9000, "mpasdlta.vdm": 1500, "mpavbase.vdm": 12000, "mpavdlta.vdm": 2500,
 }
 
 // newContents makes files that no compression makes smaller, others for each
 // version.
-func newContents(version uint32) contents {
-	files := contents{}
+func (m *machine) newContents(version uint32) contents {
+	files := contents{engineFile: noise(fmt.Sprint(version, engineFile), m.engine)}
 	for name, size := range fileSizes {
 		files[name] = noise(fmt.Sprint(version, name), size)
 	}

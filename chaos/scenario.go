@@ -42,14 +42,14 @@ func scenarios() []scenario {
 	success := []string{""}
 	return []scenario{
 		{name: "fresh", command: update, between: []uint32{0, 2}, active: 2, sets: []uint32{2}, ends: success,
-			prepare: func(ctx context.Context, m *machine) error { return m.publish(ctx, 2, newContents(2)) }},
+			prepare: func(ctx context.Context, m *machine) error { return m.publish(ctx, 2, m.newContents(2)) }},
 		{name: "full", command: update, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
 			prepare: func(ctx context.Context, m *machine) error { return errors.Join(outdated(ctx, m), m.revoke()) }},
 		{name: "delta", command: update, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
 			prepare: func(ctx context.Context, m *machine) error {
-				next := newContents(1)
+				next := m.newContents(1)
 				for _, name := range []string{"mpasdlta.vdm", "mpavdlta.vdm"} {
-					next[name] = newContents(2)[name]
+					next[name] = m.newContents(2)[name]
 				}
 				return errors.Join(m.install(ctx, 1), m.publish(ctx, 2, next))
 			}},
@@ -62,13 +62,15 @@ func scenarios() []scenario {
 		// What was shipped takes the place of what is newer.
 		{name: "restore", command: []string{"definitions", "restore"}, between: []uint32{1, 2}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: success,
 			prepare: func(ctx context.Context, m *machine) error {
-				return errors.Join(m.publish(ctx, 1, newContents(1)), m.ship(1), m.install(ctx, 2))
+				return errors.Join(m.publish(ctx, 1, m.newContents(1)), m.ship(1), m.install(ctx, 2))
 			}},
 		// One file of the active set is not as it was signed, and in no other set. A repair
 		// goes back at once, and an update brings what is missing; broken off between the
-		// two, that is for the next update.
+		// two, that is for the next update. It reads all sets several times over, so that
+		// they are smaller.
 		{name: "repair", command: []string{"definitions", "verify", "--repair"}, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
 			prepare: func(ctx context.Context, m *machine) error {
+				m.engine = engineSize / 8
 				return errors.Join(m.install(ctx, 1), m.install(ctx, 2), m.damage("mpavbase.vdm"))
 			}, then: update},
 		{name: "failed-postload", command: update, between: []uint32{1, 2}, active: 1, sets: []uint32{1, 2}, ends: []string{"postload_failed", "known_bad"},
@@ -99,7 +101,7 @@ func (l *lab) offered(ctx context.Context) (all []scenario, leftOut []string) {
 
 // install publishes a version and lets the machine take it.
 func (m *machine) install(ctx context.Context, n uint32) error {
-	if err := m.publish(ctx, n, newContents(n)); err != nil {
+	if err := m.publish(ctx, n, m.newContents(n)); err != nil {
 		return err
 	}
 	e, err := m.runPlain(ctx, m.root, update)
@@ -111,7 +113,7 @@ func (m *machine) install(ctx context.Context, n uint32) error {
 
 // outdated is a machine with version 1, on whose mirror version 2 is.
 func outdated(ctx context.Context, m *machine) error {
-	return errors.Join(m.install(ctx, 1), m.publish(ctx, 2, newContents(2)))
+	return errors.Join(m.install(ctx, 1), m.publish(ctx, 2, m.newContents(2)))
 }
 
 // interrupted is one that was killed in the middle of fetching version 2.

@@ -109,7 +109,7 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	}
 	defer l.close()
 	all, leftOut := l.offered(ctx)
-	s := &sweep{lab: l, certificate: newCertificate(o, dir)}
+	s := &sweep{lab: l, certificate: newCertificate(o, dir), reached: map[place]bool{}}
 	starts, err := l.prepareAll(ctx, all)
 	if err != nil {
 		return Certificate{}, fmt.Errorf("%w: %w", ErrWithoutFault, err)
@@ -128,6 +128,7 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	if err := s.runAll(ctx, tasks, o); err != nil {
 		return Certificate{}, err
 	}
+	s.noteUnreached()
 	c := s.certificate
 	c.OpenSSL, c.LeftOut = l.openssl, leftOut
 	c.Seconds = time.Since(began).Seconds()
@@ -140,8 +141,12 @@ type sweep struct {
 
 	mu          sync.Mutex
 	certificate Certificate
+	reached     map[place]bool // the points that were tried; true: a run came there
 	done        int
 }
+
+// place is a point of a scenario.
+type place struct{ scenario, point string }
 
 // count lists the points of each scenario, and everything that can be done there.
 func (s *sweep) count(ctx context.Context, starts []*start) (kills, faults []task, err error) {
@@ -230,9 +235,11 @@ func (s *sweep) note(t task, reached bool, violation error, took time.Duration, 
 	c := &s.certificate
 	in := &c.Scenarios[slices.IndexFunc(c.Scenarios, func(x Scenario) bool { return x.Name == t.start.name })]
 	in.Seconds += took.Seconds()
+	at := place{t.start.name, t.point}
+	s.reached[at] = s.reached[at] || reached
 	switch {
 	case !reached:
-		in.NotReached = append(in.NotReached, t.point)
+		in.Missed++
 	case t.fault.kills():
 		in.Kills++
 	default:
@@ -243,5 +250,18 @@ func (s *sweep) note(t task, reached bool, violation error, took time.Duration, 
 		v := Violation{t.String(), violation.Error()}
 		c.Violations = append(c.Violations, v)
 		found(v)
+	}
+}
+
+// noteUnreached enters the points that were tried in vain.
+func (s *sweep) noteUnreached() {
+	for i := range s.certificate.Scenarios {
+		in := &s.certificate.Scenarios[i]
+		for at, reached := range s.reached {
+			if at.scenario == in.Name && !reached {
+				in.NotReached = append(in.NotReached, at.point)
+			}
+		}
+		slices.Sort(in.NotReached)
 	}
 }

@@ -68,7 +68,7 @@ func notPassed(c chaos.Certificate) *agent.Failure {
 		return &agent.Failure{Code: "internal", Message: fmt.Sprintf("the self-test found %d violations", n),
 			Hint: "report them with the whole certificate, unless the file system itself is at fault"}
 	}
-	return &agent.Failure{Code: "internal", Message: fmt.Sprintf("%d runs of the self-test did not come to their point, which is too many to say that it passed", c.Unreached()),
+	return &agent.Failure{Code: "internal", Message: fmt.Sprintf("no run of the self-test came to %d of its points, which is too many to say that it passed", c.Unreached()),
 		Hint: "try it once more on a machine that does less beside it"}
 }
 
