@@ -123,6 +123,7 @@ type lab struct {
 	dir               string
 	root, inter, leaf party
 	tsaRoot, tsa      party
+	stampedFile       []byte // see stamped
 }
 
 func needs(t testing.TB, programs ...string) {

