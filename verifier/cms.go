@@ -61,14 +61,7 @@ func ofProblem(err error) error {
 	if !errors.As(err, &p) {
 		return err
 	}
-	code := SignatureInvalid
-	switch p.Class {
-	case cms.Missing:
-		code = SignatureMissing
-	case cms.Expired:
-		code = SignerExpired
-	}
-	return &Refusal{Code: code, Sentence: p.Sentence, Hint: p.Hint, Err: p.Err}
+	return &Refusal{Code: Code(p.Code), Sentence: p.Sentence, Hint: p.Hint, Err: p.Err}
 }
 
 func invalid(sentence, hint string) error { return refuse(SignatureInvalid, sentence, hint) }

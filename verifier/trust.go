@@ -286,7 +286,7 @@ func (p Purpose) words() (usage x509.ExtKeyUsage, name, whose string) {
 // the leaf's own usages beside that they allow the purpose. Refusals:
 // signer_untrusted, signer_expired, signer_revoked, trust_invalid.
 func (t Trust) Chain(leaf *x509.Certificate, bag []*x509.Certificate, at time.Time, purpose Purpose) ([]*x509.Certificate, error) {
-	found, err := t.chainsFor(leaf, bag, at, purpose)
+	found, err := t.chainsFor(leaf, bag, later(at, epoch), purpose)
 	if err != nil {
 		return nil, err
 	}

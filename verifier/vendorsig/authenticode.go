@@ -29,7 +29,7 @@ const (
 // make signatures outlive the certificate.
 var oidLifetimeSigning = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 10, 3, 13}
 
-var authenticodeShape = cms.Shape{Content: cms.Indirect, What: "the digest of a PE file", MaxCertificates: maxCertificates}
+var authenticodeShape = cms.Shape{Content: cms.Indirect, What: "the digest of a PE file", Exact: true, MaxCertificates: maxCertificates}
 
 // verifyPE judges the signature inside of a PE file. What is cheap comes first, the
 // pass over the file last.

@@ -9,7 +9,7 @@ import (
 )
 
 // detachedShape has no room for attribute certificates: openssl cms makes none.
-var detachedShape = cms.Shape{Content: cms.Data, What: "the file", Detached: true, MaxCertificates: maxCertificates}
+var detachedShape = cms.Shape{Content: cms.Data, What: "the file", Detached: true, Exact: true, MaxCertificates: maxCertificates}
 
 // verifyDetached judges the signature beside a file.
 func verifyDetached(f File, trust verifier.Trust, clock verifier.Clock) (Signature, error) {

@@ -101,14 +101,7 @@ func invalid(sentence string) error { return refuse(verifier.SignatureInvalid, s
 func hinted(err error) error {
 	var p *cms.Problem
 	if errors.As(err, &p) {
-		code := verifier.SignatureInvalid
-		switch p.Class {
-		case cms.Missing:
-			code = verifier.SignatureMissing
-		case cms.Expired:
-			code = verifier.SignerExpired
-		}
-		return &verifier.Refusal{Code: code, Sentence: p.Sentence, Hint: damaged, Err: p.Err}
+		return &verifier.Refusal{Code: verifier.Code(p.Code), Sentence: p.Sentence, Hint: damaged, Err: p.Err}
 	}
 	var r *verifier.Refusal
 	if !errors.As(err, &r) {

@@ -29,20 +29,11 @@ import (
 // Hint says how a signature is made that has no problem.
 const Hint = "sign with openssl cms -sign -nodetach -binary -nosmimecap -outform DER -md sha256 -certfile intermediate.pem"
 
-// Class is what a problem is about.
-type Class int
-
-// The classes.
-const (
-	Invalid Class = iota // the form, or the signature itself
-	Missing              // nobody signed
-	Expired              // signed when the certificate was not valid
-)
-
-// Problem says in fixed words what is wrong with an object. Hint is for whoever
-// made it.
+// Problem says in fixed words what is wrong with an object. Code is one of those of
+// package verifier: signature_invalid, signature_missing where nobody signed, or
+// signer_expired. Hint is for whoever made the object.
 type Problem struct {
-	Class          Class
+	Code           string
 	Sentence, Hint string
 	Err            error // cause, may be nil
 }
@@ -59,7 +50,7 @@ func (p *Problem) Error() string {
 func (p *Problem) Unwrap() error { return p.Err }
 
 func invalid(sentence, hint string, err error) error {
-	return &Problem{Invalid, sentence, hint, err}
+	return &Problem{"signature_invalid", sentence, hint, err}
 }
 
 // Content types, in the dotted form in which they are compared.
@@ -88,7 +79,10 @@ type Shape struct {
 	Detached bool   // what is signed stands elsewhere
 	// Certificates that are not X.509 (attribute certificates) may stand beside
 	// those that are, and revocation lists. They are passed over.
-	Foreign         bool
+	Foreign bool
+	// Exact: no revocation lists and nothing in the descriptions of algorithms, where
+	// nobody signs what stands there.
+	Exact           bool
 	MaxCertificates int
 }
 
@@ -118,7 +112,7 @@ type Object struct {
 }
 
 // Parse checks the form of a CMS object and reads it. The signature is not
-// checked. A problem has the class Missing for an object without a signer.
+// checked.
 func Parse(object []byte, shape Shape) (*Object, error) {
 	switch err := CheckDER(object); {
 	case errors.Is(err, ErrIndefinite):
@@ -211,7 +205,7 @@ func (o *Object) checkSigningTime() error {
 		return nil
 	}
 	if at.Before(o.Leaf.NotBefore) || at.After(o.Leaf.NotAfter) {
-		return &Problem{Class: Expired, Sentence: "the signature was made outside of the validity of the signer's certificate",
+		return &Problem{Code: "signer_expired", Sentence: "the signature was made outside of the validity of the signer's certificate",
 			Hint: "check the clock of the machine that signs, and renew the certificate"}
 	}
 	return nil
@@ -290,13 +284,14 @@ func (r *reader) signedData(object []byte) error {
 	if err := r.certificates(&sd); err != nil {
 		return err
 	}
-	before := sd
+	lists := sd.PeekASN1Tag(context1)
 	if !sd.SkipOptionalASN1(context1) {
 		return malformed()
 	}
-	if r.shape.Foreign && len(before) != len(sd) {
-		r.foreign = true
+	if lists && r.shape.Exact {
+		return invalid("revocation lists stand in the signature, where nobody signed them", Hint, nil)
 	}
+	r.foreign = r.foreign || lists && r.shape.Foreign
 	r.back = sd
 	if !sd.ReadASN1(&signers, cbasn1.SET) || !sd.Empty() {
 		return malformed()
@@ -381,7 +376,7 @@ func (r *reader) rebuilt() []byte {
 // verifiers that looped over an empty set have accepted everything.
 func (r *reader) signers(signers, digests cryptobyte.String) error {
 	if signers.Empty() {
-		return &Problem{Class: Missing, Sentence: "the CMS object has no signer", Hint: Hint}
+		return &Problem{Code: "signature_missing", Sentence: "the CMS object has no signer", Hint: Hint}
 	}
 	var signer cryptobyte.String
 	if !signers.ReadASN1(&signer, cbasn1.SEQUENCE) {
@@ -438,8 +433,21 @@ func (r *reader) algorithms(digest, signature, announced cryptobyte.String) erro
 	if !slices.Contains(pairs, s.String()) {
 		return invalid("the signature's algorithm does not go with its digest", Hint, nil)
 	}
+	if r.shape.Exact && !(plain(digest) && plain(signature) && plainAndAlone(announced)) {
+		return invalid("more stands in the descriptions of algorithms than they need", Hint, nil)
+	}
 	r.object.Hash = HashOf(d)
 	return checkAnnounced(d, announced)
+}
+
+// plain tells whether parameters are none, in one of the two ways to say so.
+func plain(parameters cryptobyte.String) bool {
+	return parameters.Empty() || bytes.Equal(parameters, []byte{5, 0})
+}
+
+func plainAndAlone(algorithms cryptobyte.String) bool {
+	var one cryptobyte.String
+	return algorithms.ReadASN1(&one, cbasn1.SEQUENCE) && algorithms.Empty() && one.SkipASN1(cbasn1.OBJECT_IDENTIFIER) && plain(one)
 }
 
 // checkAnnounced wants the signer's digest among those that stand in front of
@@ -504,7 +512,7 @@ func Attributes(set cryptobyte.String) (map[string]cryptobyte.String, error) {
 			return nil, malformed()
 		}
 		if _, twice := seen[kind.String()]; twice {
-			return nil, invalid("a signed attribute stands twice", Hint, nil)
+			return nil, invalid("an attribute of the signature stands twice", Hint, nil)
 		}
 		seen[kind.String()] = first
 	}
