@@ -35,6 +35,9 @@ var authenticodeShape = cms.Shape{Content: cms.Indirect, What: "the digest of a 
 // pass over the file last.
 func verifyPE(f File, pe *peFile, trust verifier.Trust, clock verifier.Clock) (Signature, error) {
 	s := Signature{Kind: Authenticode}
+	if err := pe.checkTable(f.Size); err != nil {
+		return s, err
+	}
 	object, err := pe.signature(f.Content)
 	if err != nil {
 		return s, err

@@ -23,6 +23,7 @@ type peFile struct {
 	table     span   // that entry: the certificate table
 	resources span   // by address in memory
 	sections  []section
+	headers   int64 // where they end
 }
 
 type span struct{ at, size int64 }
@@ -90,9 +91,7 @@ func (p *peFile) read(at int, size int64) error {
 		}
 		p.sections = append(p.sections, s)
 	}
-	if p.signed() {
-		return p.checkTable(int64(end), size)
-	}
+	p.headers = int64(end)
 	return nil
 }
 
@@ -124,10 +123,10 @@ func (p *peFile) readOptional(at, size int) error {
 
 // checkTable wants the certificate table to be the end of the file, whose other
 // parts all lie before it: what lies in it is not hashed.
-func (p *peFile) checkTable(headers, size int64) error {
+func (p *peFile) checkTable(size int64) error {
 	t := p.table
 	switch {
-	case t.at%8 != 0 || t.size%8 != 0 || t.at < headers || t.size < 16:
+	case t.at%8 != 0 || t.size%8 != 0 || t.at < p.headers || t.size < 16:
 		return invalid("the signature does not lie where one can be")
 	case t.end() < size:
 		return invalid("bytes stand behind the signature that nobody signed")

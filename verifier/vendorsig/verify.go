@@ -32,7 +32,7 @@ const (
 	None         Kind = "none"
 	Authenticode Kind = "authenticode" // inside of a PE file
 	Detached     Kind = "cms"          // beside it, as NAME.sig
-	Unknown      Kind = "unknown"      // beside it, and nobody knows what it is
+	Unknown      Kind = "unknown"      // nobody knows what it is, or where it would be
 )
 
 // File is a file to be judged. Its content must not change meanwhile.
@@ -80,7 +80,7 @@ func Verify(f File, trust verifier.Trust, clock verifier.Clock) (Signature, erro
 	case err == nil && pe.signed():
 		return verifyPE(f, pe, trust, clock)
 	case err != nil && !errors.Is(err, errNotPE):
-		return Signature{Kind: None}, err
+		return Signature{Kind: Unknown}, err
 	case f.Sig == nil:
 		return Signature{Kind: None}, refuse(verifier.SignatureMissing, "the file has no signature, neither inside nor beside it", "get the file from its vendor anew, or have its package approved with a signed list")
 	}
