@@ -58,7 +58,7 @@ func (p Place) Open() (*Dir, error) {
 // View opens the place for reading; the error is like that of Open.
 func (p Place) View() (*Dir, error) {
 	d := &Dir{path: p.Path}
-	return d.opened(d.reading("the engine directory can't be opened", p.find(d)))
+	return d.opened(d.viewing(p.find(d)))
 }
 
 // opened gives the directory, or closes it where there was an error.
