@@ -2,17 +2,17 @@ package agent
 
 import (
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/agent/source/apart"
+	"mdatp-offline-agent/verifier"
 )
 
 // Platform is what packages for this agent name as their platform.
-const Platform = "linux"
+const Platform = verifier.Linux
 
 // Agent is one endpoint's agent. Its fields are set once, before use.
 type Agent struct {
@@ -67,9 +67,4 @@ func PathsBelow(root string) Paths {
 }
 
 // HostArch is the architecture of this machine as mirrors spell it.
-func HostArch() string {
-	if runtime.GOARCH == "amd64" {
-		return "x86_64"
-	}
-	return runtime.GOARCH
-}
+func HostArch() string { return verifier.HostArch() }

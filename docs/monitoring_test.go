@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/reason"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/health/metrics"
 )
@@ -96,7 +96,7 @@ func TestRefusedCodes(t *testing.T) {
 	t.Parallel()
 	var want []string
 	for _, code := range exitTable(t) {
-		if agent.ExitCode(code) == 65 {
+		if reason.ExitCode(code) == 65 {
 			want = append(want, code)
 		}
 	}

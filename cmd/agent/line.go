@@ -83,6 +83,10 @@ func readLine(app *cli.App, args []string) (l line, err error) {
 		switch {
 		case !isOption:
 			l.words = append(l.words, arg)
+			if c := find(app.Commands, arg); len(l.words) == 1 && c != nil && c.SkipFlagParsing {
+				l.arguments = args[i+1:] // it has options elsewhere, which are not known here
+				return l, nil
+			}
 		case name == "help" || name == "h":
 			l.help = true
 		case !known:
