@@ -151,7 +151,7 @@ func fewValues() map[string][]string {
 		"output":     {"text", "json"},
 		"log-format": {"text", "json"},
 		"log-level":  {"error", "warning", "info", "debug"},
-		"details":    {"definitions"},
+		"details":    {"definitions", "features"},
 		"arch":       {"x86_64", "arm64"},
 	}
 }

@@ -24,7 +24,7 @@ func TestCandidates(t *testing.T) {
 		"health --output=j|":                    "--output=json",
 		"health -output=j|":                     "-output=json",
 		"--log-level=w|":                        "--log-level=warning",
-		"health --details |":                    "definitions",
+		"health --details |":                    "definitions features",
 		"health --field |":                      "",
 		"health --nothing=|":                    "",
 		"health --nothing |":                    "",
