@@ -45,6 +45,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		current, why = a.viewCurrent(ctx, trust, status)
 	}
 	f.Notes = append(f.Notes, trustNotes(trust, a.Now())...)
+	f.Notes = append(f.Notes, a.placeNotes()...)
 	clock := verifier.NewClock(a.Now(), issued(current), a.Built)
 	f.Now = clock.Time
 	if clock.Wrong {
