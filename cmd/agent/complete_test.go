@@ -26,6 +26,8 @@ func TestCandidates(t *testing.T) {
 		"--log-level=w|":                        "--log-level=warning",
 		"health --details |":                    "definitions features",
 		"health --field |":                      "",
+		"config get agent.ke|":                  "agent.keep",
+		"config set -- agent.hooks.preload.c|":  "agent.hooks.preload.command",
 		"health --nothing=|":                    "",
 		"health --nothing |":                    "",
 		"health --dry|":                         "",

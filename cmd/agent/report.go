@@ -85,9 +85,9 @@ func (p *program) field(name string, views ...health.Report) error {
 }
 
 func (p *program) configCommand() *cli.Command {
-	return command(cli.Command{Name: "config", Usage: "look at the configuration in force", Subcommands: []*cli.Command{
-		command(cli.Command{Name: "show", Usage: "show each setting, where it comes from, and the warnings", Action: p.showConfig}),
-	}})
+	show := command(cli.Command{Name: "show", Usage: "show each setting, where it comes from, and the warnings", Action: p.showConfig})
+	return command(cli.Command{Name: "config", Usage: "look at the configuration in force, and change the local one",
+		Subcommands: append([]*cli.Command{show}, p.configCommands()...)})
 }
 
 // configResult is the JSON of config show.
