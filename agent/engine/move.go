@@ -191,6 +191,16 @@ func giveHint(dir string, uid int) string {
 	return fmt.Sprintf("make it as root, and give it to the agent's user, with install -d -m 755 -o %d %s", uid, dir)
 }
 
+// Executable tells whether something can be executed where path is, or would be if
+// it were made. The error is an *Error.
+func Executable(path string) error {
+	there, err := nearest(path)
+	if err != nil {
+		return writing(path, "the directory can't be looked at", err)
+	}
+	return executable(there)
+}
+
 // executable refuses a file system that is mounted noexec.
 func executable(dir string) error {
 	var st unix.Statfs_t

@@ -70,6 +70,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"owned":     cmdOwned,
 		"fill":      cmdFill,
 		"save":      cmdSave,
+		"parsers":   cmdParsers,
 	}
 }
 
