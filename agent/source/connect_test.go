@@ -3,6 +3,7 @@ package source_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -128,8 +129,16 @@ func TestHTTPSRefused(t *testing.T) {
 			})
 			_, err := fetch(t, h, large())
 			sourcetest.WantReason(t, err, tt.code)
-			if e, ok := err.(*source.Error); !ok || !strings.Contains(e.Hint, tt.says) {
-				t.Errorf("hint of %+v does not say %q", err, tt.says)
+			e, ok := err.(*source.Error)
+			if !ok || !strings.Contains(e.Hint, tt.says) {
+				t.Fatalf("hint of %+v does not say %q", err, tt.says)
+			}
+			issuer := ""
+			if e.Code == source.CodeTLS {
+				issuer = s.Certificate().Issuer.String()
+			}
+			if e.Stage != source.StageTLS || e.Issuer != issuer {
+				t.Errorf("stage %q, issued by %q", e.Stage, e.Issuer)
 			}
 		})
 	}
@@ -153,16 +162,17 @@ func TestHTTPNoConnection(t *testing.T) {
 
 	tests := []struct {
 		name, base, sentence string
+		stage                source.Stage
 		timeouts             source.Timeouts
 	}{
-		{"refused", "http://" + closed, "refused the connection", source.Timeouts{}},
-		{"no such name", "http://mirror.invalid", "the name of mirror.invalid:80 could not be resolved", source.Timeouts{Connect: 2 * time.Second}},
-		{"connecting takes too long", "http://127.0.0.1:9", "took more than 1ns", source.Timeouts{Connect: 1}},
+		{"refused", "http://" + closed, "refused the connection", source.StageTCP, source.Timeouts{}},
+		{"no such name", "http://mirror.invalid", "the name of mirror.invalid:80 could not be resolved", source.StageName, source.Timeouts{Connect: 2 * time.Second}},
+		{"connecting takes too long", "http://127.0.0.1:9", "took more than 1ns", source.StageTCP, source.Timeouts{Connect: 1}},
 		{"handshake takes too long", "https://" + silent.Addr().String(), "the TLS handshake with " + silent.Addr().String() + " took more than 50ms",
-			source.Timeouts{TLS: 50 * time.Millisecond}},
-		{"header takes too long", "http://" + silent.Addr().String(), "gave no answer within 50ms", source.Timeouts{Header: 50 * time.Millisecond}},
-		{"no TLS there", strings.Replace(page, "http:", "https:", 1), "does not speak TLS", source.Timeouts{}},
-		{"not http", "ftp://127.0.0.1", "no connection", source.Timeouts{}},
+			source.StageTLS, source.Timeouts{TLS: 50 * time.Millisecond}},
+		{"header takes too long", "http://" + silent.Addr().String(), "gave no answer within 50ms", source.StageHTTP, source.Timeouts{Header: 50 * time.Millisecond}},
+		{"no TLS there", strings.Replace(page, "http:", "https:", 1), "does not speak TLS", source.StageTLS, source.Timeouts{}},
+		{"not http", "ftp://127.0.0.1", "no connection", source.StageTCP, source.Timeouts{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -172,6 +182,10 @@ func TestHTTPNoConnection(t *testing.T) {
 			sourcetest.WantReason(t, err, source.CodeUnreachable)
 			if err != nil && !strings.Contains(err.Error(), tt.sentence) {
 				t.Errorf("error %q does not say %q", err, tt.sentence)
+			}
+			var e *source.Error
+			if errors.As(err, &e) && e.Stage != tt.stage {
+				t.Errorf("it failed at stage %q, want %q", e.Stage, tt.stage)
 			}
 		})
 	}
