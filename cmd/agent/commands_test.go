@@ -70,6 +70,13 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"owned":     cmdOwned,
 		"fill":      cmdFill,
 		"save":      cmdSave,
+
+		"nginx-with":  cmdNginxWith,
+		"nginx-tls":   cmdNginxTLS,
+		"clock-ahead": cmdClockAhead,
+		"proxy":       cmdProxy,
+		"noise":       cmdNoise,
+		"address":     cmdAddress,
 	}
 }
 

@@ -44,7 +44,9 @@ func (p *program) testConnectivity(c *cli.Context) error {
 // real product, and below it what is wrong.
 func connectivityText(w io.Writer, found agent.Connectivity) {
 	tags := map[string]string{agent.TestOK: "OK", agent.TestWarning: "WARNING", agent.TestFailed: "FAILED"}
-	row := func(format string, args ...any) { fmt.Fprintln(w, printable.Text(fmt.Sprintf(format, args...), maxRow)) }
+	row := func(format string, args ...any) {
+		fmt.Fprintln(w, printable.Text(fmt.Sprintf(format, args...), maxRow))
+	}
 	for _, t := range found.Tests {
 		row("Testing connection with %s ... [%s]", t.URL, tags[t.State])
 		for _, f := range t.Findings {
