@@ -98,11 +98,11 @@ func (a *Agent) testSources(ctx context.Context, within time.Duration) (Connecti
 		return Connectivity{}, err
 	}
 	found := Connectivity{Type: "connectivityTestResult", Tests: make([]Tested, len(u.decision.Places)), Notes: notAsked(u.config.settings, u.decision)}
-	trustErr, err := u.lookOn()
-	if err != nil {
-		return Connectivity{}, err
-	}
+	trustErr, unseen := u.lookOn()
 	defer u.session.Close()
+	if unseen != nil {
+		found.Notes = append(found.Notes, "what is installed can not be compared, since "+Explain(unseen).Message)
+	}
 	if u.clock.Wrong {
 		found.Notes = append(found.Notes, health.NoteClockWrong)
 	}
@@ -119,27 +119,25 @@ func (a *Agent) testSources(ctx context.Context, within time.Duration) (Connecti
 }
 
 // lookOn makes a session for who only looks: without the lock, of what this user may
-// read, and without hashing what is installed. trustErr is why nobody is trusted.
-func (u *update) lookOn() (trustErr, err error) {
+// read, and without hashing what is installed. trustErr is why nobody is trusted, and
+// unseen why it is not known what is installed.
+func (u *update) lookOn() (trustErr, unseen error) {
 	store := state.View(u.Paths.State)
 	s := &session{Agent: u.Agent, store: store, seen: store.LoadStatus()}
+	u.session = s
+	var err error
 	if s.memory, err = recall(store); err != nil {
 		s.memory = new(state.State) // of another user; what is installed says the same
 	}
-	if s.dir, err = u.viewEngine(); err != nil {
-		return nil, err
-	}
-	u.session = s
-	if s.trust, trustErr = u.loadTrust(u.config.settings); trustErr == nil {
+	s.trust, trustErr = u.loadTrust(u.config.settings)
+	if s.dir, unseen = u.viewEngine(); unseen == nil && trustErr == nil {
 		if set, ok, err := s.dir.Current(); err == nil && ok {
 			s.current, _ = openSet(set, s.trust) // one that can't be used counts as none
 		}
-		if u.floor, err = s.floor(); err != nil {
-			return nil, err
-		}
+		u.floor, unseen = s.floor()
 	}
 	u.clock = verifier.NewClock(u.started, u.floor.Issued, u.Built)
-	return trustErr, nil
+	return trustErr, unseen
 }
 
 // test asks one source.
@@ -215,6 +213,10 @@ func (p *probe) url() string {
 // ask asks, and gathers what a judgement is made from.
 func (p *probe) ask(ctx context.Context) (a answer) {
 	n, verdict, err := p.newsOf(ctx)
+	if changed(err) { // replaced while it was read
+		n.Close()
+		n, verdict, err = p.newsOf(ctx)
+	}
 	defer func() { n.Close() }()
 	a.asked = p.Now()
 	if seconds := p.tally.ServerClock.Load(); seconds != 0 {

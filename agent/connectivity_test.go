@@ -162,6 +162,32 @@ func (c *countedAnswer) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// A server that fails is asked once. Somebody waits for the answer.
+func TestConnectivityTriesOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.web()
+	s.fail(statusCode(http.StatusInternalServerError))
+	w.offline(s.ringURL(), false, "")
+	if got := w.tested(); code(got) != "source_unreachable" || got.Findings[0].Stage != "http" || s.asked.Load() != 1 {
+		t.Errorf("%d requests, %+v", s.asked.Load(), got.Findings)
+	}
+}
+
+// Where the sets lie is not known, and the way is tested all the same.
+func TestConnectivityWithoutTheSets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.publish(pack{n: 1})
+	w.offline(w.ring, false, "")
+	w.write(filepath.Join(w.agent.Paths.State, "engine-directory"), []byte("/not/mounted\n"))
+	found, err := w.agent.TestConnectivity(t.Context(), time.Minute)
+	must(t, err)
+	if found.State != agent.TestOK || !strings.Contains(strings.Join(found.Notes, "\n"), "what is installed can not be compared, since ") {
+		t.Errorf("%+v", found)
+	}
+}
+
 // Whatever hangs, a test ends in time, and who stops it does not wait.
 func TestConnectivityEnds(t *testing.T) {
 	w := newWorld(t)

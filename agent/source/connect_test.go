@@ -1,11 +1,16 @@
 package source_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +20,7 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/source/sourcetest"
+	"mdatp-offline-agent/printable"
 )
 
 // secure runs an HTTPS server with the certificate of httptest.
@@ -141,6 +147,31 @@ func TestHTTPSRefused(t *testing.T) {
 				t.Errorf("stage %q, issued by %q", e.Stage, e.Issuer)
 			}
 		})
+	}
+}
+
+// Who issued a certificate is said in the words of whoever shows it, less what a
+// terminal would obey or a script would split at.
+func TestIssuerIsFitToBeShown(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a\n\x1b[2J\u202e : \"b\"" + strings.Repeat("c", 1000)},
+		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := secure(t, func(s *httptest.Server) {
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
+	}, func(http.ResponseWriter, *http.Request) {})
+	_, err = fetch(t, client(t, s.URL), large())
+	sourcetest.WantReason(t, err, source.CodeTLS)
+	var e *source.Error
+	if errors.As(err, &e) && (!strings.HasPrefix(e.Issuer, "CN=a") || printable.Sentence(e.Issuer, 256) != e.Issuer) {
+		t.Errorf("issued by %q", e.Issuer)
 	}
 }
 
