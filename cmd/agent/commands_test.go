@@ -71,6 +71,13 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"fill":      cmdFill,
 		"save":      cmdSave,
 		"parsers":   cmdParsers,
+
+		"nginx-with":  cmdNginxWith,
+		"nginx-tls":   cmdNginxTLS,
+		"clock-ahead": cmdClockAhead,
+		"proxy":       cmdProxy,
+		"noise":       cmdNoise,
+		"address":     cmdAddress,
 	}
 }
 
