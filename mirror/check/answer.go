@@ -21,20 +21,21 @@ const (
 type answer struct {
 	ranges   bool // it sent the part that was asked for
 	tag      tagKind
-	modified time.Time // zero: it did not say
-	date     time.Time // the server's time; zero: it did not say
+	modified time.Time     // zero: it did not say
+	skew     time.Duration // by how much the server's clock is behind ours; zero where it did not say its time
 	html     bool
 }
 
-// readAnswer reads the header of an answer to a request for a part.
-func readAnswer(status int, h http.Header) answer {
+// readAnswer reads the header of an answer to a request for a part, which came at
+// that time of this machine.
+func readAnswer(status int, h http.Header, now time.Time) answer {
 	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	a := answer{ranges: status == http.StatusPartialContent, tag: tagOf(h.Values("ETag")), html: kind == "text/html"}
 	a.modified, _ = http.ParseTime(h.Get("Last-Modified")) // zero on error
-	a.date, _ = http.ParseTime(h.Get("Date"))
-	// A cache hands on the Date of the server behind it, and says how old it is.
-	if age, err := strconv.ParseUint(h.Get("Age"), 10, 31); err == nil && !a.date.IsZero() {
-		a.date = a.date.Add(time.Duration(age) * time.Second)
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		// A cache hands on the Date of the server behind it, and says how old it is.
+		age, _ := strconv.ParseUint(h.Get("Age"), 10, 31) // none on error
+		a.skew = now.Sub(date) - time.Duration(age)*time.Second
 	}
 	return a
 }

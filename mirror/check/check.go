@@ -45,7 +45,7 @@ func Check(ctx context.Context, o Options) (Report, error) {
 	case c.stopped:
 	case level == "":
 		found = settle(append(found, o.nothing(all)))
-	case c.listing(ctx):
+	case slices.ContainsFunc(all, func(s seen) bool { return s.solid() }) && c.listing(ctx):
 		found = settle(append(found, Finding{Info, codeListing, "the server shows what its directories hold", "turn listings off where that is nobody's business; endpoints need none", []string{}}))
 	}
 	return o.report(level, all, found, c), ctx.Err()
@@ -167,7 +167,9 @@ func (c *checking) listing(ctx context.Context) bool {
 	const enough = 64 << 10 // bytes; a longer answer is refused, and it is one all the same
 	config, html := c.HTTP, false
 	config.Base, config.Single = c.Target.at.url.JoinPath("/"), true
-	config.Answered = func(status int, h http.Header) { html = status == http.StatusOK && readAnswer(status, h).html }
+	config.Answered = func(status int, h http.Header) {
+		html = status == http.StatusOK && readAnswer(status, h, time.Time{}).html
+	}
 	server := source.NewHTTP(config)
 	defer server.Close()
 	if pkg, err := server.Open(ctx, source.Request{Name: source.PackageName, MaxBytes: enough, Tally: &c.tally}); err == nil {

@@ -105,17 +105,20 @@ func (o Options) findings(all []seen) []Finding {
 			report.refused(s.err)
 			continue
 		}
-		if s.arch == "" {
+		if s.arch == "" && s.solid() {
 			report(Warning, codePastRing, "the package lies where no endpoint looks for it, since they add arch_x86_64 or arch_arm64 to the configured address", "move it into a directory of that name")
 		}
 		o.onPackage(s, report)
 		o.onTime(s, report)
 		onManifest(s, report)
-		o.onServer(s, report)
+		onServer(s, report)
 		onModes(s, report)
 	}
 	if !slices.ContainsFunc(all, func(s seen) bool { return s.silent }) { // else not all was asked for
 		o.onOthers(all, add)
+	}
+	if i := slices.IndexFunc(all, func(s seen) bool { return s.answer != nil && s.answer.skew.Abs() > maxSkew }); i >= 0 {
+		add(Warning, codeClock, "the clocks of the server and of this machine differ by "+span(all[i].answer.skew.Abs()), "set both by NTP")
 	}
 	if o.Trust == nil && slices.ContainsFunc(all, func(s seen) bool { return s.origin != "" }) {
 		add(Info, codeNotJudged, "the signed lists were not judged, since no trust directory was given", "give --trust and a directory with the root certificate of whoever signs the packages")
@@ -208,6 +211,7 @@ func (o Options) onTime(s seen, r report) {
 func onManifest(s seen, r report) {
 	const remedy = "fill the mirror again with a tool that writes package and manifest together"
 	switch {
+	case s.html && s.manifestErr != nil: // the same page, most likely
 	case source.NotThere(s.manifestErr):
 		r(Warning, codeNoManifest, "there is no manifest.json beside the package", remedy+"; endpoints with this program don't ask for it")
 	case errors.Is(s.manifestErr, errManifestEmpty):
@@ -224,7 +228,7 @@ func onManifest(s seen, r report) {
 }
 
 // onServer judges how a server hands out packages.
-func (o Options) onServer(s seen, r report) {
+func onServer(s seen, r report) {
 	a := s.answer
 	if a == nil || s.err != nil && !s.unread {
 		return
@@ -246,9 +250,6 @@ func (o Options) onServer(s seen, r report) {
 	}
 	if a.modified.IsZero() && a.tag != tagNone {
 		r(Info, codeNoDate, "the server gives no Last-Modified", "let it give one, so that people can see how old a file is")
-	}
-	if skew := o.Now.Sub(a.date); !a.date.IsZero() && skew.Abs() > maxSkew {
-		r(Warning, codeClock, fmt.Sprintf("the clocks of the server and of this machine differ by %s", span(skew.Abs())), "set both by NTP")
 	}
 }
 
@@ -278,8 +279,8 @@ func (o Options) onOthers(all []seen, add func(Severity, string, string, string,
 		other := find(all, sameRing)
 		switch {
 		case !s.there() && other != nil && other.there() && !s.isBack():
-			add(Warning, codeMissingArch, "there is nothing for the architecture "+s.arch, "fill it, or give --arch with the one that all machines have", s.place)
-		case s.there() && other != nil && s.arch < other.arch && differ(&s, other):
+			add(Warning, codeMissingArch, "there is nothing for this architecture of the ring", "fill it, or give --arch with the one that all machines have", s.place)
+		case s.there() && other != nil && (!s.isBack() || o.meansBack()) && s.arch < other.arch && differ(&s, other):
 			add(Info, codeVersionsDiffer, fmt.Sprintf("%s has definitions %s, and %s has %s", s.arch, s.version(), other.arch, other.version()),
 				"look whether one of them is no longer filled", s.place, other.place)
 		}

@@ -37,7 +37,7 @@ func healthy(t *testing.T) []seen {
 		list := &verifier.List{Engine: engine, Definition: definition, Released: now().Add(-5 * time.Hour), Issued: now().Add(-4 * time.Hour), Expires: now().AddDate(0, 0, 14)}
 		all = append(all, seen{
 			place: p, origin: mirror.Inside, list: list, ends: verifier.Trust{}.Ends(verifier.Signed{List: list}), size: 1000, modified: now().Add(-4 * time.Hour),
-			answer:   &answer{ranges: true, tag: tagStrong, modified: now().Add(-4 * time.Hour), date: now()},
+			answer:   &answer{ranges: true, tag: tagStrong, modified: now().Add(-4 * time.Hour)},
 			manifest: &Manifest{Engine: engine, Definition: definition},
 		})
 	}
@@ -82,7 +82,7 @@ func TestFindings(t *testing.T) {
 		places   string // joined by blanks
 		says     string // part of message and hint
 	}{
-		{"an architecture is not there", func(_ *Options, all []seen) { gone(&all[arm]); gone(&all[armBack]) }, Warning, codeMissingArch, "linux/production/arm64", "nothing for the architecture arm64"},
+		{"an architecture is not there", func(_ *Options, all []seen) { gone(&all[arm]); gone(&all[armBack]) }, Warning, codeMissingArch, "linux/production/arm64", "nothing for this architecture"},
 		{"the package alone is gone", func(_ *Options, all []seen) {
 			all[x86].err, all[x86].origin = none(), ""
 			all[x86].list, all[x86].ends = nil, nil
@@ -157,11 +157,11 @@ func TestFindings(t *testing.T) {
 		{"no ranges, and too large to read whole", func(_ *Options, all []seen) {
 			all[x86].answer.ranges, all[x86].unread, all[x86].err = false, true, errWhole
 		}, Warning, codeNoRanges, "linux/production/x86_64", "--full"},
-		{"a server with another time", func(_ *Options, all []seen) { all[x86].answer.date = now().Add(3 * time.Hour) }, Warning, codeClock, "linux/production/x86_64", "by 3 hours"},
+		{"a server with another time", func(_ *Options, all []seen) { all[x86].answer.skew = -3 * time.Hour }, Warning, codeClock, "", "by 3 hours"},
 		{"a package before that is old is none to warn of", func(_ *Options, all []seen) {
 			all[x86Back].list.Released = now().AddDate(0, -1, 0)
 		}, "", "", "", ""},
-		{"a server that is four minutes off is none either", func(_ *Options, all []seen) { all[x86].answer.date = now().Add(4 * time.Minute) }, "", "", "", ""},
+		{"a server that is four minutes off is none either", func(_ *Options, all []seen) { all[x86].answer.skew = 4 * time.Minute }, "", "", "", ""},
 		{"what any user can change", func(_ *Options, all []seen) { all[x86].modes = []mode{{"/mirror/updates.zip", 0o646, false}} }, Warning, codeWritable, "linux/production/x86_64", "chmod o-w /mirror/updates.zip"},
 		{"a directory of that kind", func(_ *Options, all []seen) { all[x86].modes = []mode{{"/mirror", fs.ModeDir | 0o777, false}} }, Warning, codeWritable, "linux/production/x86_64", ""},
 		{"one where only its owner can remove is fine", func(_ *Options, all []seen) {

@@ -99,12 +99,12 @@ func TestReadAnswer(t *testing.T) {
 		{"two", http.Header{"Etag": {`"one"`, `"two"`}}, answer{tag: tagNone}},
 		{"one without quotes", http.Header{"Etag": {`one`}}, answer{tag: tagNone}},
 		{"half of a quote", http.Header{"Etag": {`"`}}, answer{tag: tagNone}},
-		{"dates", http.Header{"Date": {at.Format(http.TimeFormat)}, "Last-Modified": {at.Format(http.TimeFormat)}}, answer{tag: tagNone, date: at, modified: at}},
-		{"a cache's age", http.Header{"Date": {at.Format(http.TimeFormat)}, "Age": {"3600"}}, answer{tag: tagNone, date: at.Add(time.Hour)}},
+		{"dates", http.Header{"Date": {at.Format(http.TimeFormat)}, "Last-Modified": {at.Format(http.TimeFormat)}}, answer{tag: tagNone, skew: 2 * time.Hour, modified: at}},
+		{"a cache's age", http.Header{"Date": {at.Format(http.TimeFormat)}, "Age": {"3600"}}, answer{tag: tagNone, skew: time.Hour}},
 		{"nonsense", http.Header{"Date": {"today"}, "Age": {"-1"}, "Last-Modified": {"\x00"}, "Content-Type": {"\xff;"}}, answer{tag: tagNone}},
 		{"a web page", http.Header{"Content-Type": {"Text/HTML; charset=utf-8"}}, answer{tag: tagNone, html: true}},
 	} {
-		if got := readAnswer(http.StatusOK, tt.header); got != tt.want {
+		if got := readAnswer(http.StatusOK, tt.header, at.Add(2*time.Hour)); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
 	}

@@ -139,7 +139,7 @@ func (l *looker) source() (source.Source, func()) {
 	config := l.HTTP
 	config.Base, config.Spool = l.at.url, l.spool
 	config.Answered = func(status int, h http.Header) {
-		a := readAnswer(status, h)
+		a := readAnswer(status, h, time.Now())
 		l.answer = &a
 	}
 	server := source.NewHTTP(config)
@@ -184,7 +184,7 @@ func (l *looker) lookAtPackage(ctx context.Context, s *seen) {
 		return
 	}
 	if errors.Is(err, errWhole) {
-		s.unread, s.size = true, max(l.announced, 0)
+		s.unread, s.size, s.modified = true, max(l.announced, 0), l.answer.modified
 	}
 	var refused *verifier.Refusal
 	if errors.As(err, &refused) && refused.Code == verifier.NotAPackage {
