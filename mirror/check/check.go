@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -105,7 +106,7 @@ func (c *checking) lookAt(ctx context.Context, places []place) (all []seen, err 
 	for _, p := range places {
 		s := c.look(ctx, p, &c.tally)
 		all = append(all, s)
-		for _, err := range []error{s.err, s.zipErr, s.manifestErr} {
+		for _, err := range []error{s.err, s.zipErr} {
 			if err := ours(ctx, err); err != nil {
 				return nil, err
 			}
@@ -120,16 +121,14 @@ func (c *checking) lookAt(ctx context.Context, places []place) (all []seen, err 
 
 // ours gives back what is this machine's own failure: an interruption, no room.
 func ours(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	var own *mirror.Error
+	switch {
+	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.As(err, &own):
+		return err
 	}
-	var known interface {
-		Reason() (string, string, string)
-	}
-	if err == nil || errors.As(err, &known) || slices.ContainsFunc([]error{errWhole, errManifestForm, errManifestForms, errManifestEmpty}, func(e error) bool { return errors.Is(err, e) }) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // silent tells whether it is the server that fails, and not one object on it.

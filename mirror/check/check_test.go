@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -652,6 +653,23 @@ func TestInterrupted(t *testing.T) {
 	cancel()
 	if r, err := Check(ctx, Options{Target: target}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestNoRoom: where a package can't be kept, that is no fault of the mirror's.
+func TestNoRoom(t *testing.T) {
+	s := newSite(t).whole()
+	address := sourcetest.PythonHTTP(t, s.dir)
+	t.Setenv("TMPDIR", s.at("about.txt"))
+	target, err := ParseTarget(address)
+	must(t, err)
+	_, err = Check(t.Context(), Options{Target: target, Full: true})
+	var own *mirror.Error
+	if !errors.As(err, &own) || own.Code != "permission_denied" || own.Hint == "" {
+		t.Errorf("%v", err)
+	}
+	if own := new(mirror.Error); !errors.As(noRoom(syscall.ENOSPC), &own) || own.Code != "disk_full" {
+		t.Errorf("%v", own)
 	}
 }
 

@@ -83,50 +83,59 @@ const maxSkew = 5 * time.Minute
 
 // findings judges what was seen. It looks at nothing else, and asks no clock.
 func (o Options) findings(all []seen) []Finding {
-	var found []Finding
-	add := func(severity Severity, code, message, hint string, places ...place) {
-		f := Finding{severity, code, message, hint, []string{}}
-		for _, p := range places {
-			f.Places = append(f.Places, p.String())
-		}
-		found = append(found, f)
-	}
+	var found collector
 	for _, s := range all {
-		if !s.there() {
-			continue
+		if s.there() {
+			o.onPlace(s, func(severity Severity, code, message, hint string) {
+				if s.isBack() && !o.meansBack() && severity == Critical {
+					severity = Warning // nobody is pointed there yet
+				}
+				found.add(severity, code, message, hint, s.place)
+			})
 		}
-		var report report = func(severity Severity, code, message, hint string) {
-			if s.isBack() && !o.meansBack() && severity == Critical {
-				severity = Warning // nobody is pointed there yet
-			}
-			add(severity, code, message, hint, s.place)
-		}
-		if s.silent {
-			report.refused(s.err)
-			continue
-		}
-		if s.arch == "" && s.solid() {
-			report(Warning, codePastRing, "the package lies where no endpoint looks for it, since they add arch_x86_64 or arch_arm64 to the configured address", "move it into a directory of that name")
-		}
-		o.onPackage(s, report)
-		o.onTime(s, report)
-		onManifest(s, report)
-		onServer(s, report)
-		onModes(s, report)
 	}
 	if !slices.ContainsFunc(all, func(s seen) bool { return s.silent }) { // else not all was asked for
-		o.onOthers(all, add)
+		for _, s := range all {
+			o.onOthers(s, all, &found)
+		}
 	}
 	if i := slices.IndexFunc(all, func(s seen) bool { return s.answer != nil && s.answer.skew.Abs() > maxSkew }); i >= 0 {
-		add(Warning, codeClock, "the clocks of the server and of this machine differ by "+span(all[i].answer.skew.Abs()), "set both by NTP")
+		found.add(Warning, codeClock, "the clocks of the server and of this machine differ by "+span(all[i].answer.skew.Abs()), "set both by NTP")
 	}
 	if o.Trust == nil && slices.ContainsFunc(all, func(s seen) bool { return s.origin != "" }) {
-		add(Info, codeNotJudged, "the signed lists were not judged, since no trust directory was given", "give --trust and a directory with the root certificate of whoever signs the packages")
+		found.add(Info, codeNotJudged, "the signed lists were not judged, since no trust directory was given", "give --trust and a directory with the root certificate of whoever signs the packages")
 	}
 	if o.Target.arch != "" {
-		add(Info, codePastRing, "the address names the directory of an architecture, which endpoints add by themselves", "configure endpoints with "+o.Target.at.String())
+		found.add(Info, codePastRing, "the address names the directory of an architecture, which endpoints add by themselves", "configure endpoints with "+o.Target.at.String())
 	}
 	return settle(found)
+}
+
+// collector takes findings in the order in which they are made.
+type collector []Finding
+
+func (c *collector) add(severity Severity, code, message, hint string, places ...place) {
+	f := Finding{severity, code, message, hint, []string{}}
+	for _, p := range places {
+		f.Places = append(f.Places, p.String())
+	}
+	*c = append(*c, f)
+}
+
+// onPlace judges one place by itself.
+func (o Options) onPlace(s seen, r report) {
+	if s.silent {
+		r.refused(s.err)
+		return
+	}
+	if s.arch == "" && s.solid() {
+		r(Warning, codePastRing, "the package lies where no endpoint looks for it, since they add arch_x86_64 or arch_arm64 to the configured address", "move it into a directory of that name")
+	}
+	o.onPackage(s, r)
+	o.onTime(s, r)
+	onManifest(s, r)
+	onServer(s, r)
+	onModes(s, r)
 }
 
 // meansBack tells whether the target itself is the ring with the package before,
@@ -269,26 +278,38 @@ func onModes(s seen, r report) {
 	}
 }
 
-// onOthers judges places by each other: architectures of a ring, and a ring by its
+// onOthers judges a place by the others: the other architecture of its ring, and the
 // package before.
-func (o Options) onOthers(all []seen, add func(Severity, string, string, string, ...place)) {
-	for _, s := range all {
-		sameRing := func(other seen) bool {
-			return s.platform == other.platform && s.ring == other.ring && other.arch != s.arch
-		}
-		other := find(all, sameRing)
-		switch {
-		case !s.there() && other != nil && other.there() && !s.isBack():
-			add(Warning, codeMissingArch, "there is nothing for this architecture of the ring", "fill it, or give --arch with the one that all machines have", s.place)
-		case s.there() && other != nil && (!s.isBack() || o.meansBack()) && s.arch < other.arch && differ(&s, other):
-			add(Info, codeVersionsDiffer, fmt.Sprintf("%s has definitions %s, and %s has %s", s.arch, s.version(), other.arch, other.version()),
+func (o Options) onOthers(s seen, all []seen, found *collector) {
+	other := find(all, func(other seen) bool {
+		return s.platform == other.platform && s.ring == other.ring && other.arch != s.arch
+	})
+	back := backOf(s, all)
+	r := report(func(severity Severity, code, message, hint string) { found.add(severity, code, message, hint, s.place) })
+	switch {
+	case s.isBack() && !o.meansBack():
+		return
+	case s.there():
+		if other != nil && s.arch < other.arch && differ(&s, other) {
+			found.add(Info, codeVersionsDiffer, fmt.Sprintf("%s has definitions %s, and %s has %s", s.arch, s.version(), other.arch, other.version()),
 				"look whether one of them is no longer filled", s.place, other.place)
 		}
-		if s.there() && !s.isBack() && s.ring != "" {
-			onPrevious(s, backOf(s, all),
-				func(severity Severity, code, message, hint string) { add(severity, code, message, hint, s.place) })
+		onPrevious(s, back, r)
+	case other == nil || !other.there():
+		if back != nil && back.there() {
+			r(Critical, source.CodeNotFound, "there is no package, and one before it in "+back.ring, "fill the ring again")
 		}
+	case forbidden(s.err):
+		r.refused(s.err)
+	default:
+		r(Warning, codeMissingArch, "there is nothing for this architecture of the ring", "fill it, or give --arch with the one that all machines have")
 	}
+}
+
+// forbidden tells whether a server hides what it perhaps has.
+func forbidden(err error) bool {
+	var e *source.Error
+	return errors.As(err, &e) && e.Code == source.CodeForbidden
 }
 
 // onPrevious judges the package to step back to.

@@ -83,6 +83,11 @@ func TestFindings(t *testing.T) {
 		says     string // part of message and hint
 	}{
 		{"an architecture is not there", func(_ *Options, all []seen) { gone(&all[arm]); gone(&all[armBack]) }, Warning, codeMissingArch, "linux/production/arm64", "nothing for this architecture"},
+		{"one that the server hides", func(_ *Options, all []seen) {
+			gone(&all[arm])
+			all[arm].err = &source.Error{Code: source.CodeForbidden, Missing: true}
+		}, Critical, source.CodeForbidden, "linux/production/arm64", ""},
+		{"a ring that has only what was before", func(_ *Options, all []seen) { gone(&all[x86]); gone(&all[arm]) }, Critical, source.CodeNotFound, "linux/production/x86_64 linux/production/arm64", "one before it in production_back"},
 		{"the package alone is gone", func(_ *Options, all []seen) {
 			all[x86].err, all[x86].origin = none(), ""
 			all[x86].list, all[x86].ends = nil, nil

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"mdatp-offline-agent/agent/source"
@@ -108,12 +109,17 @@ type looker struct {
 // have been exchanged in between.
 func (o Options) look(ctx context.Context, p place, tally *source.Tally) seen {
 	s := o.lookOnce(ctx, p, tally)
-	var failed *source.Error
-	changed := errors.As(errors.Join(s.err, s.zipErr), &failed) && failed.Code == source.CodeChanged
-	if s.torn() || changed {
+	if s.torn() || changed(s.err) || changed(s.zipErr) {
 		s = o.lookOnce(ctx, p, tally)
 	}
 	return s
+}
+
+// changed tells whether a failure is what an exchange looks like to who reads.
+func changed(err error) bool {
+	var failed *source.Error
+	var refused *verifier.Refusal
+	return errors.As(err, &failed) && failed.Code == source.CodeChanged || errors.As(err, &refused) && refused.Code == verifier.ContentMismatch
 }
 
 func (o Options) lookOnce(ctx context.Context, p place, tally *source.Tally) seen {
@@ -421,13 +427,32 @@ func (l *looker) spool(size int64) (source.Spool, error) {
 	}
 	f, err := os.CreateTemp("", "mirror-check-*")
 	if err != nil {
-		return nil, err
+		return nil, noRoom(err)
 	}
 	_ = os.Remove(f.Name()) // where that is not possible yet, Close does it
 	return spoolFile{f}, nil
 }
 
+// noRoom is why a package could not be kept. It is this machine's failure, and no
+// finding.
+func noRoom(err error) error {
+	const hint = "look at the directory for temporary files, or name another in TMPDIR"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &mirror.Error{Code: "disk_full", Sentence: "there is no room for a package that the server sends only as a whole", Hint: hint, Err: err}
+	}
+	return &mirror.Error{Code: "permission_denied", Sentence: "a package that the server sends only as a whole can not be kept while it is read", Hint: hint, Err: err}
+}
+
 type spoolFile struct{ *os.File }
+
+// Write says what a lack of room means.
+func (f spoolFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if err != nil {
+		err = noRoom(err)
+	}
+	return n, err
+}
 
 // Close gives the room back.
 func (f spoolFile) Close() error {
