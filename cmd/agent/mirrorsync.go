@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/net/http/httpproxy"
+
+	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/mirror"
+	"mdatp-offline-agent/verifier/trustdir"
+)
+
+func (p *program) syncCommand() *cli.Command {
+	return command(cli.Command{Name: "sync", Usage: "fill a tree of packages from the vendor's cloud, by the settings.json of the vendor's downloader", Action: p.sync, Flags: []cli.Flag{
+		&cli.StringFlag{Name: "settings", Usage: "settings `FILE` of the vendor's downloader"},
+		&cli.StringFlag{Name: "base-url", Value: mirror.DefaultSyncURL, Usage: "`URL` of the cloud, to which the query for each package is added"},
+		&cli.StringFlag{Name: "trust", Usage: "trust `DIR`; packages that nobody in it signed are not published"},
+		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product that signed packages must be for"},
+		&cli.StringSliceFlag{Name: "arch", Usage: "`NAME` of an architecture, x86_64 or arm64; repeat it for each; else both"},
+		&cli.StringFlag{Name: "allow-downgrade", Usage: "publish exactly this definition `VERSION` although the mirror has a newer one"},
+		&cli.Int64Flag{Name: "max-rate", Usage: "`BYTES` per second that a download may take; 0 for all that there is", DefaultText: "0"},
+	}})
+}
+
+func (p *program) sync(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	if err := needed(c, "settings", "base-url", "product"); err != nil {
+		return err
+	}
+	o, err := syncOptions(c)
+	if err != nil {
+		return err
+	}
+	home, _ := os.UserHomeDir() // only a default needs it
+	settings, err := mirror.ReadSyncSettings(c.String("settings"), home)
+	if err != nil {
+		return err
+	}
+	pairs, err := mirror.Sync(c.Context, settings, o)
+	if err != nil {
+		return err
+	}
+	return p.showSynced(c, pairs)
+}
+
+func syncOptions(c *cli.Context) (mirror.SyncOptions, error) {
+	o := mirror.SyncOptions{BaseURL: c.String("base-url"), Product: c.String("product"), Archs: c.StringSlice("arch"), Rate: c.Int64("max-rate"),
+		Proxy: httpproxy.FromEnvironment().ProxyFunc()}
+	if o.Rate < 0 {
+		return o, &usageError{"--max-rate takes a number of bytes per second", "for example --max-rate 1000000"}
+	}
+	if c.String("allow-downgrade") != "" {
+		var err error
+		if o.AllowDowngrade, err = versionFlag(c, "allow-downgrade", "1.407.417.0"); err != nil {
+			return o, err
+		}
+	}
+	if dir := c.String("trust"); dir != "" {
+		trust, err := trustdir.Load(dir, dir, nil)
+		if err != nil {
+			return o, err
+		}
+		o.Trust = &trust
+	}
+	return o, nil
+}
+
+// syncedPair is a pair with the reason why it failed.
+type syncedPair struct {
+	mirror.SyncedPair
+	FailReason *agent.Failure `json:"failReason"`
+}
+
+// showSynced shows all pairs; what went wrong goes to stderr. The exit code is that
+// of the first failure.
+func (p *program) showSynced(c *cli.Context, pairs []mirror.SyncedPair) error {
+	shown := make([]syncedPair, 0, len(pairs))
+	outcome := mirror.SyncUpToDate
+	var first *agent.Failure
+	for _, pair := range pairs {
+		failure := agent.Explain(pair.Err)
+		shown = append(shown, syncedPair{pair, failure})
+		if failure != nil && first == nil {
+			first = failure
+		}
+		if pair.Outcome == mirror.SyncUpdated && first == nil {
+			outcome = mirror.SyncUpdated
+		}
+		if pair.Err != nil {
+			p.log.WithError(pair.Err).WithField("pair", pair.Name()).Debug("the pair failed")
+		}
+	}
+	if first != nil {
+		outcome = mirror.SyncFailed
+	}
+	_ = p.show(c, struct {
+		Type    string             `json:"$type"`
+		Outcome mirror.SyncOutcome `json:"outcome"`
+		Pairs   []syncedPair       `json:"pairs"`
+	}{"mirrorSyncResult", outcome, shown}, func(w io.Writer) {
+		for _, pair := range shown {
+			p.showSyncedText(w, pair)
+		}
+	})
+	if first == nil {
+		return nil
+	}
+	p.exit = agent.ExitCode(first.Code)
+	return errShown
+}
+
+func (p *program) showSyncedText(w io.Writer, pair syncedPair) {
+	for _, note := range pair.Notes {
+		p.log.WithField("pair", pair.Name()).Info(note)
+	}
+	switch {
+	case pair.FailReason != nil:
+		p.showFailure(false, &agent.Failure{Code: pair.FailReason.Code, Message: pair.Name() + ": " + pair.FailReason.Message, Hint: pair.FailReason.Hint})
+	case pair.Outcome == mirror.SyncUpdated && !pair.Previous.IsZero():
+		fmt.Fprintf(w, "%s: updated from %s to %s\n", pair.Name(), pair.Previous, pair.Definition)
+	case pair.Outcome == mirror.SyncUpdated:
+		fmt.Fprintf(w, "%s: updated to %s\n", pair.Name(), pair.Definition)
+	default:
+		fmt.Fprintf(w, "%s: %s is up to date\n", pair.Name(), pair.Definition)
+	}
+}
