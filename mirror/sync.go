@@ -65,8 +65,8 @@ type SyncedPair struct {
 	Ring       string           `json:"ring"`
 	Arch       string           `json:"arch"`
 	Outcome    SyncOutcome      `json:"outcome"`
-	Engine     verifier.Version `json:"engineVersion"`             // published now
-	Definition verifier.Version `json:"definitionsVersion"`        // published now
+	Engine     verifier.Version `json:"engineVersion"`              // published now
+	Definition verifier.Version `json:"definitionsVersion"`         // published now
 	Previous   verifier.Version `json:"previousDefinitionsVersion"` // published before; zero: nothing good
 	Bytes      int64            `json:"bytesDownloaded"`
 	Requests   int64            `json:"requests"`

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"mdatp-offline-agent/agent/source"
 )
@@ -164,35 +165,39 @@ func (r *syncRun) ask(ctx context.Context, known versions, validator source.Vali
 
 // fetch brings the package that is announced, checked, and gives the state that goes
 // with it. The cloud's two answers are no pair either: they belong together where
-// the same versions are announced before and after the package came.
+// the same versions are announced before and after the package came, and it is not
+// one that was seen under other versions.
 func (r *syncRun) fetch(ctx context.Context, have present, offered versions, info, known source.Validator) (syncState, error) {
+	var seen []string // SHA-256
+	if have.fetched {
+		seen = append(seen, have.sha256)
+	}
 	for range rounds {
 		validator, sum, err := r.download(ctx, known, offered)
 		if err != nil {
 			return syncState{}, err
 		}
+		if slices.Contains(seen, sum) {
+			return syncState{}, errors.Join(r.stillOld(offered), os.Remove(r.part()))
+		}
 		after, afterInfo, err := r.ask(ctx, offered, info)
 		if err != nil {
 			return syncState{}, err
 		}
-		switch {
-		case after != offered:
-			if _, err := decideSync(have, after, r.o.AllowDowngrade); err != nil {
-				return syncState{}, err
-			}
-			offered, info = after, afterInfo
-			continue
-		case have.fetched && have.sha256 == sum:
-			return syncState{}, r.stillOld(offered)
+		if after == offered {
+			return syncState{Versions: offered, SHA256: sum, Fetched: true, Verified: r.o.Trust != nil,
+				URL: r.zip.String(), Info: afterInfo, Package: validator}, nil
 		}
-		return syncState{Versions: offered, SHA256: sum, Fetched: true, Verified: r.o.Trust != nil,
-			URL: r.zip.String(), Info: afterInfo, Package: validator}, nil
+		if _, err := decideSync(have, after, r.o.AllowDowngrade); err != nil {
+			return syncState{}, err
+		}
+		offered, info, seen = after, afterInfo, append(seen, sum)
 	}
 	return syncState{}, &source.Error{Code: source.CodeChanged, Sentence: "other versions are announced each time that the package has come", Hint: "run the command again later"}
 }
 
-// stillOld is the error for a cloud that announces a package and serves the one that
-// is published here already.
+// stillOld is the error for a cloud that announces a package and serves one that was
+// there before.
 func (r *syncRun) stillOld(offered versions) error {
 	return &source.Error{Code: source.CodeChanged,
 		Sentence: fmt.Sprintf("definitions %s with engine %s are announced, and the package is still the one before", offered.Definition, offered.Engine),
@@ -239,5 +244,3 @@ func (r *syncRun) publish(came syncState) error {
 	}
 	return r.place.settle(came)
 }
-
-
