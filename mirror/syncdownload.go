@@ -62,14 +62,14 @@ func (r *syncRun) transfer(ctx context.Context, request source.Request, offered 
 		return source.Validator{}, r.stillOld(offered)
 	}
 	if err != nil {
-		return source.Validator{}, err
+		return source.Validator{}, byHand(r.zip, err)
 	}
 	defer pkg.Close()
 	r.partName = partPrefix + cmp.Or(pkg.Version(), "once")
-	if err := r.place.remove(partPrefix, r.partName); err != nil {
+	if err := r.place.keepPart(r.partName); err != nil {
 		return source.Validator{}, err
 	}
-	err = r.fill(ctx, pkg)
+	err = byHand(r.zip, r.fill(ctx, pkg))
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		err = errors.Join(err, os.Remove(r.part()))
 	}
@@ -125,7 +125,7 @@ func (r *syncRun) spool(size int64) (source.Spool, error) {
 	if err := enoughRoom(r.place.work, size); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(r.place.work, spoolPrefix+"*")
+	f, err := os.CreateTemp(r.place.work, "spool-*")
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/printable"
 )
 
 // rounds is how often a package is fetched where another one is announced when it
@@ -72,7 +73,7 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	}
 	if !fetch {
 		state.Info, state.URL = validator, r.zip.String()
-		return SyncUpToDate, errors.Join(r.place.remove(partPrefix, ""), r.place.writeState(state))
+		return SyncUpToDate, errors.Join(r.place.keepPart(""), r.place.writeState(state))
 	}
 	came, err := r.fetch(ctx, have, offered, validator, state.Package)
 	if err != nil {
@@ -147,7 +148,7 @@ func (r *syncRun) ask(ctx context.Context, known versions, validator source.Vali
 		return known, validator, nil
 	}
 	if err != nil {
-		return versions{}, source.Validator{}, err
+		return versions{}, source.Validator{}, byHand(r.info, err)
 	}
 	defer answer.Close()
 	body, err := answer.Range(ctx, 0, answer.Size())
@@ -157,7 +158,7 @@ func (r *syncRun) ask(ctx context.Context, known versions, validator source.Vali
 	defer body.Close()
 	data, err := io.ReadAll(body)
 	if err != nil {
-		return versions{}, source.Validator{}, err
+		return versions{}, source.Validator{}, byHand(r.info, err)
 	}
 	offered, err := parseInfo(data)
 	return offered, answer.Validator(), err
@@ -194,6 +195,21 @@ func (r *syncRun) fetch(ctx context.Context, have present, offered versions, inf
 		offered, info, seen = after, afterInfo, append(seen, sum)
 	}
 	return syncState{}, &source.Error{Code: source.CodeChanged, Sentence: "other versions are announced each time that the package has come", Hint: "run the command again later"}
+}
+
+// byHand gives an error of a source the hint that fits here; its own is for endpoints,
+// which have another configuration.
+func byHand(u *url.URL, err error) error {
+	var e *source.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	hinted := *e
+	hinted.Hint = "fetch " + printable.Text(u.Redacted(), maxName) + " by hand and look at the answer; a proxy is taken from https_proxy, http_proxy and no_proxy"
+	if e.Code == source.CodeTLS {
+		hinted.Hint = "set this machine's clock, and where a proxy answers in place of the server, name a file with its authority in SSL_CERT_FILE"
+	}
+	return &hinted
 }
 
 // stillOld is the error for a cloud that announces a package and serves one that was

@@ -39,7 +39,6 @@ const (
 	stateFile    = "state.json"
 	nextDir      = "next"
 	partPrefix   = "part-"
-	spoolPrefix  = "spool-"
 )
 
 // asideSuffix is for the file systems that can't exchange names.
@@ -157,8 +156,9 @@ func (t place) settle(s syncState) error {
 			}
 		}
 	}
-	// What is left was n-1 before, or was never published.
-	return errors.Join(os.RemoveAll(t.next()), t.remove(spoolPrefix, ""))
+	// What is left was n-1 before, was never published, or is a file that was only
+	// begun.
+	return t.clear(func(name string) bool { return name != stateFile && !strings.HasPrefix(name, partPrefix) })
 }
 
 // publish makes next the published directory. It is durable when it returns.
@@ -254,14 +254,18 @@ func linkOrCopy(from, to string) error {
 	return commit(p, to)
 }
 
-// remove removes what begins with prefix from the work directory, but for the name
-// keep.
-func (t place) remove(prefix, keep string) error {
+// clear removes what is useless from the work directory.
+func (t place) clear(useless func(name string) bool) error {
 	entries, err := os.ReadDir(t.work)
 	for _, e := range entries {
-		if name := e.Name(); strings.HasPrefix(name, prefix) && name != keep {
-			err = errors.Join(err, os.Remove(filepath.Join(t.work, name)))
+		if useless(e.Name()) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(t.work, e.Name())))
 		}
 	}
 	return err
+}
+
+// keepPart removes all downloads but that of the name keep.
+func (t place) keepPart(keep string) error {
+	return t.clear(func(name string) bool { return name != keep && strings.HasPrefix(name, partPrefix) })
 }
