@@ -86,5 +86,5 @@ func parseManifest(data []byte) (versions, bool) {
 	}
 	engine, errEngine := verifier.ParseVersion(text.EngineVersion)
 	definition, errDefinition := verifier.ParseVersion(text.DefinitionVersion)
-	return versions{engine, definition}, errEngine == nil && errDefinition == nil
+	return versions{engine, definition}, errEngine == nil && errDefinition == nil && !engine.IsZero() && !definition.IsZero()
 }

@@ -41,7 +41,7 @@ func ReadSyncSettings(path, home string) (SyncSettings, error) {
 			return s, nil
 		}
 	}
-	return SyncSettings{}, &Error{Code: codeConfig, Sentence: sentenceOf(err), Hint: "correct " + printable.Quote(path) + "; the manual shows one", Err: err}
+	return SyncSettings{}, &Error{Code: codeConfig, Sentence: sentenceOf(err), Hint: "correct " + printable.Quote(path) + "; " + settingsHint, Err: err}
 }
 
 func readSyncSettings(r io.Reader, size int64, home string) (SyncSettings, error) {
@@ -63,7 +63,11 @@ func sentenceOf(err error) string {
 	return "the settings file can not be read"
 }
 
-func badSettings(sentence string) error { return &Error{Code: codeConfig, Sentence: sentence} }
+const settingsHint = "mdatp-agent(8) tells of its fields"
+
+func badSettings(sentence string) error {
+	return &Error{Code: codeConfig, Sentence: sentence, Hint: settingsHint}
+}
 
 // The defaults are those of the vendor's script. There, too, what is null counts
 // as left out, and "true" as true.
