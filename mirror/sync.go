@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,12 +68,18 @@ type SyncedPair struct {
 	Outcome    SyncOutcome      `json:"outcome"`
 	Engine     verifier.Version `json:"engineVersion"`              // published now
 	Definition verifier.Version `json:"definitionsVersion"`         // published now
-	Previous   verifier.Version `json:"previousDefinitionsVersion"` // published before; zero: nothing good
+	Previous   verifier.Version `json:"previousDefinitionsVersion"` // replaced; zero: nothing good, or nothing at all
 	Bytes      int64            `json:"bytesDownloaded"`
 	Requests   int64            `json:"requests"`
 	Resumed    bool             `json:"resumed"`
-	Notes      []string         `json:"notes"`
 	Err        error            `json:"-"` // why it failed
+}
+
+// SyncResult is what became of the whole run.
+type SyncResult struct {
+	Pairs []SyncedPair
+	// Notes are what the user should know although nothing failed, fit to be shown.
+	Notes []string
 }
 
 // Name is the pair's directory below the download folder.
@@ -149,11 +156,49 @@ func (s SyncSettings) pairs(archs []string) (all []syncPair) {
 // an error of Sync itself (usage, config_invalid, busy, permission_denied) means that
 // nothing was tried. The error of the pair at which ctx ended is ctx's, and those
 // behind it are not in the result.
-func Sync(ctx context.Context, s SyncSettings, o SyncOptions) ([]SyncedPair, error) {
-	base, err := o.base()
+func Sync(ctx context.Context, s SyncSettings, o SyncOptions) (SyncResult, error) {
+	o, base, err := o.orDefault()
 	if err != nil {
-		return nil, err
+		return SyncResult{}, err
 	}
+	folder, err := filepath.Abs(s.DownloadFolder)
+	if err == nil {
+		err = os.MkdirAll(folder, 0o755)
+	}
+	if err != nil {
+		return SyncResult{}, fileError("the download folder", s.DownloadFolder, err)
+	}
+	lock, err := lockSync(folder)
+	if err != nil {
+		return SyncResult{}, err
+	}
+	defer lock.Close()
+	var result SyncResult
+	log, err := openSyncLog(s.LogFile)
+	if err != nil {
+		result.Notes = append(result.Notes, "the log at logFilePath is not written, since this user can't write it or somebody else made it")
+	}
+	defer log.close()
+	for _, name := range s.Unknown {
+		result.Notes = append(result.Notes, "the settings file has a key that means nothing, "+name)
+	}
+	for _, note := range result.Notes {
+		log.printf("note: %s", note)
+	}
+	check := checker{trust: o.Trust, product: o.Product, now: o.Now}
+	for _, p := range s.pairs(o.Archs) {
+		pair := newSyncRun(folder, p, base, o, check, log).do(ctx, s.Backup)
+		log.result(pair)
+		result.Pairs = append(result.Pairs, pair)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return result, nil
+}
+
+// orDefault fills in what is left out, and reads the address.
+func (o SyncOptions) orDefault() (SyncOptions, *url.URL, error) {
 	if len(o.Archs) == 0 {
 		o.Archs = SyncArchs()
 	}
@@ -162,55 +207,14 @@ func Sync(ctx context.Context, s SyncSettings, o SyncOptions) ([]SyncedPair, err
 	}
 	for _, arch := range o.Archs {
 		if !slices.Contains(SyncArchs(), arch) {
-			return nil, usage("the architecture is none that there are packages for", "give --arch x86_64 or --arch arm64, or leave it out for both", nil)
+			return o, nil, usage("the architecture is none that there are packages for", "give --arch x86_64 or --arch arm64, or leave it out for both", nil)
 		}
 	}
-	folder, err := filepath.Abs(s.DownloadFolder)
-	if err == nil {
-		err = os.MkdirAll(folder, 0o755)
-	}
-	if err != nil {
-		return nil, fileError("the download folder", s.DownloadFolder, err)
-	}
-	lock, err := lockSync(folder)
-	if err != nil {
-		return nil, err
-	}
-	defer lock.Close()
-	log, logErr := openSyncLog(s.LogFile)
-	defer log.close()
-
-	check := checker{trust: o.Trust, product: o.Product, now: o.Now}
-	var all []SyncedPair
-	for _, p := range s.pairs(o.Archs) {
-		run := newSyncRun(folder, p, base, o, check, log)
-		result := run.do(ctx, s.Backup)
-		if logErr != nil {
-			result.Notes = append(result.Notes, "the log at logFilePath can not be written by this user, or is not this user's own")
-		}
-		for _, name := range s.Unknown {
-			result.Notes = append(result.Notes, "the settings file has a key that means nothing, "+name)
-		}
-		log.result(result)
-		all = append(all, result)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return all, nil
-}
-
-// base reads the address.
-func (o SyncOptions) base() (*url.URL, error) {
-	text := o.BaseURL
-	if text == "" {
-		text = DefaultSyncURL
-	}
-	u, err := url.Parse(text)
+	u, err := url.Parse(cmp.Or(o.BaseURL, DefaultSyncURL))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Fragment != "" {
-		return nil, usage("--base-url is no http or https address", "give one such as "+DefaultSyncURL, err)
+		return o, nil, usage("--base-url is no http or https address", "give one such as "+DefaultSyncURL, err)
 	}
-	return u, nil
+	return o, u, nil
 }
 
 // lockSync takes the lock of a tree. The file stays, since removing it would let two
@@ -237,9 +241,6 @@ func (l *syncLog) result(p SyncedPair) {
 		l.printf("%s updated to definitions %s, engine %s, from %s; %d bytes, %d requests", p.Name(), p.Definition, p.Engine, orNothing(p.Previous), p.Bytes, p.Requests)
 	case SyncUpToDate:
 		l.printf("%s is up to date with definitions %s, engine %s", p.Name(), p.Definition, p.Engine)
-	}
-	for _, note := range p.Notes {
-		l.printf("%s note: %s", p.Name(), note)
 	}
 }
 

@@ -103,11 +103,11 @@ func (s *site) age(p syncPair) {
 
 func (s *site) sync() []SyncedPair {
 	s.t.Helper()
-	pairs, err := Sync(s.t.Context(), s.settings, s.o)
+	result, err := Sync(s.t.Context(), s.settings, s.o)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return pairs
+	return result.Pairs
 }
 
 // want syncs one pair, and gives it.
@@ -232,6 +232,31 @@ func TestSync(t *testing.T) {
 	if log := string(read(t, s.settings.LogFile)); !strings.Contains(log, "mac/preview/arch_arm64 updated to definitions 1.403.107.0") {
 		t.Errorf("the log says\n%s", log)
 	}
+}
+
+// TestSyncOwnCloud runs the cloud that the documentation shows.
+func TestSyncOwnCloud(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	_, text, _ := strings.Cut(string(read(t, "../docs/mirror-sync.md")), "\n```nginx\n")
+	text, _, found := strings.Cut(text, "\n}\n```\n")
+	http, server, ok := strings.Cut(strings.ReplaceAll(text, "/srv/cloud", s.cloud), "server {")
+	if !found || !ok {
+		t.Fatal("the documentation shows no cloud any more")
+	}
+	s.o.BaseURL, s.o.Archs = sourcetest.NginxWith(t, http, server)+"/cloud", nil
+	arm := syncPair{"linux", "production", "arm64"}
+	for _, v := range []string{"1.401.0.0", "1.402.0.0"} {
+		s.offer(linux, v)
+		s.offer(arm, strings.Replace(v, "0.0", "64.0", 1))
+		for _, got := range s.sync() {
+			if got.Outcome != SyncUpdated {
+				t.Errorf("%s: %v", got.Name(), got.Err)
+			}
+		}
+	}
+	s.holds(linux, "1.402.0.0", "1.401.0.0")
+	s.holds(arm, "1.402.64.0", "1.401.64.0")
 }
 
 // TestSyncFaults: whatever the cloud does wrong, the run fails by name, and what is
@@ -544,10 +569,10 @@ func (s *site) interrupt(size int64) string {
 	s.o.Rate = 256 << 10
 	done := make(chan []SyncedPair)
 	go func() {
-		pairs, _ := Sync(ctx, s.settings, s.o)
-		done <- pairs
+		result, _ := Sync(ctx, s.settings, s.o)
+		done <- result.Pairs
 	}()
-	part := s.partOf(200 << 10)
+	part := s.partOf(200<<10, done)
 	cancel()
 	if pairs := <-done; len(pairs) != 1 || !errors.Is(pairs[0].Err, context.Canceled) {
 		s.t.Fatalf("the run gave %v", pairs)
@@ -610,8 +635,9 @@ func TestSyncLog(t *testing.T) {
 		if err := make(s.settings.LogFile); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.want(SyncUpToDate, ""); len(got.Notes) != 1 {
-			t.Errorf("%s: notes %q", name, got.Notes)
+		got, err := Sync(t.Context(), s.settings, s.o)
+		if err != nil || len(got.Notes) != 1 || got.Pairs[0].Outcome != SyncUpToDate {
+			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 		if string(read(t, victim)) != "untouched" {
 			t.Errorf("%s: the log is written to another file", name)
@@ -659,7 +685,7 @@ func TestSyncAnnounced(t *testing.T) {
 			done := make(chan []SyncedPair)
 			s.o.Rate = 256 << 10
 			go func() { done <- s.sync() }()
-			s.partOf(200 << 10)
+			s.partOf(200<<10, done)
 			next := filepath.Join(s.cloud, "next")
 			write(t, next, []byte(infoXML("1.403.0.0")))
 			if err := os.Rename(next, s.path(linux, "info.xml")); err != nil {
@@ -685,8 +711,9 @@ func TestSyncAnnounced(t *testing.T) {
 	}
 }
 
-// partOf waits until a download has that many bytes, and gives its file.
-func (s *site) partOf(size int64) string {
+// partOf waits until a download has that many bytes, and gives its file. done tells
+// that the run has ended.
+func (s *site) partOf(size int64, done <-chan []SyncedPair) string {
 	s.t.Helper()
 	for {
 		found, _ := filepath.Glob(s.tree("linux/production/.sync/arch_x86_64/part-*"))
@@ -696,8 +723,8 @@ func (s *site) partOf(size int64) string {
 			}
 		}
 		select {
-		case <-s.t.Context().Done():
-			s.t.Fatal("the download did not begin")
+		case pairs := <-done:
+			s.t.Fatalf("the run ended by itself: %+v", pairs)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

@@ -30,11 +30,11 @@ const (
 
 func TestMain(m *testing.M) {
 	if folder := os.Getenv(folderEnv); folder != "" {
-		pairs, err := Sync(context.Background(),
+		result, err := Sync(context.Background(),
 			SyncSettings{DownloadFolder: folder, LogFile: filepath.Join(folder, "sync.log"), Linux: true, Backup: true},
 			SyncOptions{BaseURL: os.Getenv(cloudEnv), Archs: []string{"x86_64"}})
 		if err == nil {
-			err = pairs[0].Err
+			err = result.Pairs[0].Err
 		}
 		if err != nil {
 			fmt.Println(err)
@@ -169,6 +169,7 @@ func TestSyncCrash(t *testing.T) {
 					if end.Exit != 0 || n < least {
 						t.Fatalf("the run had %d points and ended so: %+v", n-1, end)
 					}
+					t.Logf("%s: at each of %d points", name, n-1)
 					break
 				}
 				if c.exchange {

@@ -36,7 +36,7 @@ type syncRun struct {
 func newSyncRun(folder string, p syncPair, base *url.URL, o SyncOptions, check checker, log *syncLog) *syncRun {
 	r := &syncRun{syncPair: p, folder: folder, o: o, check: check, log: log}
 	r.zip, r.info = p.address(base)
-	r.result = SyncedPair{Platform: p.platform, Ring: p.ring, Arch: p.arch, Outcome: SyncFailed, Notes: []string{}}
+	r.result = SyncedPair{Platform: p.platform, Ring: p.ring, Arch: p.arch, Outcome: SyncFailed}
 	return r
 }
 
@@ -62,7 +62,7 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	if err != nil {
 		return SyncFailed, err
 	}
-	r.result.Engine, r.result.Definition, r.result.Previous = have.Engine, have.Definition, have.Definition
+	r.result.Engine, r.result.Definition = have.Engine, have.Definition
 	offered, validator, err := r.ask(ctx, have.versions, state.Info)
 	if err != nil {
 		return SyncFailed, err
@@ -85,7 +85,7 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	if err := r.publish(came); err != nil {
 		return SyncFailed, err
 	}
-	r.result.Engine, r.result.Definition = came.Versions.Engine, came.Versions.Definition
+	r.result.Engine, r.result.Definition, r.result.Previous = came.Versions.Engine, came.Versions.Definition, have.Definition
 	return SyncUpdated, nil
 }
 
@@ -189,12 +189,16 @@ func (r *syncRun) fetch(ctx context.Context, have present, offered versions, inf
 			return syncState{Versions: offered, SHA256: sum, Fetched: true, Verified: r.o.Trust != nil,
 				URL: r.zip.String(), Info: afterInfo, Package: validator}, nil
 		}
-		if _, err := decideSync(have, after, r.o.AllowDowngrade); err != nil {
+		again, err := decideSync(have, after, r.o.AllowDowngrade)
+		if err != nil {
 			return syncState{}, err
+		}
+		if !again {
+			break
 		}
 		offered, info, seen = after, afterInfo, append(seen, sum)
 	}
-	return syncState{}, &source.Error{Code: source.CodeChanged, Sentence: "other versions are announced each time that the package has come", Hint: "run the command again later"}
+	return syncState{}, &source.Error{Code: source.CodeChanged, Sentence: "other versions are announced when the package has come", Hint: "run the command again later"}
 }
 
 // byHand gives an error of a source the hint that fits here; its own is for endpoints,

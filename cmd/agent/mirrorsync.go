@@ -1,14 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/net/http/httpproxy"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier/trustdir"
 )
@@ -41,16 +45,22 @@ func (p *program) sync(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	pairs, err := mirror.Sync(c.Context, settings, o)
+	result, err := mirror.Sync(c.Context, settings, o)
 	if err != nil {
 		return err
 	}
-	return p.showSynced(c, pairs)
+	return p.showSynced(c, result)
 }
 
 func syncOptions(c *cli.Context) (mirror.SyncOptions, error) {
-	o := mirror.SyncOptions{BaseURL: c.String("base-url"), Product: c.String("product"), Archs: c.StringSlice("arch"), Rate: c.Int64("max-rate"),
-		Proxy: httpproxy.FromEnvironment().ProxyFunc()}
+	o := mirror.SyncOptions{BaseURL: c.String("base-url"), Product: c.String("product"), Archs: c.StringSlice("arch"), Rate: c.Int64("max-rate")}
+	proxies := httpproxy.FromEnvironment()
+	for name, value := range map[string]string{"http_proxy": proxies.HTTPProxy, "https_proxy": proxies.HTTPSProxy} {
+		if !proxyURL(value) {
+			return o, &managedconfig.Error{Key: name, Problem: "the environment variable is no http or https URL of a proxy", Hint: "set it to a URL like http://proxy.example:3128, or unset it"}
+		}
+	}
+	o.Proxy = proxies.ProxyFunc()
 	if o.Rate < 0 {
 		return o, &usageError{"--max-rate takes a number of bytes per second", "for example --max-rate 1000000"}
 	}
@@ -70,6 +80,16 @@ func syncOptions(c *cli.Context) (mirror.SyncOptions, error) {
 	return o, nil
 }
 
+// proxyURL says whether a value of the environment names a proxy, or none at all. The
+// library passes over one that it can't use, and would ask directly.
+func proxyURL(value string) bool {
+	if value != "" && !strings.Contains(value, "://") {
+		value = "http://" + value
+	}
+	u, err := url.Parse(value)
+	return value == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
+}
+
 // syncedPair is a pair with the reason why it failed.
 type syncedPair struct {
 	mirror.SyncedPair
@@ -78,31 +98,34 @@ type syncedPair struct {
 
 // showSynced shows all pairs; what went wrong goes to stderr. The exit code is that
 // of the first failure.
-func (p *program) showSynced(c *cli.Context, pairs []mirror.SyncedPair) error {
-	shown := make([]syncedPair, 0, len(pairs))
+func (p *program) showSynced(c *cli.Context, result mirror.SyncResult) error {
+	shown := make([]syncedPair, 0, len(result.Pairs))
 	outcome := mirror.SyncUpToDate
 	var first *agent.Failure
-	for _, pair := range pairs {
+	for _, pair := range result.Pairs {
 		failure := agent.Explain(pair.Err)
 		shown = append(shown, syncedPair{pair, failure})
-		if failure != nil && first == nil {
-			first = failure
-		}
-		if pair.Outcome == mirror.SyncUpdated && first == nil {
+		if pair.Outcome == mirror.SyncUpdated {
 			outcome = mirror.SyncUpdated
 		}
-		if pair.Err != nil {
-			p.log.WithError(pair.Err).WithField("pair", pair.Name()).Debug("the pair failed")
+		if failure == nil {
+			continue
 		}
+		p.log.WithError(pair.Err).WithField("pair", pair.Name()).Debug("the pair failed")
+		first = cmp.Or(first, failure)
 	}
 	if first != nil {
 		outcome = mirror.SyncFailed
+	}
+	for _, note := range result.Notes {
+		p.log.Info(note)
 	}
 	_ = p.show(c, struct {
 		Type    string             `json:"$type"`
 		Outcome mirror.SyncOutcome `json:"outcome"`
 		Pairs   []syncedPair       `json:"pairs"`
-	}{"mirrorSyncResult", outcome, shown}, func(w io.Writer) {
+		Notes   []string           `json:"notes"`
+	}{"mirrorSyncResult", outcome, shown, append([]string{}, result.Notes...)}, func(w io.Writer) {
 		for _, pair := range shown {
 			p.showSyncedText(w, pair)
 		}
@@ -115,12 +138,9 @@ func (p *program) showSynced(c *cli.Context, pairs []mirror.SyncedPair) error {
 }
 
 func (p *program) showSyncedText(w io.Writer, pair syncedPair) {
-	for _, note := range pair.Notes {
-		p.log.WithField("pair", pair.Name()).Info(note)
-	}
-	switch {
-	case pair.FailReason != nil:
-		p.showFailure(false, &agent.Failure{Code: pair.FailReason.Code, Message: pair.Name() + ": " + pair.FailReason.Message, Hint: pair.FailReason.Hint})
+	switch f := pair.FailReason; {
+	case f != nil:
+		p.showFailure(false, &agent.Failure{Code: f.Code, Message: pair.Name() + ": " + f.Message, Hint: f.Hint})
 	case pair.Outcome == mirror.SyncUpdated && !pair.Previous.IsZero():
 		fmt.Fprintf(w, "%s: updated from %s to %s\n", pair.Name(), pair.Previous, pair.Definition)
 	case pair.Outcome == mirror.SyncUpdated:

@@ -61,6 +61,12 @@ func NginxCache(t testing.TB, origin string, slice int, valid string) string {
     }`, slice, valid, lock, origin))
 }
 
+// NginxWith serves by nginx as directives for its http block and its server block say.
+func NginxWith(t testing.TB, http, server string) string {
+	t.Helper()
+	return nginx(t, http, server)
+}
+
 // nginx runs nginx with directives for its http block and its server block, until
 // the test ends, and gives the server's URL.
 func nginx(t testing.TB, http, server string) string {
