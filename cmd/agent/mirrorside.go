@@ -27,7 +27,8 @@ import (
 const passphraseEnv = "AGENT_KEY_PASSPHRASE"
 
 func (p *program) mirrorCommand() *cli.Command {
-	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: serve packages", Subcommands: []*cli.Command{
+	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: fill, check and serve a tree of packages", Subcommands: []*cli.Command{
+		p.syncCommand(),
 		p.mirrorCheckCommand(),
 		command(cli.Command{Name: "serve", Usage: "serve the packages below a directory by HTTP, for labs and small fleets", ArgsUsage: "DIR", Action: p.serve, Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to listen on, host:port; port 0 picks a free one"},
