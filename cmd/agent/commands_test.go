@@ -55,6 +55,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"configure": cmdConfigure,
 		"serve":     cmdServe,
 		"nginx":     cmdNginx,
+		"host":      cmdHost,
 		"python":    cmdPython,
 		"silent":    cmdSilent,
 		"connected": cmdConnected,
@@ -179,12 +180,14 @@ func cmdConfigure(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.Getenv("MANAGED"), data, 0o644))
 }
 
-// serve DIR serves a directory by agent mirror serve on a free port of loopback
-// until the script ends, and puts its URL into $URL, without a slash at the end.
+// serve DIR [OPTION...] serves a directory by agent mirror serve on a free port of
+// loopback until the script ends, and puts its URL into $URL, without a slash at the
+// end, and the number of the process into $SERVER_PID.
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath("agent")
 	ts.Check(err)
-	cmd := exec.Command(path, "mirror", "serve", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0", "--output", "json")
+	cmd := exec.Command(path, append([]string{"mirror", "serve", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0", "--output", "json"}, args[1:]...)...)
+	cmd.Dir = ts.MkAbs(".")
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
@@ -199,6 +202,7 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	var ready struct{ URL string }
 	ts.Check(json.Unmarshal(line, &ready))
 	ts.Setenv("URL", strings.TrimSuffix(ready.URL, "/"))
+	ts.Setenv("SERVER_PID", strconv.Itoa(cmd.Process.Pid))
 }
 
 // nginx DIR and python DIR are serve with the servers that people have.
