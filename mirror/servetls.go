@@ -17,10 +17,10 @@ type certificate struct {
 	certFile, keyFile string
 	log               logrus.FieldLogger
 
-	mu       sync.Mutex
-	loaded   *tls.Certificate
-	of       filesStamp // what the files looked like when it was read
-	mistaken filesStamp // the same, of files that could not be used
+	mu        sync.Mutex
+	loaded    *tls.Certificate
+	of        filesStamp // what the files looked like when it was read
+	complaint string     // what is wrong with those that are there now, as it was logged
 }
 
 // filesStamp is how certificate and key looked.
@@ -50,10 +50,6 @@ func (c *certificate) refresh() error {
 	}
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
-		if now != c.mistaken {
-			c.mistaken = now
-			c.log.WithError(err).Warn("the certificate and the key for TLS can not be used as they are now")
-		}
 		return err
 	}
 	c.loaded, c.of = &pair, now
@@ -76,6 +72,13 @@ func (c *certificate) stamp() (now filesStamp, err error) {
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = c.refresh() // what is loaded stays good
+	complaint := ""
+	if err := c.refresh(); err != nil {
+		complaint = err.Error()
+	}
+	if complaint != c.complaint && complaint != "" {
+		c.log.WithField("error", complaint).Warn("the certificate and the key for TLS can not be used as they are now")
+	}
+	c.complaint = complaint
 	return c.loaded, nil
 }
