@@ -47,6 +47,7 @@ type Paths struct {
 	Trust   string // the trust directory
 	State   string // the state directory
 	Engine  string // the engine directory, unless it was moved elsewhere
+	Second  string // the engine directory where nothing can be executed at the first
 	Seed    string // the set shipped with the program, if any
 	Inhibit string // a directory: while there is a file in it, there are no periodic updates
 }
@@ -61,6 +62,7 @@ func PathsBelow(root string) Paths {
 		Trust:   at("/etc/opt/mdatp-agent/trust"),
 		State:   at("/var/opt/mdatp-agent"),
 		Engine:  at("/var/opt/mdatp-agent/definitions.noindex"),
+		Second:  at("/opt/mdatp-agent/definitions.noindex"),
 		Seed:    at("/opt/mdatp-agent/definitions"),
 		Inhibit: at("/run/mdatp-agent/inhibit"),
 	}

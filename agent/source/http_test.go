@@ -229,6 +229,33 @@ func TestHTTPCounts(t *testing.T) {
 	}
 }
 
+// What time a server has is by its last answer, also where that is a failure; one
+// from a cache has aged since.
+func TestServerClock(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		date, age string
+		want      int64
+	}{
+		{"Mon, 02 Jan 2006 15:04:05 GMT", "", 1136214245},
+		{"Mon, 02 Jan 2006 15:04:05 GMT", "100", 1136214345},
+		{"Mon, 02 Jan 2006 15:04:05 GMT", "-100", 1136214245},
+		{"yesterday", "", 0},
+	} {
+		base := server(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", tt.date)
+			w.Header().Set("Age", tt.age)
+			http.NotFound(w, r)
+		})
+		var tally source.Tally
+		_, err := fetch(t, source.Count(client(t, base), &tally), large())
+		sourcetest.WantReason(t, err, source.CodeNotFound)
+		if got := tally.ServerClock.Load(); got != tt.want {
+			t.Errorf("Date %q, Age %q: it is %d, want %d", tt.date, tt.age, got, tt.want)
+		}
+	}
+}
+
 func TestHTTPCancelled(t *testing.T) {
 	t.Parallel()
 	for _, where := range []string{"header", "body"} {

@@ -108,6 +108,7 @@ func (h *HTTP) get(ctx context.Context, target *url.URL, q query, tally *Tally) 
 		if err != nil {
 			return nil, h.refusedOr(err)
 		}
+		tally.noteClock(resp.Header)
 		if err := t.turnedAway(target, resp.StatusCode); err != nil {
 			resp.Body.Close()
 			return nil, err
@@ -143,7 +144,7 @@ func (h *HTTP) newTry(target *url.URL, where string, within reach) (*try, http.R
 	}
 	proxy, err := h.cfg.Proxy(target)
 	if err != nil {
-		return nil, nil, &Error{Code: CodeUnreachable, Sentence: fmt.Sprintf("the proxy for %s can not be used", where), Hint: proxyHelp, Err: err}
+		return nil, nil, &Error{Code: CodeUnreachable, Stage: StageProxy, Sentence: fmt.Sprintf("the proxy for %s can not be used", where), Hint: proxyHelp, Err: err}
 	}
 	if proxy != nil {
 		t.proxy, t.where = proxy, where+" by way of "+proxyName(proxy)

@@ -29,6 +29,7 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.definitionsCommand(),
 			p.healthCommand(),
+			p.connectivityCommand(),
 			p.configCommand(),
 			p.runCommand(),
 			p.mirrorCommand(),
