@@ -29,5 +29,6 @@
 // crash between the two leaves the older manifest; endpoints never ask for it. [MakeKeys] is
 // for labs: its keys lie unencrypted on disk. [Serve] is a plain file server
 // for small fleets and tests; the bytes it serves protect themselves by their
-// signature, so it offers neither TLS nor logins.
+// signature, and it has no logins. Windows and macOS are compiled for, and nothing
+// was run there.
 package mirror

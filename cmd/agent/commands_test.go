@@ -56,6 +56,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"configure": cmdConfigure,
 		"serve":     cmdServe,
 		"nginx":     cmdNginx,
+		"host":      cmdHost,
 		"python":    cmdPython,
 		"cloud":     cmdCloud,
 		"announce":  cmdAnnounce,
@@ -104,9 +105,10 @@ func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // until TEXT COMMAND... runs a command again and again, until its output contains
-// the text. What a daemon does by itself comes in two seconds; here it has ten.
+// the text. What a daemon does by itself comes in two seconds; a busy machine has a
+// minute.
 func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		_ = ts.Exec(args[1], args[2:]...) // its output tells
 		if strings.Contains(ts.ReadFile("stdout"), args[0]) {
 			return
@@ -190,12 +192,14 @@ func cmdConfigure(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.Getenv("MANAGED"), data, 0o644))
 }
 
-// serve DIR serves a directory by agent mirror serve on a free port of loopback
-// until the script ends, and puts its URL into $URL, without a slash at the end.
+// serve DIR [OPTION...] serves a directory by agent mirror serve on a free port of
+// loopback until the script ends, and puts its URL into $URL, without a slash at the
+// end, and the number of the process into $SERVER_PID.
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath("agent")
 	ts.Check(err)
-	cmd := exec.Command(path, "mirror", "serve", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0", "--output", "json")
+	cmd := exec.Command(path, append([]string{"mirror", "serve", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0", "--output", "json"}, args[1:]...)...)
+	cmd.Dir = ts.MkAbs(".")
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
@@ -210,6 +214,7 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	var ready struct{ URL string }
 	ts.Check(json.Unmarshal(line, &ready))
 	ts.Setenv("URL", strings.TrimSuffix(ready.URL, "/"))
+	ts.Setenv("SERVER_PID", strconv.Itoa(cmd.Process.Pid))
 }
 
 // nginx DIR and python DIR are serve with the servers that people have.

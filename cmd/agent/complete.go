@@ -113,6 +113,9 @@ func (at cursor) optionNames() []string {
 	return names
 }
 
+// keyArgument is how help calls the name of a setting.
+const keyArgument = "SECTION.KEY"
+
 // argumentValues gives what an argument can be: the name of a setting, or a file.
 func (at cursor) argumentValues() (values []string) {
 	if !strings.HasPrefix(at.takes, keyArgument) {

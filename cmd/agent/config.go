@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -8,9 +10,6 @@ import (
 
 	"mdatp-offline-agent/agent"
 )
-
-// keyArgument is how help calls the name of a setting.
-const keyArgument = "SECTION.KEY"
 
 // configCommands are those that look at one setting and change the local ones. The
 // last two are the real product's own, and no others of it are known that would mean

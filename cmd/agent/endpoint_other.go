@@ -11,11 +11,12 @@ import (
 // A mirror may stand on any system, an endpoint is Linux. Here the endpoint's
 // commands are in the tree to say so.
 
-func (p *program) definitionsCommand() *cli.Command { return onLinux("definitions") }
-func (p *program) healthCommand() *cli.Command      { return onLinux("health") }
-func (p *program) configCommand() *cli.Command      { return onLinux("config") }
-func (p *program) runCommand() *cli.Command         { return onLinux("run") }
-func (p *program) selftestCommand() *cli.Command    { return onLinux("selftest") }
+func (p *program) definitionsCommand() *cli.Command  { return onLinux("definitions") }
+func (p *program) healthCommand() *cli.Command       { return onLinux("health") }
+func (p *program) connectivityCommand() *cli.Command { return onLinux("connectivity") }
+func (p *program) configCommand() *cli.Command       { return onLinux("config") }
+func (p *program) runCommand() *cli.Command          { return onLinux("run") }
+func (p *program) selftestCommand() *cli.Command     { return onLinux("selftest") }
 
 func (p *program) readSourceCommand() *cli.Command {
 	c := onLinux("read-source")

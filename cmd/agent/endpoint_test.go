@@ -37,7 +37,7 @@ func TestOtherSystems(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", system, err)
 		}
-		for _, foreign := range []string{"agent", "agent/engine", "agent/state", "agent/hook", "health", "managedconfig", "chaos"} {
+		for _, foreign := range []string{"agent", "agent/engine", "agent/state", "agent/hook", "health", "chaos"} {
 			if strings.Contains("\n"+string(out), "\nmdatp-offline-agent/"+foreign+"\n") {
 				t.Errorf("%s: the program has package %s in it, which is the endpoint's", system, foreign)
 			}

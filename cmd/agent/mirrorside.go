@@ -30,21 +30,7 @@ func (p *program) mirrorCommand() *cli.Command {
 	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: fill, check and serve a tree of packages", Subcommands: []*cli.Command{
 		p.syncCommand(),
 		p.mirrorCheckCommand(),
-		command(cli.Command{Name: "serve", Usage: "serve the packages below a directory by HTTP, for labs and small fleets", ArgsUsage: "DIR", Action: p.serve, Flags: []cli.Flag{
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to listen on, host:port; port 0 picks a free one"},
-		}}),
-	}})
-}
-
-func (p *program) serve(c *cli.Context) error {
-	if err := arguments(c, 1, "one directory"); err != nil {
-		return err
-	}
-	return mirror.Serve(c.Context, mirror.ServeOptions{Dir: c.Args().First(), Listen: c.String("listen"), Log: p.log, Ready: func(url string) {
-		_ = p.show(c, struct {
-			Type string `json:"$type"`
-			URL  string `json:"url"`
-		}{"mirrorServeReady", url}, func(w io.Writer) { fmt.Fprintf(w, "Serving %s at %s\n", c.Args().First(), url) })
+		p.serveCommand(),
 	}})
 }
 
