@@ -23,6 +23,7 @@ func fleetCommands() map[string]func(*testscript.TestScript, bool, []string) {
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	all := labCommands()
 	maps.Copy(all, fleetCommands())
+	all["document"] = cmdDocument
 	return all
 }
 
