@@ -51,9 +51,11 @@ func (u *update) updateFrom(ctx context.Context, place Place) error {
 	u.step("asking " + place.Name)
 	err = at.try(ctx)
 	if changed(err) { // replaced while it was read, so once more
+		at.decided(state.Step{Rule: ruleAskedAgain})
 		err = at.try(ctx)
 	}
 	if changed(err) && !at.asker.whole { // replicas that differ, for one
+		at.decided(state.Step{Rule: ruleAskedAgain})
 		at.asker.whole = true
 		err = at.try(ctx)
 	}
@@ -217,6 +219,7 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 	}
 	if n.unchanged {
 		if known.refused != nil {
+			at.decided(state.Step{Rule: ruleStillThere})
 			return n, "", known.refused
 		}
 		n.raw = at.session.current.raw // as if it had just come
@@ -225,6 +228,7 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 		}
 	}
 	list := n.signed.List
+	at.decided(answered(n))
 	if err := list.CheckIdentity(at.identity()); err != nil {
 		return n, "", err
 	}
@@ -236,8 +240,10 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 		at.memory.Best = best
 	}
 	if v, err = verifier.Judge(n.signed, at.situation(before)); err != nil {
+		at.nameBad(err, list)
 		return n, "", err
 	}
+	at.decided(at.because(v, list))
 	if v == verifier.UpToDate || v == verifier.Behind {
 		return n, v, nil
 	}
@@ -248,6 +254,52 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 		err = known.refused
 	}
 	return n, v, err
+}
+
+// answered is what a source answered, as a step.
+func answered(n *news) state.Step {
+	list := n.signed.List
+	switch {
+	case n.unchanged:
+		return state.Step{Rule: ruleUnchanged}
+	case n.sidecar:
+		return state.Step{Rule: ruleSidecar, Version: list.Definition.String(), At: list.Issued}
+	}
+	return state.Step{Rule: ruleList, Version: list.Definition.String(), At: list.Issued}
+}
+
+// because is the rule that leads to a verdict.
+func (at *attempt) because(v verifier.Verdict, list *verifier.List) state.Step {
+	s := state.Step{Version: list.Definition.String()}
+	switch {
+	case v == verifier.UpToDate:
+		s.Rule = ruleUpToDate
+	case v == verifier.Behind:
+		s.Rule, s.Than = ruleBehind, at.floor.Definition.String()
+	case v == verifier.Renewal:
+		s.Rule = ruleRenewal
+	case v == verifier.Downgrade && at.allowed(list):
+		s.Rule = ruleAllowed
+	case v == verifier.Downgrade:
+		s.Rule = ruleStepDown
+	case at.session.current == nil:
+		s.Rule = ruleFirst
+	default:
+		s.Rule = ruleNewer
+	}
+	return s
+}
+
+// nameBad says since when, and why, what was refused as known bad is.
+func (at *attempt) nameBad(err error, list *verifier.List) {
+	if !Explain(err).is(codeKnownBad) {
+		return
+	}
+	for _, bad := range at.session.memory.KnownBad {
+		if bad.Content == list.Content() {
+			at.decided(state.Step{Rule: ruleKnownBad, Version: bad.Definition.String(), At: bad.Since, Text: bad.Reason})
+		}
+	}
 }
 
 func (at *attempt) identity() verifier.Identity {

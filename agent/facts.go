@@ -100,14 +100,19 @@ func stoodIn(status state.Status) bool {
 // scheduleFacts tells which source is not asked, what keeps periodic updates off,
 // or when the next one is due.
 func (a *Agent) scheduleFacts(f *health.Facts, store *state.Store, config configuration, status state.Status) {
-	known := a.known(store, config, status.Timing, status.HeldSince)
-	known.Installed = status.Current != nil
-	decision := Decide(config.settings, known)
+	decision := a.decisionFor(store, config, status)
 	f.NextCheck, f.Rule = decision.Due, decision.Rule
 	f.Notes = append(f.Notes, decision.Notes...)
 	if f.Rule != "" {
 		f.Notes = append(f.Notes, "no periodic updates, since "+f.Rule)
 	}
+}
+
+// decisionFor is the decision about periodic updates, for who looks and does not act.
+func (a *Agent) decisionFor(store *state.Store, config configuration, status state.Status) Decision {
+	known := a.known(store, config, status.Timing, status.HeldSince)
+	known.Installed = status.Current != nil
+	return Decide(config.settings, known)
 }
 
 // atWork tells whether an update is at work. One that holds the lock and has not

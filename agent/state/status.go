@@ -18,6 +18,7 @@ type Status struct {
 	Fallback    bool           `json:"fallback,omitempty"`        // the last update came from the fallback
 	Duration    float64        `json:"durationSeconds,omitempty"` // of the last attempt
 	Totals      Totals         `json:"totals,omitzero"`
+	Runs        Runs           `json:"runs,omitempty"`
 
 	EngineDirectory string `json:"engineDirectory,omitempty"` // where the sets were moved to; empty: nowhere
 	// SourceIsolation is what kept the process that read a source last from

@@ -39,14 +39,15 @@ type lab struct {
 	trees     map[string]map[string]string // of snapshot, by name
 	lock      *state.Lock
 	connected chan struct{} // a client of silent's server came
+	fleet     []string      // the machines of fleet
 }
 
 type labKey struct{}
 
 func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
 
-// commands are those that scripts have beside testscript's own.
-func commands() map[string]func(*testscript.TestScript, bool, []string) {
+// labCommands are those that scripts of one machine have beside testscript's own.
+func labCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"exit":      cmdExit,
 		"until":     cmdUntil,
@@ -105,10 +106,10 @@ func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // until TEXT COMMAND... runs a command again and again, until its output contains
-// the text. What a daemon does by itself comes in two seconds; a busy machine has a
-// minute.
+// the text. What a daemon does by itself comes in two seconds; that a machine is busy
+// is no reason to fail.
 func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		_ = ts.Exec(args[1], args[2:]...) // its output tells
 		if strings.Contains(ts.ReadFile("stdout"), args[0]) {
 			return
@@ -178,6 +179,10 @@ func content(ts *testscript.TestScript, version string) string {
 // configure URL [SECTION.KEY=VALUE...] writes the managed configuration: offline
 // updates from URL, and what else is named. Values are JSON.
 func cmdConfigure(ts *testscript.TestScript, _ bool, args []string) {
+	writeManaged(ts, ts.Getenv("MANAGED"), args)
+}
+
+func writeManaged(ts *testscript.TestScript, path string, args []string) {
 	file := map[string]map[string]any{"antivirusEngine": {"offlineDefinitionUpdate": "enabled", "offlineDefinitionUpdateUrl": args[0]}}
 	for _, arg := range args[1:] {
 		name, value, _ := strings.Cut(arg, "=")
@@ -189,7 +194,7 @@ func cmdConfigure(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	data, err := json.Marshal(file)
 	ts.Check(err)
-	ts.Check(os.WriteFile(ts.Getenv("MANAGED"), data, 0o644))
+	ts.Check(os.WriteFile(path, data, 0o644))
 }
 
 // serve DIR [OPTION...] serves a directory by agent mirror serve on a free port of
