@@ -82,10 +82,12 @@ func settingsFacts(f *health.Facts, config configuration, status state.Status) {
 	f.OfflineURL = health.Setting[string](settings.OfflineURL)
 	f.FallbackToCloud = health.Setting[bool](settings.FallbackToCloud)
 	f.Enforcement = health.Setting[string](settings.Enforcement)
-	for _, proxy := range []managedconfig.Value[string]{config.settings.CloudService.Proxy, config.settings.Agent.Proxy} {
-		if proxy.Value != "" { // the second is for everything
-			f.Proxy = health.Setting[string]{Value: proxy.Value, Managed: managed(proxy.Origin)}
+	if !outdated { // no copy of it is kept where everybody can read it
+		proxy := config.settings.Agent.Proxy
+		if proxy.Value == "" {
+			proxy = config.settings.CloudService.Proxy
 		}
+		f.Proxy = &health.Setting[string]{Value: proxy.Value, Managed: managed(proxy.Origin)}
 	}
 	f.Due = time.Duration(settings.DueDays) * 24 * time.Hour
 	f.Notes = status.Notes

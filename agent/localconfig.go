@@ -10,8 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"mdatp-offline-agent/managedconfig"
 )
@@ -81,11 +80,18 @@ func (a *Agent) changeLocal(ctx context.Context, name string, change func(manage
 	if err != nil {
 		return ConfigValue{}, err
 	}
-	file, unlock, err := lockLocal(ctx, a.Paths.Local)
-	if err != nil {
-		return ConfigValue{}, err
+	file, err := filepath.EvalSymlinks(a.Paths.Local) // links are the administrator's, and stay
+	if errors.Is(err, fs.ErrNotExist) {
+		file, err = a.Paths.Local, os.MkdirAll(filepath.Dir(a.Paths.Local), 0o755)
 	}
-	defer unlock()
+	if err != nil {
+		return ConfigValue{}, cantWrite(a.Paths.Local, err)
+	}
+	next, err := openNext(ctx, file)
+	if err != nil {
+		return ConfigValue{}, cantWrite(file, err)
+	}
+	defer next.Close()
 	data, err := managedconfig.ReadFile(file)
 	if err != nil {
 		return ConfigValue{}, err
@@ -97,7 +103,7 @@ func (a *Agent) changeLocal(ctx context.Context, name string, change func(manage
 		return ConfigValue{}, &Failure{codeUsage, sentence, hint}
 	}
 	if err == nil && !bytes.Equal(changed, data) {
-		err = replaceConfig(file, changed)
+		err = replaceConfig(next, file, changed)
 	}
 	if err != nil {
 		return ConfigValue{}, cantWrite(file, err)
@@ -132,41 +138,60 @@ func (a *Agent) changedValue(src managedconfig.Source, changed []byte, key strin
 	return v
 }
 
-// lockLocal finds the local configuration file behind links, makes its directory, and
-// keeps other changes away until unlock. The lock is on the directory, since the file
-// is replaced.
-func lockLocal(ctx context.Context, path string) (file string, unlock func(), err error) {
-	if file, err = filepath.EvalSymlinks(path); errors.Is(err, fs.ErrNotExist) {
-		file, err = path, nil
-	}
-	dir := filepath.Dir(file)
-	if err == nil {
-		err = os.MkdirAll(dir, 0o755)
-	}
-	if err != nil {
-		return "", nil, cantWrite(path, err)
-	}
-	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
-	waiting, cancel := context.WithTimeout(ctx, configWait)
-	defer cancel()
-	_, err = lock.TryLockContext(waiting, configWait/100)
-	switch {
-	case err == nil:
-		return file, func() { _ = lock.Close() }, nil
-	case ctx.Err() != nil:
-		return "", nil, ctx.Err()
-	case errors.Is(err, context.DeadlineExceeded):
-		return "", nil, &Failure{codeBusy, "another process is changing the local configuration", "try again"}
-	}
-	return "", nil, cantWrite(path, err)
-}
+// nextConfig is the file that becomes the local configuration. As long as it is
+// there, somebody is changing that, and holds a lock on it.
+type nextConfig struct{ *os.File }
 
 // configWait is how long to wait for another change of the local configuration.
 const configWait = 10 * time.Second
 
+// openNext makes that file beside path and locks it. Only who may write there can
+// open it, so nobody else can keep changes away. One that a killed process left is
+// taken over; one that was renamed or removed meanwhile is nobody's lock any more.
+func openNext(ctx context.Context, path string) (*nextConfig, error) {
+	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".next")
+	for deadline := time.Now().Add(configWait); ; {
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && isAt(f, name) {
+			return &nextConfig{f}, f.Truncate(0)
+		}
+		if err := errors.Join(err, f.Close()); err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, err
+		}
+		if time.Now().After(deadline) {
+			return nil, &Failure{codeBusy, "another process is changing the local configuration", "try again"}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(configWait / 500):
+		}
+	}
+}
+
+// isAt tells whether f is the file of that name.
+func isAt(f *os.File, name string) bool {
+	mine, err := f.Stat()
+	there, err2 := os.Lstat(name)
+	return err == nil && err2 == nil && os.SameFile(mine, there)
+}
+
+// Close gives the lock back, and removes the file if it has not become the
+// configuration.
+func (n *nextConfig) Close() {
+	if isAt(n.File, n.Name()) {
+		_ = os.Remove(n.Name()) // whoever comes next takes it over
+	}
+	_ = n.File.Close() // what was written was synced
+}
+
 // replaceConfig puts data in a file's place as a whole, durably, with the mode and
 // the owner of the file before: it may be one that only the agent's group can read.
-func replaceConfig(path string, data []byte) error {
+func replaceConfig(next *nextConfig, path string, data []byte) error {
 	mode, uid, gid := fs.FileMode(0o644), -1, -1
 	if info, err := os.Stat(path); err == nil {
 		mode = info.Mode().Perm()
@@ -174,26 +199,20 @@ func replaceConfig(path string, data []byte) error {
 			uid, gid = int(st.Uid), int(st.Gid)
 		}
 	}
-	dir := filepath.Dir(path)
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	if _, err := next.Write(data); err != nil {
+		return err
+	}
+	if err := errors.Join(next.Chown(uid, gid), next.Chmod(mode), next.Sync()); err != nil {
+		return err
+	}
+	if err := os.Rename(next.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	defer f.Cleanup()
-	if err := f.Chown(uid, gid); err != nil {
-		return err
-	}
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // cantWrite explains why the local configuration could not be changed.

@@ -19,9 +19,9 @@ type Facts struct {
 	AutomaticUpdate Setting[bool]
 	OfflineEnabled  Setting[bool]
 	FallbackToCloud Setting[bool]
-	OfflineURL      Setting[string] // verbatim as configured; "" where none is
-	Enforcement     Setting[string] // the enforcement level as configured; "" where none is
-	Proxy           Setting[string] // as configured, for the mirror or else for the cloud; "" where none is, or nobody knows
+	OfflineURL      Setting[string]  // verbatim as configured; "" where none is
+	Enforcement     Setting[string]  // the enforcement level as configured; "" where none is
+	Proxy           *Setting[string] // as configured, for everything or else for the cloud; "" where none is, nil where nobody knows
 
 	Installed *Installed    // nil where nothing valid is installed
 	Updating  bool          // an update is at work right now

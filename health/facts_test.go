@@ -22,6 +22,7 @@ func facts() health.Facts {
 		AutomaticUpdate: health.Setting[bool]{Value: true, Managed: true},
 		OfflineEnabled:  health.Setting[bool]{Value: true, Managed: true},
 		FallbackToCloud: health.Setting[bool]{Value: false, Managed: true},
+		Proxy:           &health.Setting[string]{},
 		OfflineURL:      health.Setting[string]{Value: "http://mirror.example:8000/linux/production/", Managed: true},
 		Installed: &health.Installed{
 			DefinitionVersion: "1.407.417.0",

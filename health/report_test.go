@@ -50,7 +50,7 @@ func TestGoldens(t *testing.T) {
 			f.NextCheck, f.Rule = time.Time{}, "antivirusEngine.enforcementLevel is passive"
 			f.Enforcement = health.Setting[string]{Value: "passive", Managed: true}
 		},
-		"proxy": func(f *health.Facts) { f.Proxy = health.Setting[string]{Value: "http://proxy.example:3128"} },
+		"proxy": func(f *health.Facts) { f.Proxy = &health.Setting[string]{Value: "http://proxy.example:3128"} },
 		"ends": func(f *health.Facts) {
 			f.Endings[0].Warning = "the signer's certificate ends at 2026-11-30T00:00:00Z, and the mirror's side must sign with a renewed certificate"
 		},
@@ -273,6 +273,7 @@ func TestField(t *testing.T) {
 		{summary, "health_issues", `[]`, true},
 		{summary, "managed_by", `""`, true}, // although the table hides it
 		{summary, "proxy", `"None"`, true},
+		{health.Summary(health.Facts{}, health.SummaryFacts{}), "proxy", `unavailable`, true}, // where nobody knows
 		{health.Features(facts()), "definitions_signer_expires", `Nov 30, 2026 at 01:15:30 PM`, true},
 		{health.Features(facts()), "definitions_crl_expires", `unavailable`, true},
 		{health.Features(facts()), "definitions_expiry_warnings", `[]`, true},

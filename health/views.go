@@ -99,12 +99,20 @@ func Summary(f Facts, s SummaryFacts) Report {
 			plain("engine_load_status", quoted("Engine not loaded")),
 			setting("antivirus_enforcement_level", known(f.Enforcement.Value), f.Enforcement.Managed),
 			off("managed_by", quoted("")).unless(false),
-			setting("proxy", quoted(cmp.Or(f.Proxy.Value, "None")), f.Proxy.Managed).unless(f.Proxy.Value != ""),
+			proxy(f.Proxy),
 
 			plain("definitions_next_check", date(f.NextCheck, f.Location)),
 			plain("definitions_update_rule", quoted(f.Rule)),
 		},
 	}
+}
+
+// proxy is hidden from the table, as in the real product, unless there is one.
+func proxy(p *Setting[string]) row {
+	if p == nil {
+		return setting("proxy", unavailable(), false).unless(false)
+	}
+	return setting("proxy", quoted(cmp.Or(p.Value, "None")), p.Managed).unless(p.Value != "")
 }
 
 // off is a setting of the product's that nobody can turn on here.

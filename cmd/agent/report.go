@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,6 +25,9 @@ func (p *program) health(c *cli.Context) error {
 	if err := arguments(c, 0, "no arguments"); err != nil {
 		return err
 	}
+	if view := c.String("details"); c.IsSet("details") && !slices.Contains(fewValues()["details"], view) {
+		return &usageError{"there is no view " + typed(view), "there are agent health --details definitions and agent health --details features"}
+	}
 	if c.Bool("check") && (c.IsSet("field") || c.IsSet("details")) {
 		return &usageError{"--check goes with neither --field nor --details", seeHelp([]string{"health"})}
 	}
@@ -35,11 +39,8 @@ func (p *program) health(c *cli.Context) error {
 	summary := health.Summary(facts, health.SummaryFacts{AppVersion: programVersion(), ReleaseRing: a.Ring()})
 	details := map[string]health.Report{"definitions": health.Definitions(facts), "features": health.Features(facts)}
 	report := summary
-	if view := c.String("details"); c.IsSet("details") {
-		var ok bool
-		if report, ok = details[view]; !ok {
-			return &usageError{"there is no view " + typed(view), "there are agent health --details definitions and agent health --details features"}
-		}
+	if c.IsSet("details") {
+		report = details[c.String("details")]
 	}
 	if name := c.String("field"); c.IsSet("field") {
 		return p.field(name, report, details["definitions"], summary, details["features"])
