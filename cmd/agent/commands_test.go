@@ -47,6 +47,13 @@ func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
 // commands are those that scripts have beside testscript's own.
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
+		"nginx-with":  cmdNginxWith,
+		"nginx-tls":   cmdNginxTLS,
+		"clock-ahead": cmdClockAhead,
+		"proxy":       cmdProxy,
+		"noise":       cmdNoise,
+		"address":     cmdAddress,
+
 		"exit":      cmdExit,
 		"until":     cmdUntil,
 		"expand":    cmdExpand,
@@ -70,13 +77,6 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"owned":     cmdOwned,
 		"fill":      cmdFill,
 		"save":      cmdSave,
-
-		"nginx-with":  cmdNginxWith,
-		"nginx-tls":   cmdNginxTLS,
-		"clock-ahead": cmdClockAhead,
-		"proxy":       cmdProxy,
-		"noise":       cmdNoise,
-		"address":     cmdAddress,
 	}
 }
 
