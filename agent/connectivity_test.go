@@ -162,6 +162,25 @@ func (c *countedAnswer) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// What is old is installed all the same, and yet something is wrong.
+func TestConnectivityFindsOldPackages(t *testing.T) {
+	t.Parallel()
+	for says, p := range map[string]pack{
+		"has expired, 2 days ago":   {n: 2, issued: base.AddDate(0, 0, -5), expires: base.AddDate(0, 0, -2)},
+		"was released 30 days ago,": {n: 2, released: base.AddDate(0, 0, -30)},
+	} {
+		w := newWorld(t)
+		w.publish(pack{n: 1})
+		w.offline(w.ring, false, "")
+		w.want(agent.Updated, "")
+		w.publish(p)
+		if got := w.tested(); code(got) != "source_stale" || !strings.Contains(got.Findings[0].Message, says) || *got.Verdict != "install" {
+			t.Errorf("%+v", got)
+		}
+		w.want(agent.Updated, "")
+	}
+}
+
 // A server that fails is asked once. Somebody waits for the answer.
 func TestConnectivityTriesOnce(t *testing.T) {
 	t.Parallel()
@@ -188,8 +207,21 @@ func TestConnectivityWithoutTheSets(t *testing.T) {
 	}
 }
 
+// stalls tests the sources for so long, and wants to be told that it was too long.
+func (w *world) stalls(within time.Duration) {
+	w.Helper()
+	found, err := w.agent.TestConnectivity(w.Context(), within)
+	if err != nil { // also on a machine so slow that it did not even begin
+		found.FailReason = agent.Explain(err)
+	}
+	if found.FailReason == nil || found.FailReason.Code != "source_stalled" {
+		w.Errorf("it ended with %+v, %v", found, err)
+	}
+}
+
 // Whatever hangs, a test ends in time, and who stops it does not wait.
 func TestConnectivityEnds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.publish(pack{n: 1})
 	came := make(chan struct{}, 100)
@@ -199,39 +231,31 @@ func TestConnectivityEnds(t *testing.T) {
 		<-r.Context().Done()
 	})
 	w.offline(s.ringURL(), false, "")
-	stalled := func(within time.Duration) {
-		t.Helper()
-		found, err := w.agent.TestConnectivity(t.Context(), within)
-		if err != nil { // on a machine so slow that it did not even begin
-			found.FailReason = agent.Explain(err)
-		}
-		if found.FailReason == nil || found.FailReason.Code != "source_stalled" {
-			t.Errorf("it ended with %+v, %v", found, err)
-		}
-	}
-	stalled(time.Second)
+	w.stalls(time.Second)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-came; cancel() }()
-	for len(came) > 0 {
-		<-came
-	}
 	if _, err := w.agent.TestConnectivity(ctx, time.Hour); !errors.Is(err, context.Canceled) || agent.Explain(err).Code != "interrupted" {
 		t.Errorf("stopped, it ended with %v", err)
 	}
+}
 
+// A share whose server is gone holds nobody up, be it the mirror or this machine's own.
+func TestConnectivityOfDeadMounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.publish(pack{n: 1})
 	m := sourcetest.NewMount(t, w.srv)
 	w.offline(filepath.Join(m.Dir, "linux", "production"), false, `"stallTimeout":5`)
 	m.Die()
 	got := w.tested()
 	if code(got) != "source_stalled" || got.Findings[0].Stage != "path" || !strings.Contains(got.Findings[0].Hint, "mount") {
-		t.Errorf("a dead share: %+v", got.Findings)
+		t.Errorf("%+v", got.Findings)
 	}
 	m.Revive()
 
-	// Not even what belongs to this machine can be read.
 	local := sourcetest.NewMount(t, w.agent.Paths.Root)
 	w.agent.Paths = agent.PathsBelow(local.Dir)
 	local.Die()
-	stalled(time.Second)
+	w.stalls(time.Second)
 }

@@ -49,6 +49,13 @@ func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
 // labCommands are those that scripts of one machine have beside testscript's own.
 func labCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
+		"nginx-with":  cmdNginxWith,
+		"nginx-tls":   cmdNginxTLS,
+		"clock-ahead": cmdClockAhead,
+		"proxy":       cmdProxy,
+		"noise":       cmdNoise,
+		"address":     cmdAddress,
+
 		"exit":      cmdExit,
 		"until":     cmdUntil,
 		"expand":    cmdExpand,
@@ -76,13 +83,6 @@ func labCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"fill":      cmdFill,
 		"save":      cmdSave,
 		"parsers":   cmdParsers,
-
-		"nginx-with":  cmdNginxWith,
-		"nginx-tls":   cmdNginxTLS,
-		"clock-ahead": cmdClockAhead,
-		"proxy":       cmdProxy,
-		"noise":       cmdNoise,
-		"address":     cmdAddress,
 	}
 }
 
