@@ -148,14 +148,22 @@ type report func(severity Severity, code, message, hint string)
 
 // refused reports a failure in the words of the package that it comes from.
 func (r report) refused(err error) {
-	var known interface {
-		error
-		Reason() (code, sentence, hint string)
-	}
-	if errors.As(err, &known) {
-		code, sentence, hint := known.Reason()
+	if why := reasonOf(err); why != nil {
+		code, sentence, hint := why.Reason()
 		r(Critical, code, sentence, hint)
 	}
+}
+
+// reasoned is a failure that a user can meet.
+type reasoned interface {
+	error
+	Reason() (code, sentence, hint string)
+}
+
+// reasonOf finds it in err, nil where there is none.
+func reasonOf(err error) (why reasoned) {
+	errors.As(err, &why) // which leaves it nil then
+	return why
 }
 
 // onPackage judges what an endpoint looks at before it installs a package.
