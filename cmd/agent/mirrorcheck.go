@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net/http"
+	"net/textproto"
 	"net/url"
 	"os"
 	"slices"
@@ -31,6 +34,7 @@ func (p *program) mirrorCheckCommand() *cli.Command {
 		&cli.StringFlag{Name: "ca-file", Usage: "`FILE` with the authorities of the server's certificate, PEM; else those of the system"},
 		&cli.StringFlag{Name: "client-cert", Usage: "certificate `FILE` to show to the server, PEM"},
 		&cli.StringFlag{Name: "client-key", Usage: "private key `FILE` of the client's certificate, PEM"},
+		&cli.StringFlag{Name: "header-file", Usage: "`FILE` with headers for the server alone, one to a line, such as Authorization"},
 		&cli.StringFlag{Name: "proxy", Usage: "`URL` of a proxy; else that of the environment"},
 	}})
 }
@@ -103,6 +107,9 @@ func (p *program) connection(c *cli.Context) (config source.HTTPConfig, err erro
 	if config.RootCAs, err = authorities(c.String("ca-file")); err != nil {
 		return config, err
 	}
+	if config.Header, err = headers(c.String("header-file")); err != nil {
+		return config, err
+	}
 	cert, key := c.String("client-cert"), c.String("client-key")
 	if (cert == "") != (key == "") {
 		return config, &usageError{"--client-cert and --client-key belong together", "give both, or none"}
@@ -132,6 +139,25 @@ func authorities(file string) (*x509.CertPool, error) {
 		return nil, bad
 	}
 	return pool, nil
+}
+
+// headers reads the file of --header-file, in the form of HTTP. Its values may be
+// secret, and stand on no command line for that.
+func headers(file string) (http.Header, error) {
+	if file == "" {
+		return nil, nil
+	}
+	bad := &usageError{"--header-file is no list of headers", "write one to a line, such as Authorization, a colon, and its value"}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, withCause{bad, err}
+	}
+	text := strings.TrimSpace(string(data)) + "\n\n"
+	found, err := textproto.NewReader(bufio.NewReader(strings.NewReader(text))).ReadMIMEHeader()
+	if err != nil || len(found) == 0 {
+		return nil, bad // the cause would quote what may be secret
+	}
+	return http.Header(found), nil
 }
 
 // withCause is a usage error whose cause the log has.

@@ -519,7 +519,8 @@ func TestServersWays(t *testing.T) {
 		"tags that are none":       {headed(tree, func(h http.Header) { h.Set("ETag", "abc") }), []string{"info etag_missing" + all}},
 		"no dates":                 {headed(tree, func(h http.Header) { h.Del("Last-Modified") }), []string{"info last_modified_missing" + all}},
 		"neither tags nor dates":   {headed(tree, func(h http.Header) { h.Del("ETag"); h.Del("Last-Modified") }), []string{"warning etag_missing" + all}},
-		"no ranges":                {withoutRanges(tree), []string{"warning range_unsupported" + all}},
+		"conditions are ignored":   {without(tree, "If-None-Match"), []string{"warning condition_ignored" + all}},
+		"no ranges":                {without(tree, "Range"), []string{"warning range_unsupported" + all}},
 		"behind a redirect":        {redirected(tree), nil},
 		"nothing to be said of it": {tree, nil},
 	} {
@@ -547,9 +548,10 @@ func (w *headWriter) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
-func withoutRanges(h http.Handler) http.Handler {
+// without is a server that does not look at a header of requests.
+func without(h http.Handler, header string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Header.Del("Range")
+		r.Header.Del(header)
 		h.ServeHTTP(w, r)
 	})
 }

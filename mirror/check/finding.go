@@ -52,6 +52,7 @@ const (
 	codeNoTag           = "etag_missing"
 	codeWeakTag         = "etag_weak"
 	codeNoRanges        = "range_unsupported"
+	codeResent          = "condition_ignored"
 	codeNoDate          = "last_modified_missing"
 	codeClock           = "clock_differs"
 	codeListing         = "listing_enabled"
@@ -67,7 +68,7 @@ const (
 // Codes gives the closed list of codes that findings have.
 func Codes() []string {
 	own := []string{codeMissingArch, codePairTorn, codeNoManifest, codeBadManifest, codeNoPrevious, codeSamePrevious, codeNewerPrevious, codeBadPrevious,
-		codeStale, codeEnds, codeNoTag, codeWeakTag, codeNoRanges, codeNoDate, codeClock, codeListing, codeWritable, codeUnreadable,
+		codeStale, codeEnds, codeNoTag, codeWeakTag, codeNoRanges, codeResent, codeNoDate, codeClock, codeListing, codeWritable, codeUnreadable,
 		codeVersionsDiffer, codeSidecarDangling, codeSidecarIgnored, codeNotJudged, codePastRing}
 	for _, c := range []verifier.Code{verifier.NotAPackage, verifier.PackageMalformed, verifier.PackageExpired, verifier.SignatureMissing,
 		verifier.SignatureInvalid, verifier.SignerUntrusted, verifier.SignerExpired, verifier.SignerRevoked, verifier.ListMalformed,
@@ -147,14 +148,22 @@ type report func(severity Severity, code, message, hint string)
 
 // refused reports a failure in the words of the package that it comes from.
 func (r report) refused(err error) {
-	var known interface {
-		error
-		Reason() (code, sentence, hint string)
-	}
-	if errors.As(err, &known) {
-		code, sentence, hint := known.Reason()
+	if why := reasonOf(err); why != nil {
+		code, sentence, hint := why.Reason()
 		r(Critical, code, sentence, hint)
 	}
+}
+
+// reasoned is a failure that a user can meet.
+type reasoned interface {
+	error
+	Reason() (code, sentence, hint string)
+}
+
+// reasonOf finds it in err, nil where there is none.
+func reasonOf(err error) (why reasoned) {
+	errors.As(err, &why) // which leaves it nil then
+	return why
 }
 
 // onPackage judges what an endpoint looks at before it installs a package.
@@ -256,6 +265,9 @@ func onServer(s seen, r report) {
 		r(Info, codeNoTag, "the server gives no ETag that can be used, so endpoints compare date and size, and can't go on with a broken transfer", "let the server give an ETag, as nginx does by itself")
 	case a.tag == tagWeak:
 		r(Info, codeWeakTag, "the server's ETag is a weak one, so endpoints can't go on with a broken transfer", "turn compression off for zip files on the server and on proxies before it")
+	}
+	if s.resent {
+		r(Warning, codeResent, "asked whether the package has changed, the server sends it again", "let the server and proxies before it answer If-None-Match with 304, else each poll of each endpoint costs a part of the package")
 	}
 	if a.modified.IsZero() && a.tag != tagNone {
 		r(Info, codeNoDate, "the server gives no Last-Modified", "let it give one, so that people can see how old a file is")

@@ -157,6 +157,7 @@ func TestFindings(t *testing.T) {
 		{"no tag", func(_ *Options, all []seen) { all[x86].answer.tag = tagNone }, Info, codeNoTag, "linux/production/x86_64", "date and size"},
 		{"nothing to tell news by", func(_ *Options, all []seen) { all[x86].answer.tag, all[x86].answer.modified = tagNone, time.Time{} }, Warning, codeNoTag, "linux/production/x86_64", "neither"},
 		{"a weak tag", func(_ *Options, all []seen) { all[x86].answer.tag = tagWeak }, Info, codeWeakTag, "linux/production/x86_64", "compression"},
+		{"a server that ignores conditions", func(_ *Options, all []seen) { all[x86].resent = true }, Warning, codeResent, "linux/production/x86_64", "If-None-Match"},
 		{"no date", func(_ *Options, all []seen) { all[x86].answer.modified = time.Time{} }, Info, codeNoDate, "linux/production/x86_64", ""},
 		{"no ranges", func(_ *Options, all []seen) { all[x86].answer.ranges = false }, Warning, codeNoRanges, "linux/production/x86_64", "nginx"},
 		{"no ranges, and too large to read whole", func(_ *Options, all []seen) {

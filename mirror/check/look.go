@@ -29,6 +29,7 @@ type seen struct {
 	err    error   // why there is no updates.zip that can be read as an archive; nil: there is one
 	unread bool    // it could only be read whole, which was not asked for
 	answer *answer // what the server said about it; nil for a directory, and where there was none
+	resent bool    // asked whether that has changed, the server sent it again
 	html   bool    // it is a web page, by its first bytes or its server's word
 
 	origin   mirror.Origin // of the list; empty: there is none
@@ -155,6 +156,7 @@ func (l *looker) source() (source.Source, func()) {
 // archive is a package that was opened, with its layout.
 type archive struct {
 	source.Package
+	name     string
 	modified time.Time // zero: unknown
 	layout   *verifier.Archive
 }
@@ -167,7 +169,7 @@ func (l *looker) open(ctx context.Context, name string) (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &archive{Package: pkg, modified: l.date(name)}
+	a := &archive{Package: pkg, name: name, modified: l.date(name)}
 	a.layout, err = mirror.ReadLayout(readerAt{ctx, pkg}, pkg.Size())
 	return a, err
 }
@@ -216,7 +218,25 @@ func (l *looker) lookAtPackage(ctx context.Context, s *seen) {
 			zip, s.zipErr = l.openNamed(ctx, s.zip)
 		}
 	}
+	if s.answer != nil && s.answer.ranges {
+		s.resent = l.sendsAgain(ctx, zip)
+	}
 	l.lookInside(ctx, s, zip)
+}
+
+// sendsAgain asks for the archive unless it has changed, as endpoints do at each
+// poll, and tells whether it came all the same. Where there is nothing to compare, it
+// does not ask.
+func (l *looker) sendsAgain(ctx context.Context, zip *archive) bool {
+	if zip == nil || zip.Validator() == (source.Validator{}) {
+		return false
+	}
+	again, err := l.from.Open(ctx, source.Request{Name: zip.name, MaxBytes: verifier.MaxArchiveSize, Known: zip.Validator(), Tail: 1, Tally: l.tally})
+	if err != nil {
+		return false // most likely that nothing has changed, which is what is wanted
+	}
+	defer again.Close()
+	return again.Validator() == zip.Validator()
 }
 
 // openNamed opens the archive that a sidecar names.

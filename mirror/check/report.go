@@ -1,7 +1,6 @@
 package check
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -108,14 +107,17 @@ func (o Options) row(s seen, all []seen) Row {
 
 // verdict is what an endpoint would say of the package, in one word.
 func (o Options) verdict(s seen) string {
-	var known interface {
-		Reason() (string, string, string)
+	refused := []error{s.listErr, s.zipErr}
+	if s.zip == "" { // else updates.zip is not the one that counts
+		refused = append(refused, s.err)
 	}
-	named := s.zip != "" // then updates.zip is not the one that counts
+	for _, err := range refused {
+		if why := reasonOf(err); why != nil {
+			code, _, _ := why.Reason()
+			return code
+		}
+	}
 	switch {
-	case s.listErr != nil && errors.As(s.listErr, &known), !named && s.err != nil && errors.As(s.err, &known), s.zipErr != nil && errors.As(s.zipErr, &known):
-		code, _, _ := known.Reason()
-		return code
 	case s.unread && s.origin == "":
 		return "notRead"
 	case s.origin == "":
