@@ -347,6 +347,20 @@ func TestSyncStatus(t *testing.T) {
 	s.want(SyncFailed, "source_unreachable")
 }
 
+// TestSyncStillOld: a package that is still the one before costs no transfer, whatever
+// is announced.
+func TestSyncStillOld(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncUpdated, "")
+	write(t, s.path(linux, "info.xml"), []byte(infoXML("1.402.0.0")))
+	if got := s.want(SyncFailed, "source_changed"); got.Bytes > 1000 {
+		t.Errorf("%d bytes came", got.Bytes)
+	}
+	s.holds(linux, "1.401.0.0", "")
+}
+
 // TestSyncDowngrade: only the version that is named may go back, and what was there
 // is n-1 then.
 func TestSyncDowngrade(t *testing.T) {
