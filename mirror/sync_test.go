@@ -609,6 +609,26 @@ func TestSyncWithoutRanges(t *testing.T) {
 	onlyFiles(t, s.tree("linux/production/.sync/arch_x86_64"), "state.json")
 }
 
+// TestSyncFolder: what is in the way is told by name.
+func TestSyncFolder(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	write(t, s.settings.DownloadFolder, []byte("a file"))
+	_, err := Sync(t.Context(), s.settings, s.o)
+	wantCode(t, err, codeInstall)
+	os.Remove(s.settings.DownloadFolder)
+	write(t, s.tree("linux/production/arch_x86_64"), []byte("a file"))
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncFailed, codeInstall)
+	os.Remove(s.tree("linux/production/arch_x86_64"))
+	s.want(SyncUpdated, "")
+	s.holds(linux, "1.401.0.0", "")
+	os.RemoveAll(s.tree("linux/production/.sync"))
+	write(t, s.tree("linux/production/.sync"), []byte("a file"))
+	s.want(SyncFailed, codeInstall)
+	s.holds(linux, "1.401.0.0", "")
+}
+
 // TestSyncBusy: there is one at a time.
 func TestSyncBusy(t *testing.T) {
 	t.Parallel()
