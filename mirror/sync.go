@@ -166,7 +166,7 @@ func Sync(ctx context.Context, s SyncSettings, o SyncOptions) (SyncResult, error
 		err = os.MkdirAll(folder, 0o755)
 	}
 	if err != nil {
-		return SyncResult{}, fileError("the download folder", s.DownloadFolder, err)
+		return SyncResult{}, treeError("the download folder", s.DownloadFolder, err)
 	}
 	lock, err := lockSync(folder)
 	if err != nil {
@@ -262,8 +262,7 @@ func describeError(err error) string {
 
 // treeError is fileError for what lies in the tree.
 func treeError(what, path string, err error) error {
-	var code string
-	if code, _, _ = reasonOf(err); err == nil || code != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if code, _, _ := reasonOf(err); err == nil || code != "" || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -347,6 +347,20 @@ func TestSyncStatus(t *testing.T) {
 	s.want(SyncFailed, "source_unreachable")
 }
 
+// TestSyncStillOld: a package that is still the one before costs no transfer, whatever
+// is announced.
+func TestSyncStillOld(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncUpdated, "")
+	write(t, s.path(linux, "info.xml"), []byte(infoXML("1.402.0.0")))
+	if got := s.want(SyncFailed, "source_changed"); got.Bytes > 1000 {
+		t.Errorf("%d bytes came", got.Bytes)
+	}
+	s.holds(linux, "1.401.0.0", "")
+}
+
 // TestSyncDowngrade: only the version that is named may go back, and what was there
 // is n-1 then.
 func TestSyncDowngrade(t *testing.T) {
@@ -593,6 +607,26 @@ func TestSyncWithoutRanges(t *testing.T) {
 	}
 	s.holds(linux, "1.402.0.0", "1.401.0.0")
 	onlyFiles(t, s.tree("linux/production/.sync/arch_x86_64"), "state.json")
+}
+
+// TestSyncFolder: what is in the way is told by name.
+func TestSyncFolder(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	write(t, s.settings.DownloadFolder, []byte("a file"))
+	_, err := Sync(t.Context(), s.settings, s.o)
+	wantCode(t, err, codeInstall)
+	os.Remove(s.settings.DownloadFolder)
+	write(t, s.tree("linux/production/arch_x86_64"), []byte("a file"))
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncFailed, codeInstall)
+	os.Remove(s.tree("linux/production/arch_x86_64"))
+	s.want(SyncUpdated, "")
+	s.holds(linux, "1.401.0.0", "")
+	os.RemoveAll(s.tree("linux/production/.sync"))
+	write(t, s.tree("linux/production/.sync"), []byte("a file"))
+	s.want(SyncFailed, codeInstall)
+	s.holds(linux, "1.401.0.0", "")
 }
 
 // TestSyncBusy: there is one at a time.

@@ -22,11 +22,14 @@ const roomReserve = 16 << 20
 func (r *syncRun) part() string { return filepath.Join(r.place.work, r.partName) }
 
 // download brings the package into the part and checks it. known is the validator of
-// the package that is published, or zero. What had begun in an earlier run and turns
-// out bad is fetched anew, whole: nobody has synced those bytes.
+// the package that is published, or zero. What was begun before and turns out bad is
+// fetched anew, once: nobody had synced those bytes, or they are of two objects.
 func (r *syncRun) download(ctx context.Context, known source.Validator, offered versions) (v source.Validator, sum string, err error) {
-	for {
-		v, err := r.transferOrWhole(ctx, known, offered)
+	for again := false; ; again = true {
+		v, err := r.transferOrWhole(ctx, known)
+		if errors.Is(err, source.ErrNotModified) {
+			return v, "", r.stillOld(offered)
+		}
 		if err != nil {
 			return v, "", err
 		}
@@ -34,7 +37,7 @@ func (r *syncRun) download(ctx context.Context, known source.Validator, offered 
 		if err == nil || ctx.Err() != nil {
 			return v, sum, err
 		}
-		if err := errors.Join(err, os.Remove(r.part())); !r.wentOn {
+		if err := errors.Join(err, os.Remove(r.part())); !r.wentOn || again {
 			return v, "", err
 		}
 	}
@@ -42,25 +45,22 @@ func (r *syncRun) download(ctx context.Context, known source.Validator, offered 
 
 // transferOrWhole fetches by one plain request where ranges don't fit together, as
 // they don't where several servers answer to one name.
-func (r *syncRun) transferOrWhole(ctx context.Context, known source.Validator, offered versions) (source.Validator, error) {
-	v, err := r.transfer(ctx, source.Request{Known: known}, offered)
+func (r *syncRun) transferOrWhole(ctx context.Context, known source.Validator) (source.Validator, error) {
+	v, err := r.transfer(ctx, source.Request{Known: known})
 	var e *source.Error
-	if errors.As(err, &e) && e.Code == source.CodeChanged && !e.Missing {
-		return r.transfer(ctx, source.Request{Whole: true}, offered)
+	if errors.As(err, &e) && e.Code == source.CodeChanged {
+		return r.transfer(ctx, source.Request{Whole: true})
 	}
 	return v, err
 }
 
 // transfer makes one attempt. What came stays for the next one, unless the disk is
-// full.
-func (r *syncRun) transfer(ctx context.Context, request source.Request, offered versions) (source.Validator, error) {
+// full. ErrNotModified says that the package is still the known one.
+func (r *syncRun) transfer(ctx context.Context, request source.Request) (source.Validator, error) {
 	from := r.source(r.zip)
 	defer from.Close()
 	request.Name, request.MaxBytes, request.Tally = source.PackageName, verifier.MaxArchiveSize, &r.tally
 	pkg, err := from.Open(ctx, request)
-	if errors.Is(err, source.ErrNotModified) {
-		return source.Validator{}, r.stillOld(offered)
-	}
 	if err != nil {
 		return source.Validator{}, byHand(r.zip, err)
 	}
@@ -134,6 +134,14 @@ func (r *syncRun) spool(size int64) (source.Spool, error) {
 
 // spool is a file that is gone when it is closed, or by the next run.
 type spool struct{ *os.File }
+
+// Write appends, and looks for room, since not every server says how much will come.
+func (s spool) Write(p []byte) (int, error) {
+	if err := enoughRoom(filepath.Dir(s.Name()), int64(len(p))); err != nil {
+		return 0, err
+	}
+	return s.File.Write(p)
+}
 
 // Close removes the file.
 func (s spool) Close() error { return errors.Join(s.File.Close(), os.Remove(s.Name())) }
