@@ -252,12 +252,12 @@ func checkResult(ctx context.Context, f *pendingFile, list *verifier.List, sign 
 	if err != nil {
 		return err
 	}
-	layout, err := readLayout(f, info.Size())
+	layout, err := ReadLayout(f, info.Size())
 	if err != nil {
 		return err
 	}
 	if sign != nil {
-		object, err := readInside(f, layout)
+		object, err := ReadInside(f, layout)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -319,5 +320,31 @@ func TestHTTPSpoolFails(t *testing.T) {
 	}
 	if got, err := fetch(t, none, small()); got != "content" || err != nil {
 		t.Errorf("a small object needs no spool, but gave %q, %v", got, err)
+	}
+}
+
+// TestHTTPAnswered: whoever reports on a server sees the header of each answer that
+// counts, and none of those that lead there.
+func TestHTTPAnswered(t *testing.T) {
+	t.Parallel()
+	base := server(t, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/real/") {
+			http.Redirect(w, r, "/real"+r.URL.Path, http.StatusFound)
+			return
+		}
+		w.Header().Set("ETag", `"one"`)
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("a package"))
+	})
+	var seen []string
+	h := client(t, base, func(c *source.HTTPConfig) {
+		c.Answered = func(status int, header http.Header) {
+			seen = append(seen, fmt.Sprint(status, header.Get("ETag"), header.Get("Location")))
+		}
+	})
+	if _, err := fetch(t, h, large()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{`206"one"`}; !slices.Equal(seen, want) {
+		t.Errorf("told of %q, want %q", seen, want)
 	}
 }

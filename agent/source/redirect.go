@@ -115,6 +115,9 @@ func (h *HTTP) get(ctx context.Context, target *url.URL, q query, tally *Tally) 
 		}
 		location := resp.Header.Get("Location")
 		if !isRedirect(resp.StatusCode) || location == "" {
+			if h.cfg.Answered != nil {
+				h.cfg.Answered(resp.StatusCode, resp.Header)
+			}
 			conditional := req.Header.Get("If-None-Match") != ""
 			return &answer{Response: resp, where: t.where, asked: asked, conditional: conditional}, nil
 		}

@@ -28,6 +28,7 @@ const passphraseEnv = "AGENT_KEY_PASSPHRASE"
 
 func (p *program) mirrorCommand() *cli.Command {
 	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: serve packages", Subcommands: []*cli.Command{
+		p.mirrorCheckCommand(),
 		p.serveCommand(),
 	}})
 }
