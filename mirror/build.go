@@ -286,7 +286,7 @@ func publish(pending *pendingFile, out string, list *verifier.List, signed bool)
 	if err := commit(pending, out); err != nil {
 		return Result{}, fileError("the output", out, err)
 	}
-	manifest, err := manifestOf(list)
+	manifest, err := manifestOf(versions{list.Engine, list.Definition})
 	if err != nil {
 		return r, fileError("the manifest", r.Manifest, err)
 	}
@@ -302,10 +302,10 @@ func publish(pending *pendingFile, out string, list *verifier.List, signed bool)
 }
 
 // manifestOf writes manifest.json as the vendor's own tools do.
-func manifestOf(l *verifier.List) ([]byte, error) {
+func manifestOf(v versions) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
-	err := enc.Encode(struct{ EngineVersion, DefinitionVersion verifier.Version }{l.Engine, l.Definition})
+	err := enc.Encode(struct{ EngineVersion, DefinitionVersion verifier.Version }{v.Engine, v.Definition})
 	return b.Bytes(), err
 }

@@ -34,7 +34,12 @@ func commit(p *pendingFile, path string) error {
 	if err := p.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}

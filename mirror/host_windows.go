@@ -64,6 +64,9 @@ func commit(p *pendingFile, path string) error {
 	return nil
 }
 
+// syncDir does nothing: Windows has no call that flushes a directory.
+func syncDir(string) error { return nil }
+
 // scratchFile makes a file in dir that is gone when it is closed. A file that is
 // open can't be removed here, so the system is told to do it.
 func scratchFile(dir string) (*os.File, error) {

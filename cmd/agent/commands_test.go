@@ -35,6 +35,7 @@ type lab struct {
 	tb        testing.TB
 	now       time.Time // start of the script
 	published int
+	announced int
 	trees     map[string]map[string]string // of snapshot, by name
 	lock      *state.Lock
 	connected chan struct{} // a client of silent's server came
@@ -57,6 +58,8 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"nginx":     cmdNginx,
 		"host":      cmdHost,
 		"python":    cmdPython,
+		"cloud":     cmdCloud,
+		"announce":  cmdAnnounce,
 		"silent":    cmdSilent,
 		"connected": cmdConnected,
 		"tamper":    cmdTamper,
@@ -221,6 +224,25 @@ func cmdNginx(ts *testscript.TestScript, _ bool, args []string) {
 
 func cmdPython(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("URL", sourcetest.PythonHTTP(labOf(ts).tb, ts.MkAbs(args[0])))
+}
+
+// cloud DIR serves the packages of a directory as the vendor's cloud does, and puts
+// its address into $CLOUD.
+func cmdCloud(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv("CLOUD", sourcetest.Cloud(labOf(ts).tb, ts.MkAbs(args[0])))
+}
+
+// announce VERSION puts what a cloud says of a package beside the one that was
+// published last, whose date is set back to when it was announced, some minutes ago.
+func cmdAnnounce(ts *testscript.TestScript, _ bool, args []string) {
+	l, zip := labOf(ts), ts.Getenv("PACKAGE")
+	info := filepath.Join(filepath.Dir(zip), "info.xml")
+	ts.Check(os.WriteFile(info, []byte("<versions><engine>1.1.24080.9</engine><signatures date=\"2026-11-26\">"+args[0]+"</signatures></versions>\n"), 0o644))
+	l.announced++
+	when := l.now.Add(time.Duration(l.announced-60) * time.Minute)
+	for _, path := range []string{zip, info} {
+		ts.Check(os.Chtimes(path, when, when))
+	}
 }
 
 // silent starts a server that takes connections and never answers, and puts its

@@ -17,7 +17,7 @@ import (
 
 // nginx-with DIRECTIVES is nginx with a server block of that.
 func cmdNginxWith(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Setenv("URL", sourcetest.NginxWith(labOf(ts).tb, args[0]))
+	ts.Setenv("URL", sourcetest.NginxWith(labOf(ts).tb, "", args[0]))
 }
 
 // nginx-tls DIR [NAME...] is nginx over TLS, with a certificate of a new authority for

@@ -27,7 +27,8 @@ import (
 const passphraseEnv = "AGENT_KEY_PASSPHRASE"
 
 func (p *program) mirrorCommand() *cli.Command {
-	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: serve packages", Subcommands: []*cli.Command{
+	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: fill, check and serve a tree of packages", Subcommands: []*cli.Command{
+		p.syncCommand(),
 		p.mirrorCheckCommand(),
 		p.serveCommand(),
 	}})

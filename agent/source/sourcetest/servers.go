@@ -24,13 +24,6 @@ func Nginx(t testing.TB, dir string) string {
 	return nginx(t, "", fmt.Sprintf("root %q;", dir))
 }
 
-// NginxWith runs nginx with directives of its server block, until the test ends, and
-// gives its URL.
-func NginxWith(t testing.TB, directives string) string {
-	t.Helper()
-	return nginx(t, "", directives)
-}
-
 // NginxLogged is Nginx with an access log: log gives a line for each request so
 // far, with method, path, status, bytes of body and the Range that was asked for.
 func NginxLogged(t testing.TB, dir string) (base string, log func() []string) {
@@ -66,6 +59,12 @@ func NginxCache(t testing.TB, origin string, slice int, valid string) string {
       proxy_http_version 1.1;
       proxy_pass %s;
     }`, slice, valid, lock, origin))
+}
+
+// NginxWith serves by nginx as directives for its http block and its server block say.
+func NginxWith(t testing.TB, http, server string) string {
+	t.Helper()
+	return nginx(t, http, server)
 }
 
 // nginx runs nginx with directives for its http block and its server block, until
