@@ -85,6 +85,9 @@ func (p *program) endpointTrust(dir string) (*verifier.Trust, error) {
 	if dir == "" {
 		dir, root = p.paths.Trust, p.paths.Root
 	}
+	if dir == "" { // where no endpoint runs
+		return nil, nil
+	}
 	trust, err := trustdir.Load(root, dir, nil)
 	var refused *verifier.Refusal
 	if root != dir && errors.As(err, &refused) && refused.Code == verifier.TrustDirEmpty {
