@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,40 +109,20 @@ func ownList(err error) error {
 }
 
 func (u *update) newAttempt(place Place) (*attempt, error) {
-	network, err := networkFor(u.config.settings, place, os.Getenv)
+	from, err := u.sourceAt(place, u.Arch)
 	if err != nil {
 		return nil, err
 	}
-	at := &attempt{update: u, place: place}
-	agent := u.config.settings.Agent
-	from := apart.Config{
-		Spool: func(size int64) (source.Spool, error) {
-			at.spooled = true
-			u.expect(size)
-			spool, err := u.session.dir.Spool(size)
-			if err != nil {
-				return nil, blameSource(err)
-			}
-			return unjudged{spool}, nil
-		},
-		Time: u.clock.Time,
-		Timeouts: source.Timeouts{
-			Connect: time.Duration(agent.ConnectTimeout.Value) * time.Second, TLS: time.Duration(agent.TLSTimeout.Value) * time.Second,
-			Header: time.Duration(agent.HeaderTimeout.Value) * time.Second, Stall: time.Duration(agent.StallTimeout.Value) * time.Second,
-		},
-		Confined: u.noteIsolation,
-		Unended:  &u.readers,
-	}
-	network.apply(&from)
-	if place.Cloud != nil {
-		at.key = place.Cloud.String()
-		from.URL, from.Single = at.key, true
-	} else if ring := place.Ring.Arch(u.Arch); ring.Dir != "" {
-		at.key = ring.Dir
-		from.Dir = at.key
-	} else {
-		at.key = ring.URL.String()
-		from.URL = at.key
+	at := &attempt{update: u, place: place, key: keyOf(from)}
+	from.Confined = u.noteIsolation
+	from.Spool = func(size int64) (source.Spool, error) {
+		at.spooled = true
+		u.expect(size)
+		spool, err := u.session.dir.Spool(size)
+		if err != nil {
+			return nil, blameSource(err)
+		}
+		return unjudged{spool}, nil
 	}
 	at.memory = u.session.memory.Source(at.key)
 	at.under = u.under()
@@ -152,6 +133,36 @@ func (u *update) newAttempt(place Place) (*attempt, error) {
 	}
 	return at, nil
 }
+
+// sourceAt is what the source at a place is made of, for an architecture, less the
+// room for what comes whole.
+func (u *update) sourceAt(place Place, arch string) (apart.Config, error) {
+	network, err := networkFor(u.config.settings, place, os.Getenv)
+	if err != nil {
+		return apart.Config{}, err
+	}
+	agent := u.config.settings.Agent
+	from := apart.Config{
+		Time: u.clock.Time,
+		Timeouts: source.Timeouts{
+			Connect: time.Duration(agent.ConnectTimeout.Value) * time.Second, TLS: time.Duration(agent.TLSTimeout.Value) * time.Second,
+			Header: time.Duration(agent.HeaderTimeout.Value) * time.Second, Stall: time.Duration(agent.StallTimeout.Value) * time.Second,
+		},
+		Unended: &u.readers,
+	}
+	network.apply(&from)
+	if place.Cloud != nil {
+		from.URL, from.Single = place.Cloud.String(), true
+	} else if ring := place.Ring.Arch(arch); ring.Dir != "" {
+		from.Dir = ring.Dir
+	} else {
+		from.URL = ring.URL.String()
+	}
+	return from, nil
+}
+
+// keyOf is by which name a source is remembered.
+func keyOf(from apart.Config) string { return cmp.Or(from.Dir, from.URL) }
 
 // unjudged is a spool for bytes of which nobody knows yet whether they are a
 // package.
@@ -217,7 +228,7 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 		}
 	}
 	list := n.signed.List
-	at.decided(answer(n))
+	at.decided(answerOf(n))
 	if err := list.CheckIdentity(at.identity()); err != nil {
 		return n, "", err
 	}
@@ -245,8 +256,8 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 	return n, v, err
 }
 
-// answer is what a source answered, as a step.
-func answer(n *news) state.Step {
+// answerOf is what a source answered, as a step.
+func answerOf(n *news) state.Step {
 	list := n.signed.List
 	switch {
 	case n.unchanged:

@@ -45,6 +45,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		current, why = a.viewCurrent(ctx, trust, status)
 	}
 	f.Notes = append(f.Notes, trustNotes(trust, a.Now())...)
+	f.Notes = append(f.Notes, a.placeNotes()...)
 	clock := verifier.NewClock(a.Now(), issued(current), a.Built)
 	f.Now = clock.Time
 	if clock.Wrong {
@@ -54,6 +55,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		f.Installed.Updated = a.committed()
 		f.SourceURI = status.Sets[current.set.Name].Source
 		f.TrustExpires = firstEnd(current.signed.Chain)
+		f.Endings = endings(trust, current.signed, clock.Time)
 	}
 	if current != nil && current.signed.Revoked {
 		why = &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
@@ -79,6 +81,12 @@ func settingsFacts(f *health.Facts, config configuration, status state.Status) {
 	f.OfflineEnabled = health.Setting[bool](settings.OfflineUpdate)
 	f.OfflineURL = health.Setting[string](settings.OfflineURL)
 	f.FallbackToCloud = health.Setting[bool](settings.FallbackToCloud)
+	f.Enforcement = health.Setting[string](settings.Enforcement)
+	for _, proxy := range []managedconfig.Value[string]{config.settings.CloudService.Proxy, config.settings.Agent.Proxy} {
+		if proxy.Value != "" { // the second is for everything
+			f.Proxy = health.Setting[string]{Value: proxy.Value, Managed: managed(proxy.Origin)}
+		}
+	}
 	f.Due = time.Duration(settings.DueDays) * 24 * time.Hour
 	f.Notes = status.Notes
 }
@@ -176,6 +184,18 @@ func firstEnd(chain []*x509.Certificate) (end time.Time) {
 		}
 	}
 	return end
+}
+
+// endings is what the installed set rests on, and what is to be said of it now.
+func endings(trust verifier.Trust, signed verifier.Signed, now time.Time) (all []health.Ending) {
+	for _, e := range trust.Ends(signed) {
+		shown := health.Ending{Object: string(e.Object), At: e.End, From: e.WarnFrom()}
+		if e.Due(now) {
+			shown.Warning = e.Sentence(now) + ", and " + e.Remedy()
+		}
+		all = append(all, shown)
+	}
+	return all
 }
 
 func issued(i *installed) time.Time {

@@ -7,6 +7,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -66,14 +67,17 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// newSigner makes a CA and its signer, valid for a year around base.
+// newSigner makes a CA and its signer, valid for a year around base. It is not loaded as
+// publishers load theirs, who ask whether it is valid today.
 func newSigner(t testing.TB) (mirror.Keys, mirror.Signer) {
 	t.Helper()
 	keys, err := mirror.MakeKeys(filepath.Join(t.TempDir(), "keys"), mirror.KeyOptions{Now: base.AddDate(0, -6, 0)})
 	must(t, err)
-	signer, err := mirror.LoadSigner(keys.LeafKey, keys.Certificates(), nil)
+	leaf, err := tls.LoadX509KeyPair(keys.Leaf, keys.LeafKey)
 	must(t, err)
-	return keys, signer
+	intermediate, err := tls.LoadX509KeyPair(keys.Intermediate, keys.IntermediateKey)
+	must(t, err)
+	return keys, mirror.Signer{Key: leaf.PrivateKey.(crypto.Signer), Leaf: leaf.Leaf, Intermediates: []*x509.Certificate{intermediate.Leaf}}
 }
 
 func must(t testing.TB, err error) {

@@ -13,8 +13,8 @@ import (
 	"mdatp-offline-agent/agent"
 )
 
-// failing runs a child for which the disk can't read one file, whenever it tries.
-func (w *world) failing(role, file string) string {
+// failing runs a child for which some calls on one file fail, whenever it tries them.
+func (w *world) failing(role, file, calls string) string {
 	w.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -23,7 +23,7 @@ func (w *world) failing(role, file string) string {
 	cmd := w.child(role)
 	self, err := os.Executable()
 	must(w, err)
-	cmd.Args = append([]string{strace, "-f", "-qq", "-o", "/dev/null", "-P", file, "-e", "trace=read,pread64", "-e", "inject=read,pread64:error=EIO"}, self)
+	cmd.Args = append([]string{strace, "-f", "-qq", "-o", "/dev/null", "-P", file, "-e", "trace=" + calls, "-e", "inject=" + calls + ":error=EIO"}, self)
 	cmd.Path = strace
 	out, err := cmd.Output()
 	if err != nil && exitOf(err) < 0 {
@@ -45,7 +45,7 @@ func TestRepairRemovesNothingUnread(t *testing.T) {
 				w.run([]step{installed(1), installed(2)})
 				must(t, os.Rename(w.ring, w.ring+".away"))
 				active, previous := w.active(), w.link("previous")
-				if code := w.failing("repairOnce", w.engine(filepath.Join(w.link(link), file))); !strings.HasSuffix(code, "install_failed") {
+				if code := w.failing("repairOnce", w.engine(filepath.Join(w.link(link), file)), "read,pread64"); !strings.HasSuffix(code, "install_failed") {
 					t.Errorf("repair ends with %q", code)
 				}
 				w.sound(active)
@@ -63,6 +63,24 @@ func TestRepairRemovesNothingUnread(t *testing.T) {
 			})
 		}
 	}
+}
+
+// An engine directory that can't be opened is not a lost one: nobody begins elsewhere
+// without its sets, which would take the active one from its readers.
+func TestMoveOfUnread(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.ring, false, "")
+	w.run([]step{installed(1), installed(2)})
+	before := w.engine("")
+	if code := w.failing("moveOnce", before, "openat"); code != "install_failed" {
+		t.Errorf("the move ends with %q", code)
+	}
+	if now := w.engine(""); now != before {
+		t.Errorf("the engine directory is %s", now)
+	}
+	w.has(2)
+	w.status("up_to_date", "")
 }
 
 // Modes that hide a set from its owner remove none, and repair gives the right to read
@@ -135,7 +153,7 @@ func TestFloorIsNotLearnedFromUnreadSets(t *testing.T) {
 	t.Parallel()
 	w := rolledBack(t)
 	must(t, os.Remove(w.state("state.json")))
-	if out := w.failing("update", w.engine(w.setOf(5)+"/META/package.p7m")); !strings.HasPrefix(out, "failed install_failed") {
+	if out := w.failing("update", w.engine(w.setOf(5)+"/META/package.p7m"), "read,pread64"); !strings.HasPrefix(out, "failed install_failed") {
 		t.Errorf("the update says %q", out)
 	}
 	w.has(1)

@@ -5,9 +5,6 @@
 package docs_test
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,11 +13,11 @@ import (
 	"strings"
 	"testing"
 
-	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/reason"
 )
 
 // pages are the documents that are held to it, relative to this directory.
-var pages = []string{"../README.md", "package-format.md", "architecture.md", "operations.md", "monitoring.md", "security.md", "attacks.md", "trust-over-time.md"}
+var pages = []string{"../README.md", "package-format.md", "architecture.md", "operations.md", "monitoring.md", "security.md", "attacks.md", "trust-over-time.md", "mirror-check.md"}
 
 func read(t *testing.T, page string) string {
 	t.Helper()
@@ -46,7 +43,7 @@ func TestReasonCodes(t *testing.T) {
 	codes := exitTable(t)
 	for _, code := range codes {
 		exit, ok := explained[code]
-		if want := strconv.Itoa(agent.ExitCode(code)); !ok {
+		if want := strconv.Itoa(reason.ExitCode(code)); !ok {
 			t.Errorf("operations.md has no section for %s, with its exit code at the start", code)
 		} else if exit != want {
 			t.Errorf("operations.md says that %s exits with %s, and it is %s", code, exit, want)
@@ -58,56 +55,45 @@ func TestReasonCodes(t *testing.T) {
 	}
 }
 
-// exitTable gives the codes of the agent's table. The table itself is nobody's
-// business outside of its package, so they are read from its source.
+// exitTable gives the codes of the closed list.
 func exitTable(t *testing.T) (codes []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../agent/failure.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
+	for _, some := range reason.ExitCodes() {
+		codes = append(codes, some...)
 	}
-	constants := map[string]string{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
-			constants[spec.Names[0].Name] = unquoted(spec.Values[0])
-		}
-		return true
-	})
-	ast.Inspect(file, func(n ast.Node) bool {
-		function, ok := n.(*ast.FuncDecl)
-		if !ok || function.Name.Name != "exitCodes" {
-			return true
-		}
-		ast.Inspect(function.Body, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.Ident:
-				if code := constants[n.Name]; code != "" {
-					codes = append(codes, code)
-				}
-			case *ast.BasicLit:
-				if code := unquoted(n); code != "" {
-					codes = append(codes, code)
-				}
-			}
-			return true
-		})
-		return false
-	})
 	const least = 30 // the list had 40 codes when this was written
 	if len(codes) < least {
-		t.Fatalf("only %d codes were found in the exit table of agent/failure.go", len(codes))
+		t.Fatalf("only %d codes are on the list", len(codes))
 	}
 	return codes
 }
 
-// unquoted is the value of a string literal, empty for anything else.
-func unquoted(e ast.Expr) string {
-	lit, ok := e.(*ast.BasicLit)
-	if !ok || lit.Kind != token.STRING {
-		return ""
+// TestSymptoms wants every sentence that a symptom leads to in a transcript of the
+// program.
+func TestSymptoms(t *testing.T) {
+	t.Parallel()
+	_, table, _ := strings.Cut(read(t, "operations.md"), "\n## Troubleshooting by symptom\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var transcripts strings.Builder
+	scripts, err := filepath.Glob("../cmd/agent/testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
 	}
-	s, _ := strconv.Unquote(lit.Value)
-	return s
+	for _, script := range scripts {
+		transcripts.WriteString(read(t, script))
+	}
+	// Where a transcript is a pattern, it has more signs than the sentence.
+	said := strings.NewReplacer(`\`, "", "''", "'").Replace(transcripts.String())
+	found := regexp.MustCompile("(?m)\\| `([^`\n]+)` \\|$").FindAllStringSubmatch(table, -1)
+	const least = 30 // far fewer would mean that they are not found any more
+	if len(found) < least {
+		t.Fatalf("only %d sentences were found in the table of symptoms", len(found))
+	}
+	for _, m := range found {
+		if !strings.Contains(said, m[1]) {
+			t.Errorf("operations.md leads to the sentence %q, which is in no transcript", m[1])
+		}
+	}
 }
 
 // TestLinks follows every relative link, its anchor included.

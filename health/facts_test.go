@@ -40,6 +40,7 @@ func facts() health.Facts {
 		NextCheck:    now.Add(8*time.Hour - 2*time.Minute - 13*time.Second),
 		TrustExpires: now.Add(300 * day),
 		Isolation:    "landlock 7, seccomp, no_new_privs, limits",
+		Endings:      []health.Ending{{Object: "signer", At: now.Add(7 * day), From: now.Add(day)}, {Object: "list", At: now.Add(14 * day), From: now.Add(11 * day)}},
 	}
 }
 
@@ -111,6 +112,7 @@ func TestHealthIssues(t *testing.T) {
 		{"the state", func(f *health.Facts) { f.Due = 0 }, `["out_of_date"]`},
 		{"the failure that a fallback hid", func(f *health.Facts) { f.Failure = unreachable() }, `["source_unreachable"]`},
 		{"the state and why", func(f *health.Facts) { f.UpdateFailed, f.Failure = true, unreachable() }, `["update_failed","source_unreachable"]`},
+		{"what ends soon", func(f *health.Facts) { f.Endings[1].Warning = "the signed list ends at some time" }, `["expires_soon"]`},
 		{"the clock, but no other note", func(f *health.Facts) { f.Notes = []string{"updates are held", health.NoteClockWrong} }, `["clock_wrong"]`},
 	}
 	for _, tt := range tests {

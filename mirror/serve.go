@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -142,7 +141,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
-	if tag, err := h.tags.of(r.Context(), f, info); err == nil {
+	if tag, err := h.tags.of(r.Context(), f); err == nil {
 		w.Header().Set("ETag", tag)
 	}
 	dropOlderDate(r, info.ModTime())
@@ -164,7 +163,7 @@ func dropOlderDate(r *http.Request, modified time.Time) {
 var errHidden = errors.New("not a path that is served")
 
 // open opens the regular file of a request's path. os.Root follows no symlink
-// out of the tree; O_NONBLOCK keeps a named pipe from holding us.
+// out of the tree.
 func (h *handler) open(urlPath string) (*os.File, fs.FileInfo, error) {
 	name := strings.TrimPrefix(urlPath, "/")
 	if !fs.ValidPath(name) || path.Clean(name) != name || hidden(name) {
@@ -175,7 +174,7 @@ func (h *handler) open(urlPath string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	defer root.Close()
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := root.OpenFile(name, os.O_RDONLY|noWait, 0)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -188,18 +188,14 @@ func TestTagIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
 	tags := newTags()
-	if _, err := tags.of(context.Background(), f, info); err != nil {
+	if _, err := tags.of(context.Background(), f); err != nil {
 		t.Fatal(err)
 	}
 	if len(tags.known) != 0 {
 		t.Error("the tag of a file that is just being written is remembered")
 	}
-	id, _ := identify(info)
+	id, _ := identify(f)
 	id.changed -= settleTime.Nanoseconds()
 	for i := range maxTags + 1 {
 		id.inode = uint64(i)

@@ -60,6 +60,7 @@ type Settings struct {
 	OfflineURL      Setting[string] `json:"offlineDefinitionUpdateUrl"`
 	FallbackToCloud Setting[bool]   `json:"offlineDefinitionUpdateFallbackToCloud"`
 	DueDays         int             `json:"definitionUpdateDue"`
+	Enforcement     Setting[string] `json:"enforcementLevel,omitzero"`
 }
 
 // Setting is a value and whether the managed configuration set it.

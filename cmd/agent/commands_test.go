@@ -71,6 +71,14 @@ func labCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"owned":     cmdOwned,
 		"fill":      cmdFill,
 		"save":      cmdSave,
+		"parsers":   cmdParsers,
+
+		"nginx-with":  cmdNginxWith,
+		"nginx-tls":   cmdNginxTLS,
+		"clock-ahead": cmdClockAhead,
+		"proxy":       cmdProxy,
+		"noise":       cmdNoise,
+		"address":     cmdAddress,
 	}
 }
 

@@ -24,6 +24,13 @@ func Nginx(t testing.TB, dir string) string {
 	return nginx(t, "", fmt.Sprintf("root %q;", dir))
 }
 
+// NginxWith runs nginx with directives of its server block, until the test ends, and
+// gives its URL.
+func NginxWith(t testing.TB, directives string) string {
+	t.Helper()
+	return nginx(t, "", directives)
+}
+
 // NginxLogged is Nginx with an access log: log gives a line for each request so
 // far, with method, path, status, bytes of body and the Range that was asked for.
 func NginxLogged(t testing.TB, dir string) (base string, log func() []string) {
