@@ -228,7 +228,7 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 		}
 	}
 	list := n.signed.List
-	at.decided(answered(n))
+	at.decided(answerOf(n))
 	if err := list.CheckIdentity(at.identity()); err != nil {
 		return n, "", err
 	}
@@ -256,8 +256,8 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 	return n, v, err
 }
 
-// answered is what a source answered, as a step.
-func answered(n *news) state.Step {
+// answerOf is what a source answered, as a step.
+func answerOf(n *news) state.Step {
 	list := n.signed.List
 	switch {
 	case n.unchanged:

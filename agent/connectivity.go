@@ -90,7 +90,7 @@ func (a *Agent) TestConnectivity(ctx context.Context, within time.Duration) (Con
 
 // testSources is the test, from the configuration to the answers.
 func (a *Agent) testSources(ctx context.Context, within time.Duration) (Connectivity, error) {
-	u := &update{Agent: a, started: a.Now()}
+	u := &update{Agent: a, started: a.Now(), looking: true}
 	if err := u.settings(); err != nil {
 		return Connectivity{}, err
 	}

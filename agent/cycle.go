@@ -51,6 +51,7 @@ type update struct {
 	session   *session
 	floor     verifier.Floor
 	clock     verifier.Clock
+	looking   bool   // this is no update, but a test of the sources
 	asked     bool   // some source was asked
 	isolation string // how the processes that read sources were confined, for reports; empty where none was
 	tally     source.Tally
@@ -248,7 +249,12 @@ func (u *update) beat() {
 	}
 }
 
-// decided adds to the chain of what was decided.
-func (u *update) decided(s state.Step) { u.steps = append(u.steps, s) }
+// decided adds to the chain of what was decided. A test of the sources has none, since it
+// asks several at once.
+func (u *update) decided(s state.Step) {
+	if !u.looking {
+		u.steps = append(u.steps, s)
+	}
+}
 
 func (u *update) note(text string) { u.result.Notes = append(u.result.Notes, text) }

@@ -43,6 +43,8 @@ var (
 	// invoked finds the program's name where a shell, a unit or a schedule has it: at
 	// the beginning, behind a prompt, sudo, a path or a variable.
 	invoked = regexp.MustCompile(`(?:^|[\s=(]|bin/)(?:mdatp-)?agent +((?:--?[a-z]|[a-z]).*)$`)
+	// alone is a call as prose has it, and not the agent in a sentence.
+	alone = regexp.MustCompile(`^(?:sudo )?(?:/usr/bin/)?(?:mdatp-)?agent +((?:--?[a-z]|[a-z]).*)$`)
 	// byPath finds it where words of other things stand beside it.
 	byPath = regexp.MustCompile(`/usr/bin/mdatp-agent +((?:--?[a-z]|[a-z]).*)$`)
 	// owner is the user of that name, as an option of another program has it.
@@ -75,6 +77,9 @@ func blocksOf(path, text string) (blocks []block) {
 // schedule the program's name may stand for something else, so there it has its path.
 func callsOf(b block) (calls [][]string) {
 	named := invoked
+	if !b.whole {
+		named = alone
+	}
 	if b.whole && b.kind != "sh" && b.kind != "console" && !strings.Contains(b.path, "/man/") {
 		named = byPath
 	}
