@@ -18,7 +18,7 @@ PROGRAM ?= bin/agent
 # For pipefail: a test that fails must not be hidden by the filter behind it.
 SHELL := /bin/bash
 
-.PHONY: build demo test deps lint unit unit-as-user fuzz packages e2e bench-deps bench soak chaos clean
+.PHONY: build demo test deps lint cross unit unit-as-user fuzz packages e2e bench-deps bench soak chaos clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(PROGRAM) ./cmd/agent
@@ -28,7 +28,7 @@ demo: build
 
 # Everything that has to pass. The suite runs as who calls it and, for root, once
 # more as a plain user.
-test: deps lint unit unit-as-user fuzz
+test: deps lint cross unit unit-as-user fuzz
 
 # The servers and tools that the tests talk to, as root on Debian and its kin;
 # elsewhere it says what is missing.
@@ -39,6 +39,10 @@ lint:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
 	go vet -tags $(TAGS) ./...
 	$(STATICCHECK) -tags $(TAGS) ./...
+
+# For Windows and macOS, where a mirror may stand: compiled and vetted.
+cross:
+	TAGS=$(TAGS) ./scripts/cross.sh
 
 unit:
 	@set -o pipefail; umask 022; go test -race -v -timeout 20m -tags $(TAGS) ./... 2>&1 | awk -f scripts/show.awk

@@ -2,17 +2,17 @@ package agent
 
 import (
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/agent/source/apart"
+	"mdatp-offline-agent/verifier"
 )
 
 // Platform is what packages for this agent name as their platform.
-const Platform = "linux"
+const Platform = verifier.Linux
 
 // Agent is one endpoint's agent. Its fields are set once, before use.
 type Agent struct {
@@ -47,6 +47,7 @@ type Paths struct {
 	Trust   string // the trust directory
 	State   string // the state directory
 	Engine  string // the engine directory, unless it was moved elsewhere
+	Second  string // the engine directory where nothing can be executed at the first
 	Seed    string // the set shipped with the program, if any
 	Inhibit string // a directory: while there is a file in it, there are no periodic updates
 }
@@ -61,15 +62,11 @@ func PathsBelow(root string) Paths {
 		Trust:   at("/etc/opt/mdatp-agent/trust"),
 		State:   at("/var/opt/mdatp-agent"),
 		Engine:  at("/var/opt/mdatp-agent/definitions.noindex"),
+		Second:  at("/opt/mdatp-agent/definitions.noindex"),
 		Seed:    at("/opt/mdatp-agent/definitions"),
 		Inhibit: at("/run/mdatp-agent/inhibit"),
 	}
 }
 
 // HostArch is the architecture of this machine as mirrors spell it.
-func HostArch() string {
-	if runtime.GOARCH == "amd64" {
-		return "x86_64"
-	}
-	return runtime.GOARCH
-}
+func HostArch() string { return verifier.HostArch() }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,9 +51,11 @@ func (u *update) updateFrom(ctx context.Context, place Place) error {
 	u.step("asking " + place.Name)
 	err = at.try(ctx)
 	if changed(err) { // replaced while it was read, so once more
+		at.decided(state.Step{Rule: ruleAskedAgain})
 		err = at.try(ctx)
 	}
 	if changed(err) && !at.asker.whole { // replicas that differ, for one
+		at.decided(state.Step{Rule: ruleAskedAgain})
 		at.asker.whole = true
 		err = at.try(ctx)
 	}
@@ -106,40 +109,20 @@ func ownList(err error) error {
 }
 
 func (u *update) newAttempt(place Place) (*attempt, error) {
-	network, err := networkFor(u.config.settings, place, os.Getenv)
+	from, err := u.sourceAt(place, u.Arch)
 	if err != nil {
 		return nil, err
 	}
-	at := &attempt{update: u, place: place}
-	agent := u.config.settings.Agent
-	from := apart.Config{
-		Spool: func(size int64) (source.Spool, error) {
-			at.spooled = true
-			u.expect(size)
-			spool, err := u.session.dir.Spool(size)
-			if err != nil {
-				return nil, blameSource(err)
-			}
-			return unjudged{spool}, nil
-		},
-		Time: u.clock.Time,
-		Timeouts: source.Timeouts{
-			Connect: time.Duration(agent.ConnectTimeout.Value) * time.Second, TLS: time.Duration(agent.TLSTimeout.Value) * time.Second,
-			Header: time.Duration(agent.HeaderTimeout.Value) * time.Second, Stall: time.Duration(agent.StallTimeout.Value) * time.Second,
-		},
-		Confined: u.noteIsolation,
-		Unended:  &u.readers,
-	}
-	network.apply(&from)
-	if place.Cloud != nil {
-		at.key = place.Cloud.String()
-		from.URL, from.Single = at.key, true
-	} else if ring := place.Ring.Arch(u.Arch); ring.Dir != "" {
-		at.key = ring.Dir
-		from.Dir = at.key
-	} else {
-		at.key = ring.URL.String()
-		from.URL = at.key
+	at := &attempt{update: u, place: place, key: keyOf(from)}
+	from.Confined = u.noteIsolation
+	from.Spool = func(size int64) (source.Spool, error) {
+		at.spooled = true
+		u.expect(size)
+		spool, err := u.session.dir.Spool(size)
+		if err != nil {
+			return nil, blameSource(err)
+		}
+		return unjudged{spool}, nil
 	}
 	at.memory = u.session.memory.Source(at.key)
 	at.under = u.under()
@@ -150,6 +133,36 @@ func (u *update) newAttempt(place Place) (*attempt, error) {
 	}
 	return at, nil
 }
+
+// sourceAt is what the source at a place is made of, for an architecture, less the
+// room for what comes whole.
+func (u *update) sourceAt(place Place, arch string) (apart.Config, error) {
+	network, err := networkFor(u.config.settings, place, os.Getenv)
+	if err != nil {
+		return apart.Config{}, err
+	}
+	agent := u.config.settings.Agent
+	from := apart.Config{
+		Time: u.clock.Time,
+		Timeouts: source.Timeouts{
+			Connect: time.Duration(agent.ConnectTimeout.Value) * time.Second, TLS: time.Duration(agent.TLSTimeout.Value) * time.Second,
+			Header: time.Duration(agent.HeaderTimeout.Value) * time.Second, Stall: time.Duration(agent.StallTimeout.Value) * time.Second,
+		},
+		Unended: &u.readers,
+	}
+	network.apply(&from)
+	if place.Cloud != nil {
+		from.URL, from.Single = place.Cloud.String(), true
+	} else if ring := place.Ring.Arch(arch); ring.Dir != "" {
+		from.Dir = ring.Dir
+	} else {
+		from.URL = ring.URL.String()
+	}
+	return from, nil
+}
+
+// keyOf is by which name a source is remembered.
+func keyOf(from apart.Config) string { return cmp.Or(from.Dir, from.URL) }
 
 // unjudged is a spool for bytes of which nobody knows yet whether they are a
 // package.
@@ -206,6 +219,7 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 	}
 	if n.unchanged {
 		if known.refused != nil {
+			at.decided(state.Step{Rule: ruleStillThere})
 			return n, "", known.refused
 		}
 		n.raw = at.session.current.raw // as if it had just come
@@ -214,6 +228,7 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 		}
 	}
 	list := n.signed.List
+	at.decided(answerOf(n))
 	if err := list.CheckIdentity(at.identity()); err != nil {
 		return n, "", err
 	}
@@ -225,8 +240,10 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 		at.memory.Best = best
 	}
 	if v, err = verifier.Judge(n.signed, at.situation(before)); err != nil {
+		at.nameBad(err, list)
 		return n, "", err
 	}
+	at.decided(at.because(v, list))
 	if v == verifier.UpToDate || v == verifier.Behind {
 		return n, v, nil
 	}
@@ -237,6 +254,52 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 		err = known.refused
 	}
 	return n, v, err
+}
+
+// answerOf is what a source answered, as a step.
+func answerOf(n *news) state.Step {
+	list := n.signed.List
+	switch {
+	case n.unchanged:
+		return state.Step{Rule: ruleUnchanged}
+	case n.sidecar:
+		return state.Step{Rule: ruleSidecar, Version: list.Definition.String(), At: list.Issued}
+	}
+	return state.Step{Rule: ruleList, Version: list.Definition.String(), At: list.Issued}
+}
+
+// because is the rule that leads to a verdict.
+func (at *attempt) because(v verifier.Verdict, list *verifier.List) state.Step {
+	s := state.Step{Version: list.Definition.String()}
+	switch {
+	case v == verifier.UpToDate:
+		s.Rule = ruleUpToDate
+	case v == verifier.Behind:
+		s.Rule, s.Than = ruleBehind, at.floor.Definition.String()
+	case v == verifier.Renewal:
+		s.Rule = ruleRenewal
+	case v == verifier.Downgrade && at.allowed(list):
+		s.Rule = ruleAllowed
+	case v == verifier.Downgrade:
+		s.Rule = ruleStepDown
+	case at.session.current == nil:
+		s.Rule = ruleFirst
+	default:
+		s.Rule = ruleNewer
+	}
+	return s
+}
+
+// nameBad says since when, and why, what was refused as known bad is.
+func (at *attempt) nameBad(err error, list *verifier.List) {
+	if !Explain(err).is(codeKnownBad) {
+		return
+	}
+	for _, bad := range at.session.memory.KnownBad {
+		if bad.Content == list.Content() {
+			at.decided(state.Step{Rule: ruleKnownBad, Version: bad.Definition.String(), At: bad.Since, Text: bad.Reason})
+		}
+	}
 }
 
 func (at *attempt) identity() verifier.Identity {

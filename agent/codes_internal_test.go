@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"mdatp-offline-agent/agent/reason"
 	"mdatp-offline-agent/agent/source"
 )
 
@@ -37,7 +38,7 @@ var published = []struct {
 
 func TestExitCodesAreThePublishedOnes(t *testing.T) {
 	t.Parallel()
-	table := exitCodes()
+	table := reason.ExitCodes()
 	if len(table) != len(published) {
 		t.Errorf("%d exit codes, want %d", len(table), len(published))
 	}
@@ -72,7 +73,7 @@ func TestEveryCodeIsPublished(t *testing.T) {
 		all = append(all, strings.Fields(p.codes)...)
 	}
 	found := map[string]bool{}
-	for _, dir := range []string{".", "source", "engine", "state", "../verifier", "../verifier/trustdir", "../managedconfig"} {
+	for _, dir := range []string{".", "reason", "source", "engine", "state", "../verifier", "../verifier/trustdir", "../managedconfig"} {
 		for code, where := range codesIn(t, dir) {
 			found[code] = true
 			if !slices.Contains(all, code) {

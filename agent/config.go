@@ -134,11 +134,13 @@ func (c configuration) keepLastGood(store *state.Store) error {
 	return nil
 }
 
+// managed tells whether a value counts as one of the managed configuration.
+func managed(o managedconfig.Origin) bool {
+	return o == managedconfig.OriginManaged || o == managedconfig.OriginLastGood
+}
+
 // summary is what a report shows of the settings.
 func summary(s managedconfig.Settings) *state.Settings {
-	managed := func(o managedconfig.Origin) bool {
-		return o == managedconfig.OriginManaged || o == managedconfig.OriginLastGood
-	}
 	cloud, engine := s.CloudService, s.AntivirusEngine
 	url := engine.OfflineDefinitionUpdateURL
 	return &state.Settings{
@@ -147,6 +149,7 @@ func summary(s managedconfig.Settings) *state.Settings {
 		OfflineURL:      state.Setting[string]{Value: url.Value.Raw, Managed: managed(url.Origin)},
 		FallbackToCloud: state.Setting[bool]{Value: engine.OfflineDefinitionUpdateFallbackToCloud.Value, Managed: managed(engine.OfflineDefinitionUpdateFallbackToCloud.Origin)},
 		DueDays:         cloud.DefinitionUpdateDue.Value,
+		Enforcement:     state.Setting[string]{Value: engine.EnforcementLevel.Value, Managed: managed(engine.EnforcementLevel.Origin)},
 	}
 }
 

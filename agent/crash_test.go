@@ -89,6 +89,10 @@ func play(a *agent.Agent, role string) int {
 			fmt.Println(err)
 			fmt.Println(agent.Explain(err).Code)
 		}
+	case "moveOnce":
+		if _, err := a.SetPath(ctx, filepath.Join(a.Paths.Root, "new"), 0); err != nil {
+			fmt.Println(agent.Explain(err).Code)
+		}
 	case "becomeOwnerAndUpdate":
 		if err := a.BecomeOwner(); err != nil {
 			fmt.Println(err)

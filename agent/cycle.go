@@ -51,10 +51,12 @@ type update struct {
 	session   *session
 	floor     verifier.Floor
 	clock     verifier.Clock
+	looking   bool   // this is no update, but a test of the sources
 	asked     bool   // some source was asked
 	isolation string // how the processes that read sources were confined, for reports; empty where none was
 	tally     source.Tally
-	resting   []time.Time // until when each source that failed wants to be left alone; zero: it doesn't
+	steps     []state.Step // what was decided so far
+	resting   []time.Time  // until when each source that failed wants to be left alone; zero: it doesn't
 }
 
 // Update runs the cycle once, and records whatever comes of it.
@@ -108,14 +110,19 @@ func (u *update) cycle(ctx context.Context) error {
 	}
 	var first error
 	var decided string
-	for _, place := range u.decision.Places {
+	for i, place := range u.decision.Places {
+		u.decided(state.Step{Rule: ruleAsked, Source: place.Name})
 		err := u.updateFrom(ctx, place) // 3. to 9., from one source
 		if err == nil {
 			u.result.FailReason = Explain(first) // a fallback hides nothing
 			return u.stillUntold(untold)
 		}
 		u.Log.WithError(err).WithField("source", place.Name).Info("no update from this source")
+		u.decided(failedStep(err))
 		if local(Explain(err)) && !causedBySource(err) {
+			if i+1 < len(u.decision.Places) {
+				u.decided(state.Step{Rule: ruleNoOther})
+			}
 			return err // another source would not help
 		}
 		if first == nil || Explain(first).is(codeCoolingDown) { // to be left alone is no failure of its own
@@ -154,6 +161,7 @@ func (u *update) decide(store *state.Store, installed bool) error {
 	known.Since = later(known.Since, u.opts.Since)
 	known.Daemon = u.opts.Scheduled && !u.opts.Daemon && store.DaemonRuns()
 	u.decision = Decide(u.config.settings, known)
+	u.steps = append(u.config.steps(), u.decision.steps(known.Now, u.opts.Scheduled)...)
 	if skip := u.decision.Skip(known.Now); skip != "" && u.opts.Scheduled {
 		return &Failure{codeSkipped, skip, "agent definitions update, without --scheduled, updates at once"}
 	}
@@ -238,6 +246,14 @@ func (u *update) pulse() { u.got(0) }
 func (u *update) beat() {
 	if u.session != nil && u.session.lock != nil {
 		u.session.lock.Beat(u.Now())
+	}
+}
+
+// decided adds to the chain of what was decided. A test of the sources has none, since it
+// asks several at once.
+func (u *update) decided(s state.Step) {
+	if !u.looking {
+		u.steps = append(u.steps, s)
 	}
 }
 

@@ -49,24 +49,49 @@ type Decision struct {
 	Due    time.Time // when the next periodic update is due; zero where a rule keeps them off
 	Ring   string    // what packages must name among their rings
 	Notes  []string  // what a reader of the report should know
+
+	when  state.Step   // what makes it due, or keeps it off
+	where []state.Step // which sources are not asked
 }
 
 // Decide is the second step of the cycle. It looks at nothing but its arguments.
 func Decide(s managedconfig.Settings, k Known) Decision {
-	d := Decision{Ring: ringOf(s), Rule: stoppedBy(s, k)}
-	d.Places, d.Notes = places(s, k.Arch)
-	if d.Rule == "" {
-		d.Due = nextDue(s, k)
+	d := Decision{Ring: ringOf(s)}
+	d.Places, d.where = places(s, k.Arch)
+	for _, step := range d.where {
+		if step.Rule == ruleCloudBack || step.Rule == ruleCloudUnset { // nobody chose these
+			d.Notes = append(d.Notes, sentence(step))
+		}
 	}
+	var stopped bool
+	if d.when, stopped = stoppedBy(s, k); stopped {
+		d.Rule = sentence(d.when)
+		return d
+	}
+	d.when = nextDue(s, k)
+	d.Due = d.when.At
 	return d
 }
 
 // Skip says why a periodic update does not begin now; empty where it does.
 func (d Decision) Skip(now time.Time) string {
 	if d.Rule == "" && now.Before(d.Due) {
-		return "the next update is due at " + d.Due.UTC().Format(time.RFC3339)
+		return sentence(state.Step{Rule: ruleNotYet, At: d.Due})
 	}
 	return d.Rule
+}
+
+// steps is the decision as the beginning of a run's chain. An update by hand need not
+// be due.
+func (d Decision) steps(now time.Time, scheduled bool) []state.Step {
+	when := []state.Step{d.when}
+	switch {
+	case !scheduled:
+		when[0] = state.Step{Rule: ruleByHand}
+	case d.Rule == "" && now.Before(d.Due):
+		when = append(when, state.Step{Rule: ruleNotYet, At: d.Due})
+	}
+	return append(when, d.where...)
 }
 
 // ringOf is the ring that the offline URL names, where offline updates are on
@@ -81,22 +106,25 @@ func ringOf(s managedconfig.Settings) string {
 }
 
 // places gives the mirror first and the cloud where fallback allows it; the
-// cloud alone where offline updates are off.
-func places(s managedconfig.Settings, arch string) (list []Place, notes []string) {
+// cloud alone where offline updates are off. The steps say why one is left out.
+func places(s managedconfig.Settings, arch string) (list []Place, left []state.Step) {
 	ring := s.AntivirusEngine.OfflineDefinitionUpdateURL.Value
 	offline := s.AntivirusEngine.OfflineDefinitionUpdate.Value
-	if offline && !ring.IsZero() {
+	switch {
+	case offline && !ring.IsZero():
 		list = append(list, Place{Name: ring.Raw, Ring: ring})
+	case !ring.IsZero():
+		left = append(left, state.Step{Rule: ruleMirrorOff})
 	}
 	if offline && !s.AntivirusEngine.OfflineDefinitionUpdateFallbackToCloud.Value {
-		return list, nil
+		return list, append(left, state.Step{Rule: ruleCloudOff})
 	}
 	if offline && ring.Back() {
-		return list, []string{"the cloud is not asked, since a URL that ends in _back asks for the older package"}
+		return list, append(left, state.Step{Rule: ruleCloudBack})
 	}
 	cloud, err := url.Parse(s.Agent.CloudURL.Value)
 	if s.Agent.CloudURL.Value == "" || err != nil {
-		return list, []string{"the cloud is not asked, since agent.cloudUrl is not set and what the vendor publishes carries no signed list"}
+		return list, append(left, state.Step{Rule: ruleCloudUnset})
 	}
 	name := shown(*cloud)
 	if q := cloudArch(arch); q != "" {
@@ -105,7 +133,7 @@ func places(s managedconfig.Settings, arch string) (list []Place, notes []string
 		}
 		cloud.RawQuery = q
 	}
-	return append(list, Place{Name: name, Cloud: cloud}), nil
+	return append(list, Place{Name: name, Cloud: cloud}), left
 }
 
 // shown is how reports name the cloud: without what may be a token, that is any
@@ -121,24 +149,23 @@ func shown(cloud url.URL) string {
 }
 
 // stoppedBy gives the first rule that keeps periodic updates off.
-func stoppedBy(s managedconfig.Settings, k Known) string {
+func stoppedBy(s managedconfig.Settings, k Known) (rule state.Step, stopped bool) {
 	level := s.AntivirusEngine.EnforcementLevel.Value
 	switch {
 	case !s.Configured():
-		return "this machine was never configured for updates"
+		rule.Rule = ruleNeverConfigured
 	case k.Daemon:
-		return "the daemon runs, and updates when that is due"
+		rule.Rule = ruleDaemonRuns
 	case !k.HeldSince.IsZero():
-		return "updates are held since " + k.HeldSince.UTC().Format(time.RFC3339)
+		rule = state.Step{Rule: ruleHeld, At: k.HeldSince}
 	case k.Inhibited != "":
-		return "updates are inhibited by a file in " + k.Inhibited
+		rule = state.Step{Rule: ruleInhibited, Text: k.Inhibited}
 	case !s.CloudService.AutomaticDefinitionUpdateEnabled.Value:
-		return "cloudService.automaticDefinitionUpdateEnabled is false"
+		rule.Rule = ruleAutomaticOff
 	case level != "" && level != "real_time" && level != "audit":
-		return "antivirusEngine.enforcementLevel is " + level + ", and periodic updates need real_time"
+		rule = state.Step{Rule: ruleEnforcement, Text: level}
+	case !s.AntivirusEngine.OfflineDefinitionUpdate.Value && s.Agent.CloudURL.Value == "":
+		rule.Rule = ruleNoSource
 	}
-	if !s.AntivirusEngine.OfflineDefinitionUpdate.Value && s.Agent.CloudURL.Value == "" {
-		return "antivirusEngine.offlineDefinitionUpdate is disabled and agent.cloudUrl is not set"
-	}
-	return ""
+	return rule, rule.Rule != ""
 }

@@ -45,6 +45,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		current, why = a.viewCurrent(ctx, trust, status)
 	}
 	f.Notes = append(f.Notes, trustNotes(trust, a.Now())...)
+	f.Notes = append(f.Notes, a.placeNotes()...)
 	clock := verifier.NewClock(a.Now(), issued(current), a.Built)
 	f.Now = clock.Time
 	if clock.Wrong {
@@ -54,6 +55,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		f.Installed.Updated = a.committed()
 		f.SourceURI = status.Sets[current.set.Name].Source
 		f.TrustExpires = firstEnd(current.signed.Chain)
+		f.Endings = endings(trust, current.signed, clock.Time)
 	}
 	if current != nil && current.signed.Revoked {
 		why = &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
@@ -79,6 +81,14 @@ func settingsFacts(f *health.Facts, config configuration, status state.Status) {
 	f.OfflineEnabled = health.Setting[bool](settings.OfflineUpdate)
 	f.OfflineURL = health.Setting[string](settings.OfflineURL)
 	f.FallbackToCloud = health.Setting[bool](settings.FallbackToCloud)
+	f.Enforcement = health.Setting[string](settings.Enforcement)
+	if !outdated { // no copy of it is kept where everybody can read it
+		proxy := config.settings.Agent.Proxy
+		if proxy.Value == "" {
+			proxy = config.settings.CloudService.Proxy
+		}
+		f.Proxy = &health.Setting[string]{Value: proxy.Value, Managed: managed(proxy.Origin)}
+	}
 	f.Due = time.Duration(settings.DueDays) * 24 * time.Hour
 	f.Notes = status.Notes
 }
@@ -92,14 +102,19 @@ func stoodIn(status state.Status) bool {
 // scheduleFacts tells which source is not asked, what keeps periodic updates off,
 // or when the next one is due.
 func (a *Agent) scheduleFacts(f *health.Facts, store *state.Store, config configuration, status state.Status) {
-	known := a.known(store, config, status.Timing, status.HeldSince)
-	known.Installed = status.Current != nil
-	decision := Decide(config.settings, known)
+	decision := a.decisionFor(store, config, status)
 	f.NextCheck, f.Rule = decision.Due, decision.Rule
 	f.Notes = append(f.Notes, decision.Notes...)
 	if f.Rule != "" {
 		f.Notes = append(f.Notes, "no periodic updates, since "+f.Rule)
 	}
+}
+
+// decisionFor is the decision about periodic updates, for who looks and does not act.
+func (a *Agent) decisionFor(store *state.Store, config configuration, status state.Status) Decision {
+	known := a.known(store, config, status.Timing, status.HeldSince)
+	known.Installed = status.Current != nil
+	return Decide(config.settings, known)
 }
 
 // atWork tells whether an update is at work. One that holds the lock and has not
@@ -171,6 +186,18 @@ func firstEnd(chain []*x509.Certificate) (end time.Time) {
 		}
 	}
 	return end
+}
+
+// endings is what the installed set rests on, and what is to be said of it now.
+func endings(trust verifier.Trust, signed verifier.Signed, now time.Time) (all []health.Ending) {
+	for _, e := range trust.Ends(signed) {
+		shown := health.Ending{Object: string(e.Object), At: e.End, From: e.WarnFrom()}
+		if e.Due(now) {
+			shown.Warning = e.Sentence(now) + ", and " + e.Remedy()
+		}
+		all = append(all, shown)
+	}
+	return all
 }
 
 func issued(i *installed) time.Time {

@@ -1,17 +1,13 @@
 package agent
 
 import (
-	"context"
-	"errors"
 	"slices"
+
+	"mdatp-offline-agent/agent/reason"
 )
 
 // Failure is why something did not work, as people and programs see it.
-type Failure struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Hint    string `json:"hint"`
-}
+type Failure reason.Failure
 
 // Error makes a Failure an error. It gives "CODE: message".
 func (f *Failure) Error() string { return f.Code + ": " + f.Message }
@@ -53,56 +49,12 @@ const (
 	codeInstall     = "install_failed"
 )
 
-// exitCodes are those of sysexits(3), which systemd prints by name.
-func exitCodes() map[int][]string {
-	return map[int][]string{
-		0:  {codeSkipped},
-		64: {codeUsage},
-		65: {"not_a_package", "package_too_large", "package_malformed", "package_expired", "signature_missing", "signature_invalid",
-			"signer_untrusted", "signer_expired", codeRevoked, "list_malformed", "wrong_product", "wrong_platform", "rollback_refused",
-			"issued_in_future", "content_mismatch", codeKnownBad, codePreload, codePostload, codeDamaged},
-		69: {"source_unreachable", "source_not_found", "source_forbidden", "source_rate_limited", "source_stalled", "source_changed",
-			codeStale, "redirect_refused", "tls_untrusted", codeNothing},
-		70: {codeInternal},
-		73: {"disk_full", codeInstall},
-		75: {codeBusy, codeCoolingDown, codeInterrupted},
-		77: {codePermission},
-		78: {codeConfig, "trust_empty", "trust_invalid"},
-	}
-}
-
 // ExitCode gives the exit code that goes with a reason code; 70 for one that is
 // not on the list.
-func ExitCode(code string) int {
-	for exit, codes := range exitCodes() {
-		if slices.Contains(codes, code) {
-			return exit
-		}
-	}
-	return ExitCode(codeInternal)
-}
+func ExitCode(code string) int { return reason.ExitCode(code) }
 
-// Explain gives the Failure that an error stands for. Errors of the packages
-// below say it themselves, and come first, since the timeout of a connection
-// passes for an end of the context, too; that is an interruption; anything else
-// is a fault of the program.
-func Explain(err error) *Failure {
-	if err == nil {
-		return nil
-	}
-	var known interface {
-		error
-		Reason() (code, sentence, hint string)
-	}
-	if errors.As(err, &known) {
-		code, sentence, hint := known.Reason()
-		return &Failure{code, sentence, hint}
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return &Failure{codeInterrupted, "the run was interrupted", "run it again, nothing is lost"}
-	}
-	return &Failure{codeInternal, "something happened that the program does not know", "run it again with --log-level debug and report what it says"}
-}
+// Explain gives the Failure that an error stands for, as reason.Explain does.
+func Explain(err error) *Failure { return (*Failure)(reason.Explain(err)) }
 
 // local tells a failure of this machine, which no other source can mend, from
 // one of a source or its package.

@@ -81,6 +81,7 @@ func (at *attempt) preload(ctx context.Context, set engine.Set, n *news, v verif
 		s.condemn(list, "condemned by "+preloadHook)
 		return &Failure{codePreload, preloadHook + " condemned the definitions " + list.Definition.String(), condemnedHint}
 	}
+	at.decided(state.Step{Rule: rulePreload})
 	err = intact(ctx, set, n.raw, list)
 	if Explain(err).is(codeDamaged) {
 		return &Failure{codeDamaged, preloadHook + " changed the set that it was to test", "let the hook only read what is in AGENT_SET_DIR, and write elsewhere"}
@@ -219,11 +220,13 @@ func (u *update) finishLast(ctx context.Context) (untold, err error) {
 		return nil, nil
 	}
 	u.step("telling " + postloadHook + " of definitions " + s.current.version())
+	u.decided(state.Step{Rule: ruleOwed})
 	err = s.settle(ctx, u.config.settings, s.before(), u.pulse)
 	if err == nil || ctx.Err() != nil || s.memory.Unfinished == "" { // condemned, and gone back from
 		return nil, err
 	}
 	u.Log.WithError(err).Warn("the postload hook has not taken the active set")
+	u.decided(failedStep(err))
 	return err, nil
 }
 

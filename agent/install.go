@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"mdatp-offline-agent/agent/engine"
@@ -64,6 +63,11 @@ func (p plan) compressed() (sum int64) {
 	return sum
 }
 
+// step is the plan as a step of the run's chain.
+func (p plan) step() state.Step {
+	return state.Step{Rule: rulePlan, Number: int64(len(p.atHand)), Of: int64(len(p.atHand) + len(p.fetch)), Bytes: p.bytesToFetch()}
+}
+
 // wouldInstall tells what install would do.
 func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
 	p, err := planFor(n, at.session.atHand(engine.SetName(n.signed.List.Definition, n.signed.Digest)))
@@ -75,22 +79,11 @@ func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
 	}
 	at.result.Outcome = WouldUpdate
 	at.result.Definitions, at.result.Engine = n.signed.List.Definition.String(), n.signed.List.Engine.String()
-	at.note("why: " + at.because(v, n.signed.List))
-	at.note(fmt.Sprintf("at hand: %d of %d files; to fetch: %d bytes, inflated", len(p.atHand), len(n.signed.List.Files), p.bytesToFetch()))
+	planned := p.step()
+	at.decided(planned)
+	at.note(tell(at.because(v, n.signed.List)).Line())
+	at.note(tell(planned).Line())
 	return nil
-}
-
-// because says in words which rule leads to an installation.
-func (at *attempt) because(v verifier.Verdict, list *verifier.List) string {
-	switch {
-	case v == verifier.Renewal:
-		return "the content is the installed one, with a later list"
-	case v == verifier.Downgrade:
-		return "the package is older than what was accepted before, by consent of " + at.consent(list)
-	case at.session.current == nil:
-		return "nothing whole is installed"
-	}
-	return "the package is newer than the installed one, and not older than any that was accepted"
 }
 
 // install is steps 5 to 9: the package's files into a set, and the set into
@@ -114,12 +107,19 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 		return err
 	}
 	if v == verifier.Renewal {
+		at.decided(state.Step{Rule: ruleExchanged})
 		return nil
 	}
-	if at.session.memory.Unfinished != "" {
+	at.decided(state.Step{Rule: ruleActive, Version: n.signed.List.Definition.String()})
+	owed := at.session.memory.Unfinished != ""
+	if owed {
 		at.step("telling " + postloadHook + " of definitions " + n.signed.List.Definition.String())
 	}
-	return at.session.settle(ctx, at.config.settings, was, at.pulse) // 9. postload
+	err = at.session.settle(ctx, at.config.settings, was, at.pulse) // 9. postload
+	if owed && err == nil {
+		at.decided(state.Step{Rule: rulePostload})
+	}
+	return err
 }
 
 // sealed gives the package's set, sealed and not yet linked. One that is on disk
@@ -130,12 +130,14 @@ func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 	name := engine.SetName(list.Definition, n.signed.Digest)
 	if set, ok, err := dir.Find(name); err == nil && ok && holdsAll(ctx, set, n) {
 		at.result.BytesReused = list.Size()
+		at.decided(state.Step{Rule: ruleOnDisk})
 		return set, nil
 	}
 	p, err := planFor(n, at.session.atHand(name)) // 5. plan
 	if err != nil {
 		return engine.Set{}, err
 	}
+	at.decided(p.step())
 	if err := at.makeRoom(n, p); err != nil {
 		return engine.Set{}, err
 	}
@@ -211,6 +213,7 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 		s.memory.LowerFloor(verifier.FloorOf(n.signed.List), rawChain(n.signed.Chain))
 		s.memory.SteppedDown = at.place.Ring.Back()
 		at.note("an older package was installed, by consent of " + at.consent(n.signed.List))
+		at.decided(state.Step{Rule: ruleFloorDown, Version: n.signed.List.Definition.String()})
 		at.Log.WithField("definitionsVersion", n.signed.List.Definition.String()).Warn("an older package was installed by consent of the operator")
 	} else {
 		s.raiseFloor(n.signed)
@@ -221,8 +224,13 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 
 // consent names who allowed a downgrade.
 func (at *attempt) consent(list *verifier.List) string {
-	if at.opts.AllowDowngrade == list.Definition {
+	if at.allowed(list) {
 		return "--allow-downgrade"
 	}
 	return "the URL that ends in _back"
+}
+
+// allowed tells whether a person named this very version.
+func (at *attempt) allowed(list *verifier.List) bool {
+	return at.opts.AllowDowngrade == list.Definition
 }

@@ -144,9 +144,6 @@ func resolve(path string) (string, error) {
 func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, place *Location) error {
 	from := ""
 	here, err := s.EngineDirectory()
-	if errno := syscall.Errno(0); errors.As(err, &errno) && errno != syscall.ENOENT {
-		return err // the sets are somewhere, and will be found when this passes
-	}
 	if err == nil {
 		from, err = resolve(here)
 	}
@@ -156,7 +153,7 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 	if from == place.Path { // if it is not mounted, nothing must begin below its mount point
 		return err
 	}
-	if broken := (*engine.Error)(nil); errors.As(err, &broken) && broken.Code != engine.SetDamaged && !errors.Is(err, engine.ErrNotIt) {
+	if err != nil && !areGone(err) {
 		return err // so are they here: it is this user, or the moment, that can't read them
 	}
 	if err != nil { // lost, or on a disk that is: the new place begins with what it has
@@ -184,6 +181,17 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 	}
 	place.Previous, place.Notes = &from, append(notes, "what is in "+from+" stays for its readers, and the first run after ten minutes removes it")
 	return err
+}
+
+// areGone tells, of an error about where the sets are, that they are not there, or that
+// nobody can know where that is. What a call could not do this time proves neither.
+func areGone(err error) bool {
+	var broken *engine.Error
+	if errors.As(err, &broken) {
+		return broken.Code == engine.SetDamaged || errors.Is(err, engine.ErrNotIt)
+	}
+	var failed syscall.Errno
+	return !errors.As(err, &failed) || failed == syscall.ENOENT
 }
 
 // inside tells whether path lies below dir.

@@ -24,6 +24,7 @@ func (u *update) finish(err error) Result {
 	failure := Explain(err)
 	if failure != nil {
 		u.Log.WithError(err).Debug("the update ended")
+		u.tellFailure(failure)
 	}
 	if s != nil && s.lock != nil && s.memory != nil && !u.opts.DryRun && (failure == nil || !unrecorded(failure)) {
 		if err := u.record(failure); err != nil && failure == nil {
@@ -44,7 +45,40 @@ func (u *update) finish(err error) Result {
 	}
 	r.BytesDownloaded, r.Requests = u.tally.Bytes.Load(), u.tally.Requests.Load()
 	r.DurationSeconds = seconds(u.Now().Sub(u.started))
+	if u.opts.DryRun {
+		r.Decisions = chain(u.steps)
+	}
 	return *r
+}
+
+// tellFailure ends the chain with what ended the run, unless that was a source's and
+// has been told.
+func (u *update) tellFailure(failure *Failure) {
+	told := func(s state.Step) bool { return s.Failure != nil && *s.Failure == state.Failure(*failure) }
+	if failure.Code != codeSkipped && !slices.ContainsFunc(u.steps, told) {
+		u.decided(failedStep(failure))
+	}
+}
+
+// asRun is the update as the record of runs has it.
+func (u *update) asRun(failure *Failure) state.Run {
+	r := state.Run{Started: u.started.UTC().Truncate(time.Second), Kind: kindOf(u.opts), Outcome: string(u.result.Outcome), From: u.result.Previous,
+		To: u.session.current.version(), Duration: seconds(u.Now().Sub(u.started)), Steps: u.steps, Failure: (*state.Failure)(u.result.FailReason)}
+	if failure != nil {
+		r.Outcome, r.Failure = string(Failed), (*state.Failure)(failure)
+	}
+	return r
+}
+
+// kindOf is who asked for an update.
+func kindOf(o Options) string {
+	switch {
+	case o.Daemon:
+		return kindDaemon
+	case o.Scheduled:
+		return kindScheduled
+	}
+	return kindByHand
 }
 
 // record writes down how the update ended.
@@ -52,6 +86,7 @@ func (u *update) record(failure *Failure) error {
 	status := u.statusAfter(failure)
 	u.keepCount(failure)
 	status.Timing, status.Totals = u.session.memory.Timing, u.session.memory.Totals
+	status.Runs = status.Runs.With(u.asRun(failure))
 	u.config.noteMissing(u.session.store, u.session.memory, u.started)
 	return u.session.save(status, u.config.settings.Agent.Keep.Value)
 }

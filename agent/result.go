@@ -19,6 +19,13 @@ const (
 	Failed      Outcome = "failed"
 )
 
+// The outcomes of what is done without a source, as the record of runs has them.
+const (
+	RolledBack Outcome = "rolledBack"
+	Restored   Outcome = "restored"
+	Repaired   Outcome = "repaired"
+)
+
 // Result is what an update did. Its JSON is part of the program's interface.
 type Result struct {
 	Type            string   `json:"$type"` // definitionsUpdateResult
@@ -35,6 +42,10 @@ type Result struct {
 	Resumed         bool     `json:"resumed"`
 	Notes           []string `json:"notes"`
 	FailReason      *Failure `json:"failReason"` // also set where a fallback hid it, and for skipped
+
+	// Decisions is what was decided, step by step; of a dry run alone, since of others
+	// it is on record.
+	Decisions []Step `json:"decisions,omitempty"`
 }
 
 func newResult(o Options) Result {

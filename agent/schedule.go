@@ -23,45 +23,55 @@ const (
 // longestJitter bounds the delay that spreads a fleet, where nobody set it.
 const longestJitter = 10 * time.Minute
 
-// nextDue tells when the next periodic update is due. Everything is counted from now
+// nextDue tells when the next periodic update is due, and what makes it so. Everything is counted from now
 // backwards by the clock that nobody sets, as far as it reaches: so a clock that
 // is set neither brings updates forward nor holds them back.
-func nextDue(s managedconfig.Settings, k Known) time.Time {
-	if k.AskNow || k.Timing.Unfinished != "" && k.Timing.Failures == 0 {
-		return k.Now // a run was killed before it was done
+func nextDue(s managedconfig.Settings, k Known) state.Step {
+	switch {
+	case k.AskNow:
+		return state.Step{Rule: ruleDueNow, At: k.Now}
+	case k.Timing.Unfinished != "" && k.Timing.Failures == 0:
+		return state.Step{Rule: ruleDueUnfinished, At: k.Now}
 	}
 	interval := time.Duration(s.CloudService.DefinitionUpdatesInterval.Value) * time.Second
 	spread := k.share(jitter(s, interval))
-	start, delay := k.start(s, interval, spread)
+	start, delay, due := k.start(s, interval, spread)
 	if start.IsZero() { // nobody knows since when
 		start, delay = k.Now, 0
 	}
-	return withinWindow(s.Agent.UpdateWindow.Value, k, start, delay, spread)
+	due.At = withinWindow(s.Agent.UpdateWindow.Value, k, start, delay, spread)
+	return due
 }
 
-// start is the earliest time of the next update, and how much later this machine
-// begins so that a fleet does not begin at once.
-func (k Known) start(s managedconfig.Settings, interval, spread time.Duration) (start time.Time, delay time.Duration) {
+// start is the earliest time of the next update, how much later this machine
+// begins so that a fleet does not begin at once, and why it is then.
+func (k Known) start(s managedconfig.Settings, interval, spread time.Duration) (start time.Time, delay time.Duration, why state.Step) {
 	since, changed := k.past(k.Since), k.past(k.Changed)
 	if changedSource(s, k.Timing) { // neither what failed nor who wanted to rest concerns the new one
-		return later(since, changed), spread
+		why.Rule = ruleDueOtherSource
+		if k.Timing.LastCheck.IsZero() {
+			why.Rule = ruleDueFirst
+		}
+		return later(since, changed), spread, why
 	}
 	if at, delay, failed := k.retry(interval, spread); failed {
+		why = state.Step{Rule: ruleDueRetry, Number: int64(k.Timing.Failures)}
 		if at.Before(since) { // a whole site may have been started again
-			return since, k.afterStart(spread, since.Sub(at))
+			return since, k.afterStart(spread, since.Sub(at)), why
 		}
-		return at, delay
+		return at, delay, why
 	}
 	ago, ok := k.ago(k.Timing.LastCheck, k.Timing.LastCheckUptime)
 	if !ok || !k.Installed {
-		return later(since, changed), spread
+		return later(since, changed), spread, state.Step{Rule: ruleDueNothing}
 	}
+	why = state.Step{Rule: ruleDueInterval, Number: int64(interval / time.Second)}
 	regular := k.Now.Add(interval - ago)
 	start = later(later(regular, since), changed)
 	if start.Equal(since) {
-		return since, k.afterStart(spread, since.Sub(regular))
+		return since, k.afterStart(spread, since.Sub(regular)), why
 	}
-	return start, spread
+	return start, spread, why
 }
 
 // afterStart is the delay after the machine was started, or woke. It is bounded

@@ -40,6 +40,9 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 	if s, err = a.lockState(ctx, wait); err != nil {
 		return s, err
 	}
+	if err = s.avoidNoexec(); err != nil {
+		return s, err
+	}
 	// Behind the lock, so that a directory that can't be written to is on record.
 	if s.dir, err = a.openEngine(); err != nil {
 		return s, err

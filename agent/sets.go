@@ -189,7 +189,7 @@ type Change struct {
 // remembered. That is a failure, with set_damaged, although the other one is active.
 func (a *Agent) Rollback(ctx context.Context, wait time.Duration) (Change, error) {
 	forgotten := false
-	change, err := a.exchange(ctx, wait, "definitionsRollbackResult", func(s *session) (*installed, error) {
+	change, err := a.exchange(ctx, wait, goingBack{"definitionsRollbackResult", RolledBack, ruleRolledBack}, func(s *session) (*installed, error) {
 		target, err := s.rollbackTarget(ctx)
 		if left := cmp.Or(s.current, s.salvage); err == nil && left != nil {
 			s.condemn(left.list(), "rolled back by hand")
@@ -251,7 +251,7 @@ func (s *session) older(i *installed) bool {
 // Restore goes back to the set that was shipped with the program. The floor
 // stays where it is, so that the next update goes forward again.
 func (a *Agent) Restore(ctx context.Context, wait time.Duration) (Change, error) {
-	return a.exchange(ctx, wait, "definitionsRestoreResult", func(s *session) (*installed, error) { return s.installSeed(ctx) })
+	return a.exchange(ctx, wait, goingBack{"definitionsRestoreResult", Restored, ruleRestored}, func(s *session) (*installed, error) { return s.installSeed(ctx) })
 }
 
 // installSeed verifies the seed and copies it into a sealed set.
@@ -307,22 +307,29 @@ func (s *session) copySeedFile(ctx context.Context, staging *engine.Staging, f v
 	return err
 }
 
+// goingBack is what a command that goes back is called: in its result, and on record.
+type goingBack struct {
+	result  string
+	outcome Outcome
+	rule    string
+}
+
 // exchange is the frame of rollback and restore: configuration, lock, what to go
 // to, the exchange itself, the postload hook, the record. The set is what somebody
 // chose by hand, so it stays whatever the hook says of it.
-func (a *Agent) exchange(ctx context.Context, wait time.Duration, kind string, find func(*session) (*installed, error)) (Change, error) {
+func (a *Agent) exchange(ctx context.Context, wait time.Duration, g goingBack, find func(*session) (*installed, error)) (Change, error) {
 	config, s, err := a.beginByHand(ctx, wait)
-	change := Change{Type: kind}
+	change := Change{Type: g.result}
 	if err == nil {
-		change, err = s.exchange(ctx, config.settings, kind, find)
+		change, err = s.exchange(ctx, config.settings, g, find)
 	}
 	s.Close()
 	a.exportMetrics(ctx, config.settings) // without the lock, which they would show
 	return change, err
 }
 
-func (s *session) exchange(ctx context.Context, settings managedconfig.Settings, kind string, find func(*session) (*installed, error)) (Change, error) {
-	change := Change{Type: kind}
+func (s *session) exchange(ctx context.Context, settings managedconfig.Settings, g goingBack, find func(*session) (*installed, error)) (Change, error) {
+	change := Change{Type: g.result}
 	if err := newer(s.memory); err != nil {
 		return change, err
 	}
@@ -344,7 +351,19 @@ func (s *session) exchange(ctx context.Context, settings managedconfig.Settings,
 	change.Definitions = now.version()
 	err = s.tellByHand(ctx, settings, change.Previous)
 	s.seen.Timing = s.memory.Timing
+	s.noteByHand(g.outcome, g.rule, change.Previous, err)
 	return change, errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
+}
+
+// noteByHand puts on record that somebody exchanged the active set by hand. was is the
+// version before; err is what the hook said of it.
+func (s *session) noteByHand(outcome Outcome, rule, was string, err error) {
+	run := state.Run{Started: s.Now().UTC().Truncate(time.Second), Kind: kindByHand, Outcome: string(outcome), From: was, To: s.current.version(), Steps: []state.Step{{Rule: rule}}}
+	if err != nil {
+		run.Failure = (*state.Failure)(Explain(err))
+		run.Steps = append(run.Steps, failedStep(err))
+	}
+	s.seen.Runs = s.seen.Runs.With(run)
 }
 
 // tellByHand tells the postload hook of what somebody chose by hand, which stays

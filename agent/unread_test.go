@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +14,9 @@ import (
 	"mdatp-offline-agent/agent"
 )
 
-// failing runs a child for which the disk can't read one file, whenever it tries.
-func (w *world) failing(role, file string) string {
+// failing runs a child for which some calls on one file fail, whenever it tries them.
+// From which of these on is when, as strace has it.
+func (w *world) failing(role, file, calls, when string) string {
 	w.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -23,7 +25,7 @@ func (w *world) failing(role, file string) string {
 	cmd := w.child(role)
 	self, err := os.Executable()
 	must(w, err)
-	cmd.Args = append([]string{strace, "-f", "-qq", "-o", "/dev/null", "-P", file, "-e", "trace=read,pread64", "-e", "inject=read,pread64:error=EIO"}, self)
+	cmd.Args = append([]string{strace, "-f", "-qq", "-o", "/dev/null", "-P", file, "-e", "trace=" + calls, "-e", "inject=" + calls + ":error=EIO:when=" + when}, self)
 	cmd.Path = strace
 	out, err := cmd.Output()
 	if err != nil && exitOf(err) < 0 {
@@ -45,7 +47,7 @@ func TestRepairRemovesNothingUnread(t *testing.T) {
 				w.run([]step{installed(1), installed(2)})
 				must(t, os.Rename(w.ring, w.ring+".away"))
 				active, previous := w.active(), w.link("previous")
-				if code := w.failing("repairOnce", w.engine(filepath.Join(w.link(link), file))); !strings.HasSuffix(code, "install_failed") {
+				if code := w.failing("repairOnce", w.engine(filepath.Join(w.link(link), file)), "read,pread64", "1+"); !strings.HasSuffix(code, "install_failed") {
 					t.Errorf("repair ends with %q", code)
 				}
 				w.sound(active)
@@ -60,6 +62,37 @@ func TestRepairRemovesNothingUnread(t *testing.T) {
 				if got := w.problems(); got != "" {
 					t.Error(got)
 				}
+			})
+		}
+	}
+}
+
+// An engine directory that can't be opened, or found, is not a lost one: nobody begins
+// elsewhere without its sets, which would take the active one from its readers.
+func TestMoveOfUnread(t *testing.T) {
+	t.Parallel()
+	for _, moved := range []bool{false, true} {
+		for _, nth := range []string{"1+", "2+"} { // from which time on the call fails
+			t.Run(fmt.Sprint(moved, nth), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.offline(w.ring, false, "")
+				w.run([]step{installed(1), installed(2)})
+				file := w.engine("")
+				if moved {
+					w.move("first", "")
+					file = w.state("engine-directory") // which says where
+				}
+				before := w.engine("")
+				code := w.failing("moveOnce", file, "openat", nth)
+				if now := w.engine(""); now != before && (code != "" || w.active() == "") {
+					t.Errorf("the move ends with %q, and the engine directory is %s", code, now)
+				}
+				if nth == "1+" && code == "" {
+					t.Error("the call failed, and nobody saw it")
+				}
+				w.has(2)
+				w.status("up_to_date", "")
 			})
 		}
 	}
@@ -135,7 +168,7 @@ func TestFloorIsNotLearnedFromUnreadSets(t *testing.T) {
 	t.Parallel()
 	w := rolledBack(t)
 	must(t, os.Remove(w.state("state.json")))
-	if out := w.failing("update", w.engine(w.setOf(5)+"/META/package.p7m")); !strings.HasPrefix(out, "failed install_failed") {
+	if out := w.failing("update", w.engine(w.setOf(5)+"/META/package.p7m"), "read,pread64", "1+"); !strings.HasPrefix(out, "failed install_failed") {
 		t.Errorf("the update says %q", out)
 	}
 	w.has(1)

@@ -223,6 +223,7 @@ func (r *repairing) run(ctx context.Context, pins []verifier.Pin) (err error) {
 	if err == nil && r.touched && r.current != nil {
 		r.expectPostload(r.settings, r.current.set.Name)
 		err = r.tellByHand(ctx, r.settings, r.current.version())
+		r.noteByHand(Repaired, ruleRepaired, "", err)
 	}
 	if err == nil && !r.fetch {
 		err = r.unread

@@ -1,16 +1,11 @@
 // Package docs_test holds the documentation to what the program is: every
-// reason code is explained, every link leads somewhere, and every command that
-// a reader could type exists with its options.
+// reason code is explained, and every link leads somewhere. That every command
+// which a reader could type is understood, and comes out as it is shown, is tested
+// by cmd/agent.
 package docs_test
 
 import (
-	"bytes"
-	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,11 +13,11 @@ import (
 	"strings"
 	"testing"
 
-	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/reason"
 )
 
 // pages are the documents that are held to it, relative to this directory.
-var pages = []string{"../README.md", "package-format.md", "architecture.md", "operations.md", "monitoring.md", "security.md", "attacks.md", "trust-over-time.md", "vendor-packages.md"}
+var pages = []string{"../README.md", "package-format.md", "architecture.md", "operations.md", "mirror-sync.md", "mirror.md", "monitoring.md", "security.md", "attacks.md", "trust-over-time.md", "mirror-check.md", "compatibility.md", "vendor-packages.md"}
 
 func read(t *testing.T, page string) string {
 	t.Helper()
@@ -48,7 +43,7 @@ func TestReasonCodes(t *testing.T) {
 	codes := exitTable(t)
 	for _, code := range codes {
 		exit, ok := explained[code]
-		if want := strconv.Itoa(agent.ExitCode(code)); !ok {
+		if want := strconv.Itoa(reason.ExitCode(code)); !ok {
 			t.Errorf("operations.md has no section for %s, with its exit code at the start", code)
 		} else if exit != want {
 			t.Errorf("operations.md says that %s exits with %s, and it is %s", code, exit, want)
@@ -60,56 +55,17 @@ func TestReasonCodes(t *testing.T) {
 	}
 }
 
-// exitTable gives the codes of the agent's table. The table itself is nobody's
-// business outside of its package, so they are read from its source.
+// exitTable gives the codes of the closed list.
 func exitTable(t *testing.T) (codes []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../agent/failure.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
+	for _, some := range reason.ExitCodes() {
+		codes = append(codes, some...)
 	}
-	constants := map[string]string{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
-			constants[spec.Names[0].Name] = unquoted(spec.Values[0])
-		}
-		return true
-	})
-	ast.Inspect(file, func(n ast.Node) bool {
-		function, ok := n.(*ast.FuncDecl)
-		if !ok || function.Name.Name != "exitCodes" {
-			return true
-		}
-		ast.Inspect(function.Body, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.Ident:
-				if code := constants[n.Name]; code != "" {
-					codes = append(codes, code)
-				}
-			case *ast.BasicLit:
-				if code := unquoted(n); code != "" {
-					codes = append(codes, code)
-				}
-			}
-			return true
-		})
-		return false
-	})
 	const least = 30 // the list had 40 codes when this was written
 	if len(codes) < least {
-		t.Fatalf("only %d codes were found in the exit table of agent/failure.go", len(codes))
+		t.Fatalf("only %d codes are on the list", len(codes))
 	}
 	return codes
-}
-
-// unquoted is the value of a string literal, empty for anything else.
-func unquoted(e ast.Expr) string {
-	lit, ok := e.(*ast.BasicLit)
-	if !ok || lit.Kind != token.STRING {
-		return ""
-	}
-	s, _ := strconv.Unquote(lit.Value)
-	return s
 }
 
 // TestLinks follows every relative link, its anchor included.
@@ -151,126 +107,4 @@ func anchors(text string) (names []string) {
 		names = append(names, strings.ReplaceAll(heading, " ", "-"))
 	}
 	return names
-}
-
-// A commandLine is what a reader could type, as far as it names the program's
-// commands and options.
-type commandLine struct{ page, text string }
-
-var (
-	// A shell's prompt, sudo, a path or a schedule may stand before the name.
-	called = regexp.MustCompile("(?:^|[\\s/=]|mdatp-)agent ((?:--?[a-z]|[a-z])[^|>;&`]*)")
-	inline = regexp.MustCompile("`([^`\n]+)`")
-	output = regexp.MustCompile(`^(?:agent|hint|why|at hand|source): `)
-)
-
-// commandLines finds the program's calls in blocks and in code within lines.
-func commandLines(t *testing.T) (found []commandLine) {
-	t.Helper()
-	for _, page := range pages {
-		text := read(t, page)
-		var pieces []string
-		for _, m := range fenced.FindAllStringSubmatch(text, -1) {
-			pieces = append(pieces, strings.Split(strings.ReplaceAll(m[1], "\\\n", " "), "\n")...)
-		}
-		for _, m := range inline.FindAllStringSubmatch(prose(text), -1) {
-			pieces = append(pieces, m[1])
-		}
-		for _, piece := range pieces {
-			if output.MatchString(piece) || strings.HasPrefix(piece, "#") {
-				continue
-			}
-			for _, m := range called.FindAllStringSubmatch(piece, -1) {
-				found = append(found, commandLine{page, m[1]})
-			}
-		}
-	}
-	return found
-}
-
-// TestCommands asks the program itself for help about each command that a page
-// shows, and looks for each option there.
-func TestCommands(t *testing.T) {
-	t.Parallel()
-	lines := commandLines(t)
-	const least = 40 // far fewer would mean that they are not found any more
-	if len(lines) < least {
-		t.Fatalf("only %d calls of the program were found in the pages", len(lines))
-	}
-	helper := &helper{program: build(t), known: map[string]string{}}
-	for _, line := range lines {
-		if err := helper.check(strings.Fields(line.text)); err != nil {
-			t.Errorf("%s shows agent %s\n%v", line.page, line.text, err)
-		}
-	}
-}
-
-// build makes the program. Where that is not possible, as for a user who has no
-// access to the modules that it needs, the test says so.
-func build(t *testing.T) string {
-	t.Helper()
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("SKIPPED, the Go tool is missing in PATH, and the program can't be built without it")
-	}
-	program := filepath.Join(t.TempDir(), "agent")
-	cmd := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", program, "../cmd/agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOPROXY=off", "GOTOOLCHAIN=local")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		if bytes.Contains(out, []byte("GOPROXY=off")) || bytes.Contains(out, []byte("permission denied")) {
-			t.Skipf("SKIPPED, this user can't build the program (run it as the user who has the modules, after go mod download)\n%s", out)
-		}
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return program
-}
-
-// A helper knows what the program says to --help.
-type helper struct {
-	program string
-	known   map[string]string // by the command's words
-}
-
-func (h *helper) help(words []string) (string, error) {
-	key := strings.Join(words, " ")
-	if text, ok := h.known[key]; ok {
-		return text, nil
-	}
-	out, err := exec.Command(h.program, append(slices.Clone(words), "--help")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("agent %s --help: %w: %s", key, err, out)
-	}
-	h.known[key] = string(out)
-	return string(out), nil
-}
-
-// check goes down the tree of commands as far as the words lead, and looks for
-// the options where they end and at the top.
-func (h *helper) check(fields []string) error {
-	top, err := h.help(nil)
-	if err != nil {
-		return err
-	}
-	text := top
-	var words []string
-	for _, field := range fields {
-		if strings.HasPrefix(field, "-") || !strings.Contains(text, "\nCOMMANDS:\n") {
-			break
-		}
-		words = append(words, strings.TrimRight(field, ".,:"))
-		if text, err = h.help(words); err != nil {
-			return err
-		}
-	}
-	for _, field := range fields {
-		name, _, _ := strings.Cut(strings.TrimRight(field, ".,:"), "=")
-		if strings.HasPrefix(name, "--") && !offers(text, name) && !offers(top, name) {
-			return fmt.Errorf("there is no option %s", name)
-		}
-	}
-	return nil
-}
-
-// offers tells whether a text of help has the option.
-func offers(text, option string) bool {
-	return regexp.MustCompile(`(?m)^ +` + regexp.QuoteMeta(option) + `\b`).MatchString(text)
 }

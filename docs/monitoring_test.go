@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/reason"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/health/metrics"
 )
@@ -31,6 +31,7 @@ func emitted(t *testing.T) map[string]string {
 	path := filepath.Join(t.TempDir(), "mdatp-agent.prom")
 	err := metrics.Write(path, health.Facts{
 		Now: at, Due: time.Hour, SourceURI: "u", NextCheck: at, LastAttempt: at, LastSuccess: at, TrustExpires: at, LastDuration: 1,
+		Endings:   []health.Ending{{Object: "o", At: at, From: at}},
 		Installed: &health.Installed{DefinitionVersion: "d", EngineVersion: "e", Released: at, Issued: at, Expires: at, Updated: at},
 	}, "v")
 	if err != nil {
@@ -96,7 +97,7 @@ func TestRefusedCodes(t *testing.T) {
 	t.Parallel()
 	var want []string
 	for _, code := range exitTable(t) {
-		if agent.ExitCode(code) == 65 {
+		if reason.ExitCode(code) == 65 {
 			want = append(want, code)
 		}
 	}

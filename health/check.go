@@ -33,7 +33,7 @@ const maxCheckText = 600
 // Unlike Status it looks at everything, so that an update at work hides no old
 // definitions, and it warns before they are too old.
 func Check(f Facts) (exit int, line string) {
-	found := slices.Concat(inDanger(f), attempts(f), neglected(f))
+	found := slices.Concat(inDanger(f), attempts(f), neglected(f), endings(f))
 	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(b.level, a.level) })
 	var parts []string
 	for _, finding := range found {
@@ -112,6 +112,14 @@ func neglected(f Facts) (found []finding) {
 	}
 	if late := f.Now.Sub(f.NextCheck); !f.NextCheck.IsZero() && late > checkLate {
 		found = append(found, finding{CheckWarning, "a periodic update was due " + span(late) + " ago and nobody made it"})
+	}
+	return found
+}
+
+// endings finds what ends soon, of which nobody need have noticed anything so far.
+func endings(f Facts) (found []finding) {
+	for _, text := range warnings(f) {
+		found = append(found, finding{CheckWarning, text})
 	}
 	return found
 }

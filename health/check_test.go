@@ -34,10 +34,14 @@ func TestCheck(t *testing.T) {
 			"1.407.417.0, released 6 hours ago; no periodic updates, since updates are held since 2026-11-20T10:00:00Z"},
 		{"an update at work", func(f *health.Facts) { f.Updating = true }, 0, "1.407.417.0, released 6 hours ago; an update is at work"},
 		{"notes that are no trouble", func(f *health.Facts) { f.Notes = []string{"the source was left out"} }, 0, "1.407.417.0, released 6 hours ago"},
-		{"a trust that ends soon", func(f *health.Facts) { f.TrustExpires = now.Add(day) }, 0, "1.407.417.0, released 6 hours ago"},
+		{"a trust whose end is known", func(f *health.Facts) { f.TrustExpires = now.Add(day) }, 0, "1.407.417.0, released 6 hours ago"},
 		{"no next check known", func(f *health.Facts) { f.NextCheck = time.Time{} }, 0, "1.407.417.0, released 6 hours ago"},
 		{"a next check as late as may be", func(f *health.Facts) { f.NextCheck = now.Add(-day) }, 0, "1.407.417.0, released 6 hours ago"},
 
+		{"what ends soon", func(f *health.Facts) {
+			f.Endings[0].Warning, f.Endings[1].Warning = "the signer's certificate ends at noon, and somebody must act", "the signed list, too"
+		}, 1,
+			"the signer's certificate ends at noon, and somebody must act; the signed list, too; 1.407.417.0, released 6 hours ago"},
 		{"old soon", func(f *health.Facts) { f.Installed.Released = now.Add(-126*time.Hour - 1) }, 1,
 			"the definitions will soon be out of date, 7 days are allowed; 1.407.417.0, released 5 days ago"},
 		{"a next check that nobody made", func(f *health.Facts) { f.NextCheck = now.Add(-50 * time.Hour) }, 1,

@@ -1,8 +1,8 @@
 // Package health says how the definitions of this endpoint are, in words that
 // people read and in forms that programs parse.
 //
-// [Definitions] and [Summary] turn [Facts] into a [Report], which renders itself
-// as a table, as JSON, or as the bare value of one field:
+// [Definitions], [Features] and [Summary] turn [Facts] into a [Report], which
+// renders itself as a table, as JSON, or as the bare value of one field:
 //
 //	r := health.Definitions(facts)
 //	fmt.Print(r.Text())

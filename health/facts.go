@@ -19,7 +19,9 @@ type Facts struct {
 	AutomaticUpdate Setting[bool]
 	OfflineEnabled  Setting[bool]
 	FallbackToCloud Setting[bool]
-	OfflineURL      Setting[string] // verbatim as configured; "" where none is
+	OfflineURL      Setting[string]  // verbatim as configured; "" where none is
+	Enforcement     Setting[string]  // the enforcement level as configured; "" where none is
+	Proxy           *Setting[string] // as configured, for everything or else for the cloud; "" where none is, nil where nobody knows
 
 	Installed *Installed    // nil where nothing valid is installed
 	Updating  bool          // an update is at work right now
@@ -41,6 +43,7 @@ type Facts struct {
 	LastAttempt  time.Time     // when an update was last tried, for those that leave a record
 	LastSuccess  time.Time     // when one last worked, whether or not it brought something new
 	TrustExpires time.Time     // the earliest end of a certificate in the chain of the active set's signer
+	Endings      []Ending      // what the installed set rests on, one of each kind
 	Fallback     bool          // the last update was made from the fallback, since the source before it failed
 	Isolation    string        // what confines the process that reads sources, as the last one was; "" where none was seen
 	LastDuration time.Duration // how long the last recorded attempt took
@@ -55,6 +58,38 @@ type Totals struct {
 	Requests   int64            // requests made to sources
 	Runs       map[string]int64 // recorded runs by reason code, "ok" for those that worked
 }
+
+// Ending is when one object ends that the installed set rests on. Whoever gathers
+// the facts decides when it is time to warn.
+type Ending struct {
+	Object  string    // signer, intermediate, root, crl or list
+	At      time.Time // until when it holds
+	From    time.Time // when the warning begins
+	Warning string    // what ends and who must act, like a Failure's sentence; "" as long as it is too early
+}
+
+// warnings gives those that are due, in the order of the endings.
+func warnings(f Facts) (texts []string) {
+	for _, e := range f.Endings {
+		if e.Warning != "" {
+			texts = append(texts, e.Warning)
+		}
+	}
+	return texts
+}
+
+// endOf is when an object ends, zero where nobody knows or it never does.
+func endOf(f Facts, object string) time.Time {
+	for _, e := range f.Endings {
+		if e.Object == object {
+			return e.At
+		}
+	}
+	return time.Time{}
+}
+
+// IssueExpiry among the health issues says that something ends soon, or has ended.
+const IssueExpiry = "expires_soon"
 
 // NoteClockWrong among the notes of Facts says that the clock is behind what is
 // already known of the time. It is listed as a health issue too.

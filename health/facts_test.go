@@ -22,6 +22,7 @@ func facts() health.Facts {
 		AutomaticUpdate: health.Setting[bool]{Value: true, Managed: true},
 		OfflineEnabled:  health.Setting[bool]{Value: true, Managed: true},
 		FallbackToCloud: health.Setting[bool]{Value: false, Managed: true},
+		Proxy:           &health.Setting[string]{},
 		OfflineURL:      health.Setting[string]{Value: "http://mirror.example:8000/linux/production/", Managed: true},
 		Installed: &health.Installed{
 			DefinitionVersion: "1.407.417.0",
@@ -40,6 +41,7 @@ func facts() health.Facts {
 		NextCheck:    now.Add(8*time.Hour - 2*time.Minute - 13*time.Second),
 		TrustExpires: now.Add(300 * day),
 		Isolation:    "landlock 7, seccomp, no_new_privs, limits",
+		Endings:      []health.Ending{{Object: "signer", At: now.Add(7 * day), From: now.Add(day)}, {Object: "list", At: now.Add(14 * day), From: now.Add(11 * day)}},
 	}
 }
 
@@ -111,6 +113,7 @@ func TestHealthIssues(t *testing.T) {
 		{"the state", func(f *health.Facts) { f.Due = 0 }, `["out_of_date"]`},
 		{"the failure that a fallback hid", func(f *health.Facts) { f.Failure = unreachable() }, `["source_unreachable"]`},
 		{"the state and why", func(f *health.Facts) { f.UpdateFailed, f.Failure = true, unreachable() }, `["update_failed","source_unreachable"]`},
+		{"what ends soon", func(f *health.Facts) { f.Endings[1].Warning = "the signed list ends at some time" }, `["expires_soon"]`},
 		{"the clock, but no other note", func(f *health.Facts) { f.Notes = []string{"updates are held", health.NoteClockWrong} }, `["clock_wrong"]`},
 	}
 	for _, tt := range tests {

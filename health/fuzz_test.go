@@ -33,6 +33,8 @@ func FuzzReportRows(f *testing.F) {
 		fs.Failure = &health.Failure{Code: s, Sentence: other, Hint: s}
 		fs.Notes = []string{other, s}
 		fs.Rule = s
+		fs.Enforcement, fs.Isolation = health.Setting[string]{Value: s, Managed: managed}, other
+		fs.Endings = []health.Ending{{Object: "crl", Warning: other}, {Object: s, Warning: s}}
 
 		definitions := health.Definitions(fs)
 		checkRows(t, definitions, 12)
@@ -42,13 +44,15 @@ func FuzzReportRows(f *testing.F) {
 		checkString(t, definitions, "definitions_update_fail_reason", s+": "+other)
 
 		summary := health.Summary(fs, health.SummaryFacts{AppVersion: s, ReleaseRing: other})
-		checkRows(t, summary, 15)
+		checkRows(t, summary, 38)
+		checkString(t, summary, "antivirus_enforcement_level", s)
 		checkString(t, summary, "engine_version", other)
 		checkString(t, summary, "app_version", s)
 		checkString(t, summary, "release_ring", other)
 		if s != "" { // "" is that there is none, which shows as such
 			checkString(t, summary, "definitions_update_rule", s)
 		}
+		checkRows(t, health.Features(fs), 13)
 	})
 }
 

@@ -25,6 +25,7 @@ type row struct {
 	value     value
 	isSetting bool // configurable, hence wrapped in JSON
 	managed   bool
+	hidden    bool // not in the table, which JSON says of settings
 }
 
 // plain is a row that nobody configures.
@@ -35,11 +36,20 @@ func setting(name string, v value, managed bool) row {
 	return row{name: name, value: v, isSetting: true, managed: managed}
 }
 
+// unless keeps a setting out of the table for as long as nobody has set it.
+func (r row) unless(isSet bool) row {
+	r.hidden = !isSet
+	return r
+}
+
 // Text gives the table: per row the name padded to 44 columns, a colon, the
 // value, for managed settings a marker, and a newline.
 func (r Report) Text() string {
 	var b strings.Builder
 	for _, row := range r.rows {
+		if row.hidden {
+			continue
+		}
 		fmt.Fprintf(&b, "%-*s: %s", keyWidth, row.name, row.value.text)
 		if row.managed {
 			b.WriteString(" [managed]")
@@ -66,7 +76,9 @@ func (r Report) Field(name string) (string, bool) {
 func (r Report) Fields() []string {
 	names := make([]string, 0, len(r.rows))
 	for _, row := range r.rows {
-		names = append(names, row.name)
+		if !row.hidden {
+			names = append(names, row.name)
+		}
 	}
 	return names
 }
@@ -104,7 +116,7 @@ func (r row) json() any {
 	if !r.isSetting {
 		return r.value.json
 	}
-	return wrapped{DisplayValue: true, IsManaged: r.managed, Value: r.value.json}
+	return wrapped{DisplayValue: !r.hidden, IsManaged: r.managed, Value: r.value.json}
 }
 
 // camel turns a name in snake case into camel case.

@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestGoldens compares both views in both forms, in every state that an
+// TestGoldens compares all views in both forms, in every state that an
 // endpoint can be in, with testdata/VIEW-STATE.txt and .json.
 func TestGoldens(t *testing.T) {
 	t.Parallel()
@@ -48,6 +48,11 @@ func TestGoldens(t *testing.T) {
 		},
 		"off": func(f *health.Facts) {
 			f.NextCheck, f.Rule = time.Time{}, "antivirusEngine.enforcementLevel is passive"
+			f.Enforcement = health.Setting[string]{Value: "passive", Managed: true}
+		},
+		"proxy": func(f *health.Facts) { f.Proxy = &health.Setting[string]{Value: "http://proxy.example:3128"} },
+		"ends": func(f *health.Facts) {
+			f.Endings[0].Warning = "the signer's certificate ends at 2026-11-30T00:00:00Z, and the mirror's side must sign with a renewed certificate"
 		},
 	}
 	for state, change := range states {
@@ -55,6 +60,7 @@ func TestGoldens(t *testing.T) {
 		change(&f)
 		golden(t, "definitions-"+state, health.Definitions(f))
 		golden(t, "summary-"+state, health.Summary(f, health.SummaryFacts{AppVersion: "0.1.0", ReleaseRing: "production"}))
+		golden(t, "features-"+state, health.Features(f))
 	}
 }
 
@@ -108,6 +114,55 @@ offline_definition_update_fallback_to_cloud : false [managed]
 `
 	if got := health.Definitions(facts()).Text(); got != want {
 		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+// TestSummaryRows holds the rows of the real product to their order, and the ones of
+// later versions and of ours behind them.
+func TestSummaryRows(t *testing.T) {
+	t.Parallel()
+	captured := strings.Fields(`healthy health_issues licensed engine_version app_version org_id log_level machine_guid release_ring
+		product_expiration cloud_enabled cloud_automatic_sample_submission_consent cloud_diagnostic_enabled passive_mode_enabled
+		behavior_monitoring real_time_protection_enabled real_time_protection_available real_time_protection_subsystem
+		supplementary_events_subsystem tamper_protection automatic_definition_update_enabled definitions_updated
+		definitions_updated_minutes_ago definitions_version definitions_status edr_early_preview_enabled edr_device_tags edr_group_ids
+		edr_configuration_version edr_machine_id conflicting_applications network_protection_status
+		network_protection_enforcement_level troubleshooting_mode`)
+	later := []string{"engine_load_status", "antivirus_enforcement_level"}
+	ours := []string{"definitions_next_check", "definitions_update_rule"}
+	got := health.Summary(facts(), health.SummaryFacts{}).Fields()
+	if want := slices.Concat(captured, later, ours); !slices.Equal(got, want) {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+}
+
+// TestSummaryShapes holds each key of JSON that the real product is known to have to
+// the shape that it has there: a setting in its wrapping, or a plain value.
+func TestSummaryShapes(t *testing.T) {
+	t.Parallel()
+	settings := strings.Fields(`automaticDefinitionUpdateEnabled behaviorMonitoring cloudAutomaticSampleSubmissionConsent cloudDiagnosticEnabled
+		cloudEnabled edrDeviceTags edrEarlyPreviewEnabled edrGroupIds managedBy networkProtectionEnforcementLevel passiveModeEnabled proxy
+		realTimeProtectionEnabled tamperProtection`)
+	plain := strings.Fields(`appVersion conflictingApplications definitionsStatus definitionsUpdated definitionsUpdatedMinutesAgo
+		definitionsVersion edrConfigurationVersion edrMachineId engineVersion healthIssues healthy licensed logLevel machineGuid
+		networkProtectionStatus orgId productExpiration realTimeProtectionAvailable realTimeProtectionSubsystem releaseRing
+		supplementaryEventsSubsystem troubleshootingMode`)
+	hidden := []string{"managedBy", "proxy"} // as there, unless they are set
+	var got map[string]json.RawMessage
+	if err := json.Unmarshal(toJSON(t, health.Summary(facts(), health.SummaryFacts{})), &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range slices.Concat(settings, plain) {
+		var w struct {
+			DisplayValue, IsManaged *bool
+			Value                   json.RawMessage
+		}
+		isWrapped := json.Unmarshal(got[name], &w) == nil && w.DisplayValue != nil && w.IsManaged != nil && w.Value != nil
+		if _, there := got[name]; !there || isWrapped != slices.Contains(settings, name) {
+			t.Errorf("%s is %s", name, got[name])
+		} else if isWrapped && *w.DisplayValue == slices.Contains(hidden, name) {
+			t.Errorf("%s is %s", name, got[name])
+		}
 	}
 }
 
@@ -166,7 +221,7 @@ func TestJSONShapes(t *testing.T) {
 // TestJSONKeysInOrder reads the keys in the order in which they stand.
 func TestJSONKeysInOrder(t *testing.T) {
 	t.Parallel()
-	for _, r := range []health.Report{health.Definitions(facts()), health.Summary(facts(), health.SummaryFacts{})} {
+	for _, r := range []health.Report{health.Definitions(facts()), health.Features(facts()), health.Summary(facts(), health.SummaryFacts{})} {
 		d := json.NewDecoder(strings.NewReader(string(toJSON(t, r))))
 		if _, err := d.Token(); err != nil {
 			t.Fatal(err)
@@ -216,6 +271,12 @@ func TestField(t *testing.T) {
 		{summary, "engine_version", `"1.1.24080.9"`, true},
 		{summary, "release_ring", `unavailable`, true},
 		{summary, "health_issues", `[]`, true},
+		{summary, "managed_by", `""`, true}, // although the table hides it
+		{summary, "proxy", `"None"`, true},
+		{health.Summary(health.Facts{}, health.SummaryFacts{}), "proxy", `unavailable`, true}, // where nobody knows
+		{health.Features(facts()), "definitions_signer_expires", `Nov 30, 2026 at 01:15:30 PM`, true},
+		{health.Features(facts()), "definitions_crl_expires", `unavailable`, true},
+		{health.Features(facts()), "definitions_expiry_warnings", `[]`, true},
 		{summary, "definitions_next_check", `Nov 23, 2026 at 09:13:17 PM`, true},
 	}
 	for _, tt := range tests {
@@ -228,7 +289,7 @@ func TestField(t *testing.T) {
 // TestFieldsAreTheTable checks that names, table and values belong together.
 func TestFieldsAreTheTable(t *testing.T) {
 	t.Parallel()
-	for _, r := range []health.Report{health.Definitions(facts()), health.Summary(facts(), health.SummaryFacts{})} {
+	for _, r := range []health.Report{health.Definitions(facts()), health.Features(facts()), health.Summary(facts(), health.SummaryFacts{})} {
 		lines := strings.Split(strings.TrimSuffix(r.Text(), "\n"), "\n")
 		if len(lines) != len(r.Fields()) {
 			t.Fatalf("%d lines for %d fields", len(lines), len(r.Fields()))

@@ -23,6 +23,9 @@
 // Names are made canonical before files are layered: a misspelt key in the
 // managed file beats the right spelling in the local one.
 //
+// [Set] and [Unset] give the bytes of a file with one key changed, checked as a whole,
+// and with everything else as it was.
+//
 // # What is not promised
 //
 // The package knows no update logic: it doesn't say whether an update is due,

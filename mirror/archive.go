@@ -32,7 +32,7 @@ func openArchive(path string) (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	layout, err := readLayout(f, size)
+	layout, err := ReadLayout(f, size)
 	if err != nil {
 		f.Close()
 		return nil, fileError("the package", path, err)
@@ -40,8 +40,10 @@ func openArchive(path string) (*archive, error) {
 	return &archive{path, f, size, layout}, nil
 }
 
-// readLayout reads end record and directory as an endpoint does.
-func readLayout(r io.ReaderAt, size int64) (*verifier.Archive, error) {
+// ReadLayout reads end record and directory of an archive of size bytes as an
+// endpoint does. A refusal has the code that the endpoint would give; an error of
+// r comes through as it is.
+func ReadLayout(r io.ReaderAt, size int64) (*verifier.Archive, error) {
 	tail := make([]byte, min(size, int64(verifier.TailSize)))
 	if _, err := r.ReadAt(tail, size-int64(len(tail))); err != nil {
 		return nil, err
@@ -62,9 +64,9 @@ func readEntry(ctx context.Context, r io.ReaderAt, e verifier.Entry) (io.Reader,
 	return e.Open(contextReader{ctx, io.NewSectionReader(r, e.Offset, e.End-e.Offset)})
 }
 
-// readInside reads the signed list inside an archive, checking the stricter
-// rules of archives that have one.
-func readInside(r io.ReaderAt, layout *verifier.Archive) ([]byte, error) {
+// ReadInside reads the signed list inside an archive, checking the stricter
+// rules of archives that have one. Errors are as those of ReadLayout.
+func ReadInside(r io.ReaderAt, layout *verifier.Archive) ([]byte, error) {
 	e, err := layout.SignedList()
 	if err != nil {
 		return nil, err
@@ -132,7 +134,7 @@ func openClaim(path string) (c claim, err error) {
 	}
 	if c.archive.layout.HasMeta() {
 		c.origin = Inside
-		c.object, err = readInside(c.archive.file, c.archive.layout)
+		c.object, err = ReadInside(c.archive.file, c.archive.layout)
 		return c, err
 	}
 	object, err := readObject(path + sidecarSuffix)

@@ -68,11 +68,11 @@ func checkAttached(ctx context.Context, f *os.File, list *verifier.List) error {
 	if err != nil {
 		return err
 	}
-	layout, err := readLayout(f, info.Size())
+	layout, err := ReadLayout(f, info.Size())
 	if err != nil {
 		return err
 	}
-	if _, err := readInside(f, layout); err != nil {
+	if _, err := ReadInside(f, layout); err != nil {
 		return err
 	}
 	return checkContent(ctx, f, layout, list)

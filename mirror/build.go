@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
@@ -192,7 +190,7 @@ func (o BuildOptions) previous(out string) (*verifier.List, error) {
 }
 
 // write writes the archive and gives its list.
-func (o BuildOptions) write(ctx context.Context, pending *renameio.PendingFile, sign *Signer) (*verifier.List, error) {
+func (o BuildOptions) write(ctx context.Context, pending *pendingFile, sign *Signer) (*verifier.List, error) {
 	w, err := newArchiveWriter(pending, filepath.Dir(pending.Name()), o.Level)
 	if err != nil {
 		return nil, err
@@ -249,17 +247,17 @@ func (o BuildOptions) addFile(ctx context.Context, w *archiveWriter, name string
 
 // checkResult reads the finished archive back and judges it as an endpoint
 // would that trusts the signer. What an endpoint would refuse is not published.
-func checkResult(ctx context.Context, f *renameio.PendingFile, list *verifier.List, sign *Signer, now time.Time) error {
+func checkResult(ctx context.Context, f *pendingFile, list *verifier.List, sign *Signer, now time.Time) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	layout, err := readLayout(f, info.Size())
+	layout, err := ReadLayout(f, info.Size())
 	if err != nil {
 		return err
 	}
 	if sign != nil {
-		object, err := readInside(f, layout)
+		object, err := ReadInside(f, layout)
 		if err != nil {
 			return err
 		}
@@ -278,7 +276,7 @@ func checkResult(ctx context.Context, f *renameio.PendingFile, list *verifier.Li
 
 // publish puts the files in place: the archive first, since endpoints read
 // nothing else.
-func publish(pending *renameio.PendingFile, out string, list *verifier.List, signed bool) (Result, error) {
+func publish(pending *pendingFile, out string, list *verifier.List, signed bool) (Result, error) {
 	info, err := pending.Stat()
 	if err != nil {
 		return Result{}, fileError("the output", out, err)
@@ -288,7 +286,7 @@ func publish(pending *renameio.PendingFile, out string, list *verifier.List, sig
 	if err := commit(pending, out); err != nil {
 		return Result{}, fileError("the output", out, err)
 	}
-	manifest, err := manifestOf(list)
+	manifest, err := manifestOf(versions{list.Engine, list.Definition})
 	if err != nil {
 		return r, fileError("the manifest", r.Manifest, err)
 	}
@@ -304,10 +302,10 @@ func publish(pending *renameio.PendingFile, out string, list *verifier.List, sig
 }
 
 // manifestOf writes manifest.json as the vendor's own tools do.
-func manifestOf(l *verifier.List) ([]byte, error) {
+func manifestOf(v versions) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
-	err := enc.Encode(struct{ EngineVersion, DefinitionVersion verifier.Version }{l.Engine, l.Definition})
+	err := enc.Encode(struct{ EngineVersion, DefinitionVersion verifier.Version }{v.Engine, v.Definition})
 	return b.Bytes(), err
 }

@@ -19,11 +19,16 @@
 // reports what a file claims; it believes nobody, and nothing that it says may
 // be taken as a reason to trust.
 //
+// [Sync] fills a tree from a cloud that it does not believe: a package that is damaged,
+// older, not what was announced, or, where somebody is trusted, not signed, changes
+// nothing. Package and manifest of what it publishes are exchanged together.
+//
 // # What is not promised
 //
-// updates.zip and the manifest.json beside it are two files, so a crash between
-// the two leaves the older manifest; endpoints never ask for it. [MakeKeys] is
+// What [Build] writes, updates.zip and the manifest.json beside it, are two files, so a
+// crash between the two leaves the older manifest; endpoints never ask for it. [MakeKeys] is
 // for labs: its keys lie unencrypted on disk. [Serve] is a plain file server
 // for small fleets and tests; the bytes it serves protect themselves by their
-// signature, so it offers neither TLS nor logins.
+// signature, and it has no logins. Windows and macOS are compiled for, and nothing
+// was run there.
 package mirror

@@ -18,6 +18,9 @@ const (
 	codeDiskFull   = "disk_full"
 	codePermission = "permission_denied"
 	codeInterrupt  = "interrupted"
+	codeConfig     = "config_invalid"
+	codeBusy       = "busy"
+	codeInstall    = "install_failed"
 )
 
 // Error is a failure that the user of the mirror's commands can meet.
@@ -50,10 +53,7 @@ func usage(sentence, hint string, err error) error {
 // what names the file's part in the matter, such as "the key file". An error
 // that has a reason already is left alone.
 func fileError(what, path string, err error) error {
-	var reasoned interface {
-		Reason() (string, string, string)
-	}
-	if err == nil || errors.As(err, &reasoned) {
+	if code, _, _ := reasonOf(err); err == nil || code != "" {
 		return err
 	}
 	quoted := printable.Quote(path)
@@ -66,6 +66,17 @@ func fileError(what, path string, err error) error {
 		return &Error{codeDiskFull, "there is no room on the disk for " + what, "make room below the directory of " + quoted, err}
 	}
 	return &Error{codeInternal, what + " can not be used", "look at " + quoted + " and at the cause in the log", err}
+}
+
+// reasonOf gives the parts of an error that has a reason, and nothing for others.
+func reasonOf(err error) (code, sentence, hint string) {
+	var reasoned interface {
+		Reason() (code, sentence, hint string)
+	}
+	if errors.As(err, &reasoned) {
+		return reasoned.Reason()
+	}
+	return "", "", ""
 }
 
 // contextReader lets go of a long stream when ctx ends.

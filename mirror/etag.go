@@ -6,10 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -41,10 +39,10 @@ func newTags() *tags {
 	return &tags{known: map[identity]string{}, turns: make(chan struct{}, 1)}
 }
 
-// of gives the ETag of f, whose state info is. It reads the file where the tag
+// of gives the ETag of f. It reads the file where the tag
 // is not known, and leaves its offset at the start.
-func (t *tags) of(ctx context.Context, f *os.File, info fs.FileInfo) (string, error) {
-	id, ok := identify(info)
+func (t *tags) of(ctx context.Context, f *os.File) (string, error) {
+	id, ok := identify(f)
 	if !ok {
 		return "", errors.New("the file system does not say which file this is")
 	}
@@ -64,7 +62,7 @@ func (t *tags) of(ctx context.Context, f *os.File, info fs.FileInfo) (string, er
 	if err != nil {
 		return "", err
 	}
-	if after, err := f.Stat(); err != nil || !same(after, id) {
+	if after, ok := identify(f); !ok || after != id {
 		return "", errors.New("the file changed while it was read")
 	}
 	t.remember(id, tag)
@@ -89,19 +87,6 @@ func (t *tags) remember(id identity, tag string) {
 		clear(t.known) // simple, and hashing again is all that it costs
 	}
 	t.known[id] = tag
-}
-
-func identify(info fs.FileInfo) (identity, bool) {
-	s, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return identity{}, false
-	}
-	return identity{uint64(s.Dev), s.Ino, s.Size, s.Mtim.Nano(), s.Ctim.Nano()}, true
-}
-
-func same(info fs.FileInfo, id identity) bool {
-	now, ok := identify(info)
-	return ok && now == id
 }
 
 func hashTag(ctx context.Context, f *os.File) (string, error) {

@@ -87,11 +87,7 @@ func Inspect(path string, now time.Time) (Inspection, error) {
 
 // note keeps the first refusal.
 func (in *Inspection) note(err error) {
-	var reasoned interface {
-		Reason() (string, string, string)
-	}
-	if in.Problem == nil && errors.As(err, &reasoned) {
-		code, sentence, hint := reasoned.Reason()
+	if code, sentence, hint := reasonOf(err); in.Problem == nil && code != "" {
 		in.Problem = &Problem{code, sentence, hint}
 	}
 }

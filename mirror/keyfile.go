@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/youmark/pkcs8"
@@ -99,7 +98,7 @@ func loadKey(path string, passphrase func() ([]byte, error)) (crypto.Signer, err
 	if err != nil {
 		return nil, fileError("the key file", path, err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if openToOthers(info) {
 		return nil, usage("the key file can be read or written by others", "chmod 600 "+printable.Quote(path)+", and think about who may have copied the key", nil)
 	}
 	data, err := readPEM(f, size, path)
@@ -194,9 +193,8 @@ func decryptKey(der []byte, passphrase func() ([]byte, error)) (key any, err err
 }
 
 // openRegular opens a regular file for reading and gives its size in bytes.
-// O_NONBLOCK keeps the open from waiting for ever for a named pipe's writer.
 func openRegular(what, path string) (*os.File, int64, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|noWait, 0)
 	if err != nil {
 		return nil, 0, fileError(what, path, err)
 	}

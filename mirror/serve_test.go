@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -140,12 +141,12 @@ func TestServeNothingElse(t *testing.T) {
 		"/../secret", "/%2e%2e/secret", "/..%2fsecret", "/arch_x86_64/../../secret", "/arch_x86_64/%2e%2e/%2e%2e/secret", "/..%5csecret",
 		"/./in", "/out", "/abs", "/updir/secret", "/updir/tree/in", "/.hidden", "/%2ehidden", "/.git/config", "/pipe", "/in%00", "/arch_x86_64%2f..%2f.hidden",
 	} {
-		conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+		conn, err := net.DialTimeout("tcp", address, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
-		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
 		answer, err := io.ReadAll(conn)
 		conn.Close()
 		if err != nil {
@@ -188,18 +189,14 @@ func TestTagIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
 	tags := newTags()
-	if _, err := tags.of(context.Background(), f, info); err != nil {
+	if _, err := tags.of(context.Background(), f); err != nil {
 		t.Fatal(err)
 	}
 	if len(tags.known) != 0 {
 		t.Error("the tag of a file that is just being written is remembered")
 	}
-	id, _ := identify(info)
+	id, _ := identify(f)
 	id.changed -= settleTime.Nanoseconds()
 	for i := range maxTags + 1 {
 		id.inode = uint64(i)
@@ -246,7 +243,7 @@ func TestServeCutsStalledClient(t *testing.T) {
 	fmt.Fprint(conn, "GET /big.zip HTTP/1.1\r\nHost: x\r\n\r\n")
 	select {
 	case <-finished:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("a client that reads nothing is served for ever")
 	}
 }
@@ -257,16 +254,31 @@ func TestDeadlineOfEarlierRequest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "a.zip"), []byte("content"))
-	silent := logrus.New()
-	silent.SetOutput(io.Discard)
-	const stall = 50 * time.Millisecond
-	server := httptest.NewServer(&handler{dir: dir, log: silent, tags: newTags(), stall: stall})
+	h := newHandler(dir, nil)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		control := http.NewResponseController(w)
+		if err := errors.Join(control.Flush(), control.SetWriteDeadline(time.Now().Add(-time.Hour))); err != nil {
+			t.Error(err)
+		}
+	}))
 	defer server.Close()
-	resp, _ := get(t, "GET", server.URL+"/a.zip")
-	time.Sleep(2 * stall) // a real socket's deadline, which no bubble of synctest has
-	resp, _ = get(t, "HEAD", server.URL+"/a.zip", "If-None-Match", resp.Header.Get("ETag"))
-	if resp.StatusCode != http.StatusNotModified {
-		t.Errorf("status %d", resp.StatusCode)
+	conn := dial(t, server.Listener.Addr().String(), "GET /a.zip HTTP/1.1\r\nHost: x\r\n\r\n")
+	answers := bufio.NewReader(conn) // of a client that does not try again on another connection
+	first, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, first.Body); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "GET /a.zip HTTP/1.1\r\nHost: x\r\nIf-None-Match: %s\r\n\r\n", first.Header.Get("ETag"))
+	second, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.StatusCode != http.StatusNotModified {
+		t.Errorf("status %d", second.StatusCode)
 	}
 }
 
@@ -279,7 +291,7 @@ func TestServeRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for _, o := range []ServeOptions{
 		{Dir: filepath.Join(dir, "none")}, {Dir: filepath.Join(dir, "file")},
@@ -340,7 +352,7 @@ func TestServeDoesNotWaitForBody(t *testing.T) {
 	}
 	defer conn.Close()
 	fmt.Fprint(conn, "GET /none HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	answer, err := io.ReadAll(conn)
 	if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 404")) {
 		t.Errorf("%s (%v)", answer, err)

@@ -12,10 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-
-	"github.com/google/renameio/v2"
 
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
@@ -31,15 +28,12 @@ type archiveWriter struct {
 	deflate *flate.Writer // used again for each file, since it is large
 }
 
-// newArchiveWriter writes to w, and deflates with level 1 to 9. The scratch file, which never has a name for
-// longer than a moment, lies in dir; the caller closes it.
+// newArchiveWriter writes to w, and deflates with level 1 to 9. The scratch file
+// lies in dir; the caller closes it.
 func newArchiveWriter(w io.Writer, dir string, level int) (*archiveWriter, error) {
-	scratch, err := os.CreateTemp(dir, ".scratch-*")
+	scratch, err := scratchFile(dir)
 	if err != nil {
 		return nil, err
-	}
-	if err := os.Remove(scratch.Name()); err != nil {
-		return nil, errors.Join(err, scratch.Close())
 	}
 	deflate, err := flate.NewWriter(nil, level)
 	if err != nil {
@@ -127,25 +121,6 @@ func addList(w *zip.Writer, object []byte) error {
 	}
 	_, err = out.Write(object)
 	return err
-}
-
-// newPending starts a file that takes its place at path all at once, readable
-// for the web server. Its temporary file lies in the same directory.
-func newPending(path string) (*renameio.PendingFile, error) {
-	return renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
-}
-
-// commit puts a pending file in place so that it stays there even if the power
-// fails in the next moment: the rename is durable only with the directory.
-func commit(p *renameio.PendingFile, path string) error {
-	if err := p.CloseAtomicallyReplace(); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // replace writes a small file all at once.

@@ -94,11 +94,11 @@ finish() { print -r -- "$BUFFER" >"$HOME/line"; exit }
 zle -N zle-line-init; zle -N finish; bindkey -e; bindkey '^X' finish
 `
 
-// typeIntoZsh gives a zsh on a terminal some keys and then ^X. It waits ten seconds
+// typeIntoZsh gives a zsh on a terminal some keys and then ^X. It waits ten minutes
 // for each.
 const typeIntoZsh = `zmodload zsh/zpty zsh/zselect
 zpty z zsh -i
-waitFor() { for ((i = 0; i < 100; i++)); do [[ -e $1 ]] && return; zselect -t 10; done; exit 1 }
+waitFor() { for ((i = 0; i < 6000; i++)); do [[ -e $1 ]] && return; zselect -t 10; done; exit 1 }
 waitFor "$HOME/ready"
 zpty -w -n z "$1"$'\t\x18'
 waitFor "$HOME/line"

@@ -142,7 +142,7 @@ func TestProgram(t *testing.T) {
 	t.Parallel()
 	agent := filepath.Join(program(t), "mdatp-agent")
 	for name, test := range map[string]func(t *testing.T, agent string){
-		"commands": manualCommands, "keys": manualKeys, "examples": examples, "bash": bash, "fish": fish, "zsh": zsh,
+		"commands": manualCommands, "keys": manualKeys, "examples": examples, "mirror": mirrorSettings, "bash": bash, "fish": fish, "zsh": zsh,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, agent) })
 	}
@@ -250,6 +250,29 @@ func examples(t *testing.T, agent string) {
 	}
 	if keep, ok := known["agent.keep"].(map[string]any); !ok || keep["origin"] != "local" {
 		t.Errorf("the local example is not in force: %v", keep)
+	}
+}
+
+// mirrorSettings gives the example of the mirror's settings to the program, whose cloud
+// is one that nobody runs. The example is about directories that the unit makes.
+func mirrorSettings(t *testing.T, agent string) {
+	t.Helper()
+	example, unit := read(t, "examples/mirror-settings.json"), read(t, "systemd/mdatp-agent-mirror-sync.service")
+	settings := example
+	for from, directive := range map[string]string{"/var/lib/": "StateDirectory", "/var/log/": "LogsDirectory"} {
+		name := "mdatp-agent-mirror"
+		if !strings.Contains(example, from+name) || !strings.Contains(unit, "\n"+directive+"="+name+"\n") {
+			t.Errorf("example and unit do not agree on %s%s", from, name)
+		}
+		settings = strings.ReplaceAll(settings, from, t.TempDir()+"/")
+	}
+	path := filepath.Join(t.TempDir(), "settings.json")
+	if err := os.WriteFile(path, []byte(settings), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(agent, "mirror", "sync", "--settings", path, "--base-url", "http://127.0.0.1:1/").CombinedOutput()
+	if want := "agent: source_unreachable: linux/production/arch_arm64: "; err == nil || !bytes.Contains(out, []byte(want)) {
+		t.Errorf("mirror sync gives %v and\n%s", err, out)
 	}
 }
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 # command:package
-wanted="nginx:nginx-light python3:python3 openssl:openssl osslsigncode:osslsigncode zip:zip unzip:unzip
+wanted="nginx:nginx-light apache2:apache2-bin caddy:caddy python3:python3 openssl:openssl osslsigncode:osslsigncode zip:zip unzip:unzip
         curl:curl jq:jq strace:strace setpriv:util-linux gcc:gcc time:time promtool:prometheus
         systemd-analyze:systemd shellcheck:shellcheck mandoc:mandoc zsh:zsh fish:fish
         debootstrap:debootstrap systemd-nspawn:systemd-container dbus-daemon:dbus ip:iproute2 rpm:rpm

@@ -3,12 +3,25 @@ package verifier
 import (
 	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 )
 
 // Identity is what a package must be to belong on this endpoint.
 type Identity struct{ Product, Platform, Arch, Ring string }
+
+// Linux is what packages for Linux endpoints name as their platform, wherever they
+// are made.
+const Linux = "linux"
+
+// HostArch is the architecture of this machine as mirrors spell it.
+func HostArch() string {
+	if runtime.GOARCH == "amd64" {
+		return "x86_64"
+	}
+	return runtime.GOARCH
+}
 
 // CheckIdentity refuses a list made for something else: wrong_product, or
 // wrong_platform for platform, architecture and ring.

@@ -66,7 +66,7 @@ func View(path string) (*Dir, error) {
 	var err error
 	d.root, err = openDir(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, d.reading("the engine directory can't be opened", err)
+		return nil, d.viewing(err)
 	}
 	return d, nil
 }

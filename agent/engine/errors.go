@@ -108,6 +108,17 @@ func (d *Dir) unread(sentence string, err error) error {
 	return read
 }
 
+// viewing classifies a failure of opening the engine directory for reading. Where a
+// call failed that may work the next time, nobody must take the sets for lost and
+// begin without them elsewhere.
+func (d *Dir) viewing(err error) error {
+	const sentence = "the engine directory can't be opened"
+	if provesNothing(err) {
+		return d.unread(sentence, err)
+	}
+	return d.reading(sentence, err)
+}
+
 // provesNothing tells an error of the system, which may be gone the next time, from
 // one that shows what is there, or that nothing is.
 func provesNothing(err error) bool {

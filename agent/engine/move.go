@@ -58,7 +58,7 @@ func (p Place) Open() (*Dir, error) {
 // View opens the place for reading; the error is like that of Open.
 func (p Place) View() (*Dir, error) {
 	d := &Dir{path: p.Path}
-	return d.opened(d.reading("the engine directory can't be opened", p.find(d)))
+	return d.opened(d.viewing(p.find(d)))
 }
 
 // opened gives the directory, or closes it where there was an error.
@@ -189,6 +189,16 @@ func unshared(dir string, mode fs.FileMode) error {
 
 func giveHint(dir string, uid int) string {
 	return fmt.Sprintf("make it as root, and give it to the agent's user, with install -d -m 755 -o %d %s", uid, dir)
+}
+
+// Executable tells whether something can be executed where path is, or would be if
+// it were made. The error is an *Error.
+func Executable(path string) error {
+	there, err := nearest(path)
+	if err != nil {
+		return writing(path, "the directory can't be looked at", err)
+	}
+	return executable(there)
 }
 
 // executable refuses a file system that is mounted noexec.

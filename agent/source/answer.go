@@ -112,7 +112,7 @@ func (a *answer) statusError(name string) error {
 			e.RetryAfter = retryAfter(a.Header) // some servers limit requests by a 403
 		}
 		e.Sentence = fmt.Sprintf("%s does not permit reading %s (status %d)", a.where, label(name), code)
-		e.Hint = "it was asked for at " + a.asked + "; check access rules on the server and file permissions there"
+		e.Hint = "it was asked for at " + a.asked + "; check access rules on the server, and whether it may read the file there, by mode (chmod a+r) and by SELinux (restorecon)"
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		e.Code = CodeRateLimited
 		e.RetryAfter = retryAfter(a.Header)

@@ -71,6 +71,7 @@ func (t *try) turnedAway(target *url.URL, status int) error {
 	case status == http.StatusBadRequest && target.Scheme == "https":
 		return &Error{
 			Code:     CodeForbidden,
+			Stage:    StageTLS,
 			Sentence: fmt.Sprintf("%s refuses the request (status %d), as servers do that want another client certificate or one at all", t.where, status),
 			Hint:     certificateHelp,
 		}
@@ -89,7 +90,7 @@ func (e *proxyRefusal) Error() string {
 
 // refusedByProxy is the error for a proxy that does not pass a request on.
 func refusedByProxy(proxy *url.URL, status int) error {
-	e := &Error{Code: CodeUnreachable, Hint: proxyHelp}
+	e := &Error{Code: CodeUnreachable, Stage: StageProxy, Hint: proxyHelp}
 	switch status {
 	case http.StatusProxyAuthRequired:
 		e.Code = CodeForbidden

@@ -256,8 +256,12 @@ func TestProxyRefuses(t *testing.T) {
 				})
 				_, err := fetch(t, h, large())
 				wantShown(t, err, tt.code, tt.says)
-				if e, ok := err.(*source.Error); ok && strings.Contains(e.Error()+e.Hint, "s3cret") {
+				e, ok := err.(*source.Error)
+				if ok && strings.Contains(e.Error()+e.Hint, "s3cret") {
 					t.Errorf("a password shows: %v", e)
+				}
+				if ok && scheme == "https" && e.Stage != source.StageProxy { // by CONNECT, so it is the proxy that fails
+					t.Errorf("it failed at stage %q", e.Stage)
 				}
 			})
 		}

@@ -1,10 +1,16 @@
 package source_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +20,7 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/source/sourcetest"
+	"mdatp-offline-agent/printable"
 )
 
 // secure runs an HTTPS server with the certificate of httptest.
@@ -128,10 +135,43 @@ func TestHTTPSRefused(t *testing.T) {
 			})
 			_, err := fetch(t, h, large())
 			sourcetest.WantReason(t, err, tt.code)
-			if e, ok := err.(*source.Error); !ok || !strings.Contains(e.Hint, tt.says) {
-				t.Errorf("hint of %+v does not say %q", err, tt.says)
+			e, ok := err.(*source.Error)
+			if !ok || !strings.Contains(e.Hint, tt.says) {
+				t.Fatalf("hint of %+v does not say %q", err, tt.says)
+			}
+			issuer := ""
+			if e.Code == source.CodeTLS {
+				issuer = s.Certificate().Issuer.String()
+			}
+			if e.Stage != source.StageTLS || e.Issuer != issuer {
+				t.Errorf("stage %q, issued by %q", e.Stage, e.Issuer)
 			}
 		})
+	}
+}
+
+// Who issued a certificate is said in the words of whoever shows it, less what a
+// terminal would obey or a script would split at.
+func TestIssuerIsFitToBeShown(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a\n\x1b[2J\u202e : \"b\"" + strings.Repeat("c", 1000)},
+		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := secure(t, func(s *httptest.Server) {
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
+	}, func(http.ResponseWriter, *http.Request) {})
+	_, err = fetch(t, client(t, s.URL), large())
+	sourcetest.WantReason(t, err, source.CodeTLS)
+	var e *source.Error
+	if errors.As(err, &e) && (!strings.HasPrefix(e.Issuer, "CN=a") || printable.Sentence(e.Issuer, 256) != e.Issuer) {
+		t.Errorf("issued by %q", e.Issuer)
 	}
 }
 
@@ -153,16 +193,17 @@ func TestHTTPNoConnection(t *testing.T) {
 
 	tests := []struct {
 		name, base, sentence string
+		stage                source.Stage
 		timeouts             source.Timeouts
 	}{
-		{"refused", "http://" + closed, "refused the connection", source.Timeouts{}},
-		{"no such name", "http://mirror.invalid", "the name of mirror.invalid:80 could not be resolved", source.Timeouts{Connect: 2 * time.Second}},
-		{"connecting takes too long", "http://127.0.0.1:9", "took more than 1ns", source.Timeouts{Connect: 1}},
+		{"refused", "http://" + closed, "refused the connection", source.StageTCP, source.Timeouts{}},
+		{"no such name", "http://mirror.invalid", "the name of mirror.invalid:80 could not be resolved", source.StageName, source.Timeouts{Connect: 2 * time.Second}},
+		{"connecting takes too long", "http://127.0.0.1:9", "took more than 1ns", source.StageTCP, source.Timeouts{Connect: 1}},
 		{"handshake takes too long", "https://" + silent.Addr().String(), "the TLS handshake with " + silent.Addr().String() + " took more than 50ms",
-			source.Timeouts{TLS: 50 * time.Millisecond}},
-		{"header takes too long", "http://" + silent.Addr().String(), "gave no answer within 50ms", source.Timeouts{Header: 50 * time.Millisecond}},
-		{"no TLS there", strings.Replace(page, "http:", "https:", 1), "does not speak TLS", source.Timeouts{}},
-		{"not http", "ftp://127.0.0.1", "no connection", source.Timeouts{}},
+			source.StageTLS, source.Timeouts{TLS: 50 * time.Millisecond}},
+		{"header takes too long", "http://" + silent.Addr().String(), "gave no answer within 50ms", source.StageHTTP, source.Timeouts{Header: 50 * time.Millisecond}},
+		{"no TLS there", strings.Replace(page, "http:", "https:", 1), "does not speak TLS", source.StageTLS, source.Timeouts{}},
+		{"not http", "ftp://127.0.0.1", "no connection", source.StageTCP, source.Timeouts{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -172,6 +213,10 @@ func TestHTTPNoConnection(t *testing.T) {
 			sourcetest.WantReason(t, err, source.CodeUnreachable)
 			if err != nil && !strings.Contains(err.Error(), tt.sentence) {
 				t.Errorf("error %q does not say %q", err, tt.sentence)
+			}
+			var e *source.Error
+			if errors.As(err, &e) && e.Stage != tt.stage {
+				t.Errorf("it failed at stage %q, want %q", e.Stage, tt.stage)
 			}
 		})
 	}

@@ -2,6 +2,8 @@ package source
 
 import (
 	"context"
+	"net/http"
+	"strconv"
 	"sync/atomic"
 )
 
@@ -19,6 +21,9 @@ type Tally struct {
 	// Watch, unless nil, is told of each count of bytes, by whichever goroutine
 	// read them.
 	Watch func(bytes int)
+	// ServerClock is the time that a server said it has when it last answered, in
+	// seconds since 1970; zero where none said so. It is the server's word.
+	ServerClock atomic.Int64
 	// Resumed is set where a transfer went on in the middle instead of starting
 	// over.
 	Resumed atomic.Bool
@@ -39,6 +44,20 @@ func (t *Tally) addRequest() {
 	if t != nil {
 		t.Requests.Add(1)
 	}
+}
+
+// noteClock notes what time it is by an answer. One from a cache is as old as that
+// says. A nil tally notes nothing.
+func (t *Tally) noteClock(h http.Header) {
+	date, err := http.ParseTime(h.Get("Date"))
+	if t == nil || err != nil {
+		return
+	}
+	age, err := strconv.ParseUint(h.Get("Age"), 10, 31)
+	if err != nil {
+		age = 0
+	}
+	t.ServerClock.Store(date.Unix() + int64(age))
 }
 
 // setResumed notes that a transfer went on in the middle; a nil tally notes nothing.

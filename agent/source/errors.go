@@ -28,6 +28,21 @@ func Codes() []string {
 	return []string{CodeUnreachable, CodeNotFound, CodeForbidden, CodeRateLimited, CodeStalled, CodeChanged, CodeRedirect, CodeTLS, CodeTooLarge}
 }
 
+// Stage is how far a request got on its way to an answer.
+type Stage string
+
+// The stages of a connection.
+const (
+	StageName  Stage = "name"  // the server's name was looked up
+	StageTCP   Stage = "tcp"   // the server, or whoever is in its place, was connected
+	StageProxy Stage = "proxy" // a proxy was to connect us
+	StageTLS   Stage = "tls"   // both agreed on a secure connection
+	StageHTTP  Stage = "http"  // the request was sent
+)
+
+// Stages gives all of them.
+func Stages() []Stage { return []Stage{StageName, StageTCP, StageProxy, StageTLS, StageHTTP} }
+
 // Error is a failure of a source that a user can meet.
 type Error struct {
 	// Code is one of the Code constants of this package.
@@ -36,6 +51,12 @@ type Error struct {
 	Sentence string
 	// Hint says what the user can do.
 	Hint string
+	// Stage is where a connection failed; empty where there was an answer, or no
+	// connection was wanted, and the code says what is wrong.
+	Stage Stage
+	// Issuer is who issued a certificate that was not accepted, in the words of that
+	// certificate. It is fit to be shown, and no part of a sentence.
+	Issuer string
 	// Missing says that the source has no such object, as far as one can tell.
 	Missing bool
 	// RetryAfter is how long the server asked us to stay away, from nothing to

@@ -77,6 +77,10 @@ type HTTPConfig struct {
 	ClientCertificate func() (*tls.Certificate, error)
 	// Header is sent in addition, to the configured scheme, host and port alone.
 	Header http.Header
+	// Answered, unless nil, is told of each answer that is no redirect, before its
+	// body is read, for tools that report on a server. It is called on the
+	// goroutine that asks. What the header says is the server's word.
+	Answered func(status int, header http.Header)
 }
 
 // HTTP is a source on a web server. Opening a package asks for its last bytes;

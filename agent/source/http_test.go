@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -229,6 +230,33 @@ func TestHTTPCounts(t *testing.T) {
 	}
 }
 
+// What time a server has is by its last answer, also where that is a failure; one
+// from a cache has aged since.
+func TestServerClock(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		date, age string
+		want      int64
+	}{
+		{"Mon, 02 Jan 2006 15:04:05 GMT", "", 1136214245},
+		{"Mon, 02 Jan 2006 15:04:05 GMT", "100", 1136214345},
+		{"Mon, 02 Jan 2006 15:04:05 GMT", "-100", 1136214245},
+		{"yesterday", "", 0},
+	} {
+		base := server(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", tt.date)
+			w.Header().Set("Age", tt.age)
+			http.NotFound(w, r)
+		})
+		var tally source.Tally
+		_, err := fetch(t, source.Count(client(t, base), &tally), large())
+		sourcetest.WantReason(t, err, source.CodeNotFound)
+		if got := tally.ServerClock.Load(); got != tt.want {
+			t.Errorf("Date %q, Age %q: it is %d, want %d", tt.date, tt.age, got, tt.want)
+		}
+	}
+}
+
 func TestHTTPCancelled(t *testing.T) {
 	t.Parallel()
 	for _, where := range []string{"header", "body"} {
@@ -292,5 +320,31 @@ func TestHTTPSpoolFails(t *testing.T) {
 	}
 	if got, err := fetch(t, none, small()); got != "content" || err != nil {
 		t.Errorf("a small object needs no spool, but gave %q, %v", got, err)
+	}
+}
+
+// TestHTTPAnswered: whoever reports on a server sees the header of each answer that
+// counts, and none of those that lead there.
+func TestHTTPAnswered(t *testing.T) {
+	t.Parallel()
+	base := server(t, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/real/") {
+			http.Redirect(w, r, "/real"+r.URL.Path, http.StatusFound)
+			return
+		}
+		w.Header().Set("ETag", `"one"`)
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader("a package"))
+	})
+	var seen []string
+	h := client(t, base, func(c *source.HTTPConfig) {
+		c.Answered = func(status int, header http.Header) {
+			seen = append(seen, fmt.Sprint(status, header.Get("ETag"), header.Get("Location")))
+		}
+	})
+	if _, err := fetch(t, h, large()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{`206"one"`}; !slices.Equal(seen, want) {
+		t.Errorf("told of %q, want %q", seen, want)
 	}
 }

@@ -108,12 +108,16 @@ func (h *HTTP) get(ctx context.Context, target *url.URL, q query, tally *Tally) 
 		if err != nil {
 			return nil, h.refusedOr(err)
 		}
+		tally.noteClock(resp.Header)
 		if err := t.turnedAway(target, resp.StatusCode); err != nil {
 			resp.Body.Close()
 			return nil, err
 		}
 		location := resp.Header.Get("Location")
 		if !isRedirect(resp.StatusCode) || location == "" {
+			if h.cfg.Answered != nil {
+				h.cfg.Answered(resp.StatusCode, resp.Header)
+			}
 			conditional := req.Header.Get("If-None-Match") != ""
 			return &answer{Response: resp, where: t.where, asked: asked, conditional: conditional}, nil
 		}
@@ -143,7 +147,7 @@ func (h *HTTP) newTry(target *url.URL, where string, within reach) (*try, http.R
 	}
 	proxy, err := h.cfg.Proxy(target)
 	if err != nil {
-		return nil, nil, &Error{Code: CodeUnreachable, Sentence: fmt.Sprintf("the proxy for %s can not be used", where), Hint: proxyHelp, Err: err}
+		return nil, nil, &Error{Code: CodeUnreachable, Stage: StageProxy, Sentence: fmt.Sprintf("the proxy for %s can not be used", where), Hint: proxyHelp, Err: err}
 	}
 	if proxy != nil {
 		t.proxy, t.where = proxy, where+" by way of "+proxyName(proxy)

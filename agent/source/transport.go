@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"mdatp-offline-agent/printable"
 )
 
 // maxHeaderBytes bounds the header of an answer.
@@ -199,12 +201,13 @@ func (t *try) failure(err error) error {
 	case errors.As(err, &refusal):
 		return refusedByProxy(t.proxy, refusal.status)
 	case t.late.Load():
-		return &Error{Code: CodeUnreachable, Sentence: proxyName(t.proxy) + " took too long to connect to the server", Hint: proxyHelp, Err: err}
+		return &Error{Code: CodeUnreachable, Stage: StageProxy, Sentence: proxyName(t.proxy) + " took too long to connect to the server", Hint: proxyHelp, Err: err}
 	case t.proxy != nil && errors.As(err, &op) && op.Op == "proxyconnect":
 		return t.proxyFailure(err)
 	case wantsCertificate(err):
 		return &Error{
 			Code:     CodeForbidden,
+			Stage:    StageTLS,
 			Sentence: fmt.Sprintf("%s wants another client certificate or one at all", t.where),
 			Hint:     certificateHelp,
 			Err:      err,
@@ -218,6 +221,7 @@ func (t *try) proxyFailure(err error) error {
 	p := &try{where: proxyName(t.proxy), timeouts: t.timeouts}
 	p.step.Store(t.step.Load())
 	e := p.networkFailure(err)
+	e.Stage = StageProxy
 	if e.Code == CodeUnreachable {
 		e.Hint = proxyHelp
 	}
@@ -236,18 +240,20 @@ func (t *try) networkFailure(err error) *Error {
 	case errors.As(err, &cert):
 		return &Error{
 			Code:     CodeTLS,
+			Stage:    StageTLS,
 			Sentence: fmt.Sprintf("the TLS certificate of %s is not trusted", t.where),
 			Hint:     certificateHint(cert),
+			Issuer:   issuerOf(cert),
 			Err:      err,
 		}
 	case errors.As(err, &record):
-		return t.unreachable(err, "%s does not speak TLS", "check port and scheme of the configured URL")
+		return t.unreachable(StageTLS, err, "%s does not speak TLS", "check port and scheme of the configured URL")
 	case errors.As(err, &dns):
-		return t.unreachable(err, "the name of %s could not be resolved", "check the name in the URL, and DNS on this machine")
+		return t.unreachable(StageName, err, "the name of %s could not be resolved", "check the name in the URL, and DNS on this machine")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return t.unreachable(err, "%s refused the connection", "check that the server runs, and its port")
+		return t.unreachable(StageTCP, err, "%s refused the connection", "check that the server runs, and its port")
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return t.unreachable(err, "there is no route to %s", "check this machine's network and routes")
+		return t.unreachable(StageTCP, err, "there is no route to %s", "check this machine's network and routes")
 	case errors.As(err, &wait) && wait.Timeout():
 		return t.timeout(err)
 	}
@@ -258,13 +264,13 @@ func (t *try) networkFailure(err error) *Error {
 func (t *try) timeout(err error) *Error {
 	switch t.step.Load() {
 	case stepConnect:
-		return t.unreachable(err, "connecting to %s took more than "+t.timeouts.Connect.String(),
+		return t.unreachable(StageTCP, err, "connecting to %s took more than "+t.timeouts.Connect.String(),
 			"check that the server runs and that no firewall drops the connection")
 	case stepTLS:
-		return t.unreachable(err, "the TLS handshake with %s took more than "+t.timeouts.TLS.String(),
+		return t.unreachable(StageTLS, err, "the TLS handshake with %s took more than "+t.timeouts.TLS.String(),
 			"check that the port speaks TLS, and the server's load")
 	default:
-		return t.unreachable(err, "%s gave no answer within "+t.timeouts.Header.String(),
+		return t.unreachable(StageHTTP, err, "%s gave no answer within "+t.timeouts.Header.String(),
 			"check the server's load and proxies between")
 	}
 }
@@ -273,17 +279,28 @@ func (t *try) timeout(err error) *Error {
 func (t *try) broken(err error) *Error {
 	switch t.step.Load() {
 	case stepConnect:
-		return t.unreachable(err, "no connection to %s could be made", "check the URL and this machine's network")
+		return t.unreachable(StageTCP, err, "no connection to %s could be made", "check the URL and this machine's network")
 	case stepTLS:
-		return t.unreachable(err, "the TLS handshake with %s failed", "the server must offer TLS 1.2 or newer, and may want a client certificate (agent.clientCertFile); its log tells more")
+		return t.unreachable(StageTLS, err, "the TLS handshake with %s failed", "the server must offer TLS 1.2 or newer, and may want a client certificate (agent.clientCertFile); its log tells more")
 	default:
-		return t.unreachable(err, "%s gave no answer that is proper HTTP", "check port and scheme of the URL, and the server's log")
+		return t.unreachable(StageHTTP, err, "%s gave no answer that is proper HTTP", "check port and scheme of the URL, and the server's log")
 	}
 }
 
 // unreachable makes the Error. The sentence has one place for the server.
-func (t *try) unreachable(err error, sentence, hint string) *Error {
-	return &Error{Code: CodeUnreachable, Sentence: fmt.Sprintf(sentence, t.where), Hint: hint, Err: err}
+func (t *try) unreachable(at Stage, err error, sentence, hint string) *Error {
+	return &Error{Code: CodeUnreachable, Stage: at, Sentence: fmt.Sprintf(sentence, t.where), Hint: hint, Err: err}
+}
+
+// maxIssuer is how much of a certificate's issuer is shown, in bytes.
+const maxIssuer = 256
+
+// issuerOf gives who issued the certificate that the server showed, as it says.
+func issuerOf(err *tls.CertificateVerificationError) string {
+	if len(err.UnverifiedCertificates) == 0 {
+		return ""
+	}
+	return printable.Sentence(err.UnverifiedCertificates[0].Issuer.String(), maxIssuer)
 }
 
 // certificateHint says what to do about a certificate, by what is wrong with it.
@@ -298,6 +315,6 @@ func certificateHint(err error) string {
 	case errors.As(err, &name):
 		return "use the name that is in the server's certificate"
 	default:
-		return "where an internal authority issued it, name a file with that authority's certificate in agent.caFile; else somebody may be between"
+		return "where an internal authority issued it, or a proxy that inspects TLS, name a file with that authority's certificate in agent.caFile; else somebody may be between"
 	}
 }

@@ -18,6 +18,7 @@ type Status struct {
 	Fallback    bool           `json:"fallback,omitempty"`        // the last update came from the fallback
 	Duration    float64        `json:"durationSeconds,omitempty"` // of the last attempt
 	Totals      Totals         `json:"totals,omitzero"`
+	Runs        Runs           `json:"runs,omitempty"`
 
 	EngineDirectory string `json:"engineDirectory,omitempty"` // where the sets were moved to; empty: nowhere
 	// SourceIsolation is what kept the process that read a source last from
@@ -59,6 +60,7 @@ type Settings struct {
 	OfflineURL      Setting[string] `json:"offlineDefinitionUpdateUrl"`
 	FallbackToCloud Setting[bool]   `json:"offlineDefinitionUpdateFallbackToCloud"`
 	DueDays         int             `json:"definitionUpdateDue"`
+	Enforcement     Setting[string] `json:"enforcementLevel,omitzero"`
 }
 
 // Setting is a value and whether the managed configuration set it.

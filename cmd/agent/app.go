@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-
-	"mdatp-offline-agent/agent/source/apart"
 )
 
 // version and buildTime (RFC 3339) are set by the linker.
@@ -31,6 +29,7 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.definitionsCommand(),
 			p.healthCommand(),
+			p.connectivityCommand(),
 			p.configCommand(),
 			p.runCommand(),
 			p.mirrorCommand(),
@@ -38,7 +37,7 @@ func (p *program) app() *cli.App {
 			p.selftestCommand(),
 			command(cli.Command{Name: "version", Usage: "show the program's version", Action: p.version}),
 			p.completeCommand(),
-			readSourceCommand(),
+			p.readSourceCommand(),
 		},
 		Before: p.prepare,
 		Action: func(c *cli.Context) error {
@@ -55,14 +54,6 @@ func (p *program) app() *cli.App {
 		OnUsageError:              onUsageError,
 		ExitErrHandler:            func(*cli.Context, error) {}, // program.run decides how to end
 	}
-}
-
-// readSourceCommand is for the agent itself, which starts it with descriptors of its
-// own, and then it never gets as far as here.
-func readSourceCommand() *cli.Command {
-	return command(cli.Command{Name: apart.Command, Usage: "read one file of a source, for the agent itself", Hidden: true, Action: func(*cli.Context) error {
-		return &usageError{"the command is for the agent itself, which starts it to read a source", "agent definitions update reads the configured source"}
-	}})
 }
 
 // badValue finds the option in the library's words about a value that it does
@@ -82,6 +73,14 @@ func command(c cli.Command) *cli.Command {
 	c.HideHelpCommand = true
 	c.OnUsageError = onUsageError
 	return &c
+}
+
+// onLinux is what there is of an endpoint's command on other systems. Whatever
+// follows it on the line, the answer is the same.
+func onLinux(name string) *cli.Command {
+	return command(cli.Command{Name: name, Usage: "only on Linux, where endpoints are", SkipFlagParsing: true, Action: func(*cli.Context) error {
+		return &usageError{"agent " + name + " is for endpoints, and those are Linux", "run it there; here the commands mirror, package and version work"}
+	}})
 }
 
 // boolFlag is an option without a value.

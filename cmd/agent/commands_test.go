@@ -35,18 +35,27 @@ type lab struct {
 	tb        testing.TB
 	now       time.Time // start of the script
 	published int
+	announced int
 	trees     map[string]map[string]string // of snapshot, by name
 	lock      *state.Lock
 	connected chan struct{} // a client of silent's server came
+	fleet     []string      // the machines of fleet
 }
 
 type labKey struct{}
 
 func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
 
-// commands are those that scripts have beside testscript's own.
-func commands() map[string]func(*testscript.TestScript, bool, []string) {
+// labCommands are those that scripts of one machine have beside testscript's own.
+func labCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
+		"nginx-with":  cmdNginxWith,
+		"nginx-tls":   cmdNginxTLS,
+		"clock-ahead": cmdClockAhead,
+		"proxy":       cmdProxy,
+		"noise":       cmdNoise,
+		"address":     cmdAddress,
+
 		"exit":      cmdExit,
 		"until":     cmdUntil,
 		"expand":    cmdExpand,
@@ -55,7 +64,10 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"configure": cmdConfigure,
 		"serve":     cmdServe,
 		"nginx":     cmdNginx,
+		"host":      cmdHost,
 		"python":    cmdPython,
+		"cloud":     cmdCloud,
+		"announce":  cmdAnnounce,
 		"silent":    cmdSilent,
 		"connected": cmdConnected,
 		"tamper":    cmdTamper,
@@ -70,6 +82,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"owned":     cmdOwned,
 		"fill":      cmdFill,
 		"save":      cmdSave,
+		"parsers":   cmdParsers,
 	}
 }
 
@@ -93,9 +106,10 @@ func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // until TEXT COMMAND... runs a command again and again, until its output contains
-// the text. What a daemon does by itself comes in two seconds; here it has ten.
+// the text. What a daemon does by itself comes in two seconds; that a machine is busy
+// is no reason to fail.
 func cmdUntil(ts *testscript.TestScript, _ bool, args []string) {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		_ = ts.Exec(args[1], args[2:]...) // its output tells
 		if strings.Contains(ts.ReadFile("stdout"), args[0]) {
 			return
@@ -165,6 +179,10 @@ func content(ts *testscript.TestScript, version string) string {
 // configure URL [SECTION.KEY=VALUE...] writes the managed configuration: offline
 // updates from URL, and what else is named. Values are JSON.
 func cmdConfigure(ts *testscript.TestScript, _ bool, args []string) {
+	writeManaged(ts, ts.Getenv("MANAGED"), args)
+}
+
+func writeManaged(ts *testscript.TestScript, path string, args []string) {
 	file := map[string]map[string]any{"antivirusEngine": {"offlineDefinitionUpdate": "enabled", "offlineDefinitionUpdateUrl": args[0]}}
 	for _, arg := range args[1:] {
 		name, value, _ := strings.Cut(arg, "=")
@@ -176,15 +194,17 @@ func cmdConfigure(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	data, err := json.Marshal(file)
 	ts.Check(err)
-	ts.Check(os.WriteFile(ts.Getenv("MANAGED"), data, 0o644))
+	ts.Check(os.WriteFile(path, data, 0o644))
 }
 
-// serve DIR serves a directory by agent mirror serve on a free port of loopback
-// until the script ends, and puts its URL into $URL, without a slash at the end.
+// serve DIR [OPTION...] serves a directory by agent mirror serve on a free port of
+// loopback until the script ends, and puts its URL into $URL, without a slash at the
+// end, and the number of the process into $SERVER_PID.
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	path, err := exec.LookPath("agent")
 	ts.Check(err)
-	cmd := exec.Command(path, "mirror", "serve", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0", "--output", "json")
+	cmd := exec.Command(path, append([]string{"mirror", "serve", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0", "--output", "json"}, args[1:]...)...)
+	cmd.Dir = ts.MkAbs(".")
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
@@ -199,6 +219,7 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	var ready struct{ URL string }
 	ts.Check(json.Unmarshal(line, &ready))
 	ts.Setenv("URL", strings.TrimSuffix(ready.URL, "/"))
+	ts.Setenv("SERVER_PID", strconv.Itoa(cmd.Process.Pid))
 }
 
 // nginx DIR and python DIR are serve with the servers that people have.
@@ -208,6 +229,25 @@ func cmdNginx(ts *testscript.TestScript, _ bool, args []string) {
 
 func cmdPython(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("URL", sourcetest.PythonHTTP(labOf(ts).tb, ts.MkAbs(args[0])))
+}
+
+// cloud DIR serves the packages of a directory as the vendor's cloud does, and puts
+// its address into $CLOUD.
+func cmdCloud(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv("CLOUD", sourcetest.Cloud(labOf(ts).tb, ts.MkAbs(args[0])))
+}
+
+// announce VERSION puts what a cloud says of a package beside the one that was
+// published last, whose date is set back to when it was announced, some minutes ago.
+func cmdAnnounce(ts *testscript.TestScript, _ bool, args []string) {
+	l, zip := labOf(ts), ts.Getenv("PACKAGE")
+	info := filepath.Join(filepath.Dir(zip), "info.xml")
+	ts.Check(os.WriteFile(info, []byte("<versions><engine>1.1.24080.9</engine><signatures date=\"2026-11-26\">"+args[0]+"</signatures></versions>\n"), 0o644))
+	l.announced++
+	when := l.now.Add(time.Duration(l.announced-60) * time.Minute)
+	for _, path := range []string{zip, info} {
+		ts.Check(os.Chtimes(path, when, when))
+	}
 }
 
 // silent starts a server that takes connections and never answers, and puts its

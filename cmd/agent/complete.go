@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"mdatp-offline-agent/managedconfig"
 )
 
 // completeCommand is for the shells' completion files, and for no person, so it
@@ -39,7 +41,7 @@ func candidates(app *cli.App, words []string) []string {
 	option, typed, _ := strings.Cut(last, "=")
 	switch {
 	case at.arguments:
-		return at.filesOrNothing()
+		return beginning(last, at.argumentValues())
 	case at.valueOf != nil:
 		return beginning(last, valuesOf(at.valueOf))
 	case isOption && inline:
@@ -47,7 +49,7 @@ func candidates(app *cli.App, words []string) []string {
 	case strings.HasPrefix(last, "-"):
 		return beginning(last, at.optionNames())
 	case len(at.below) == 0:
-		return at.filesOrNothing()
+		return beginning(last, at.argumentValues())
 	}
 	return beginning(last, commandNames(at.below))
 }
@@ -111,6 +113,20 @@ func (at cursor) optionNames() []string {
 	return names
 }
 
+// keyArgument is how help calls the name of a setting.
+const keyArgument = "SECTION.KEY"
+
+// argumentValues gives what an argument can be: the name of a setting, or a file.
+func (at cursor) argumentValues() (values []string) {
+	if !strings.HasPrefix(at.takes, keyArgument) {
+		return at.filesOrNothing()
+	}
+	for _, row := range managedconfig.Defaults().Rows() {
+		values = append(values, row.Name)
+	}
+	return values
+}
+
 func (at cursor) filesOrNothing() []string {
 	if at.takes == "" {
 		return nil
@@ -151,7 +167,7 @@ func fewValues() map[string][]string {
 		"output":     {"text", "json"},
 		"log-format": {"text", "json"},
 		"log-level":  {"error", "warning", "info", "debug"},
-		"details":    {"definitions"},
+		"details":    {"definitions", "features"},
 		"arch":       {"x86_64", "arm64"},
 	}
 }

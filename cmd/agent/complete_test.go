@@ -24,8 +24,10 @@ func TestCandidates(t *testing.T) {
 		"health --output=j|":                    "--output=json",
 		"health -output=j|":                     "-output=json",
 		"--log-level=w|":                        "--log-level=warning",
-		"health --details |":                    "definitions",
+		"health --details |":                    "definitions features",
 		"health --field |":                      "",
+		"config get agent.ke|":                  "agent.keep",
+		"config set -- agent.hooks.preload.c|":  "agent.hooks.preload.command",
 		"health --nothing=|":                    "",
 		"health --nothing |":                    "",
 		"health --dry|":                         "",
@@ -64,8 +66,12 @@ func TestCandidatesAreTaken(t *testing.T) {
 				continue
 			}
 			next := append(slices.Clone(words), name)
-			visit(next, find(commands, name).Subcommands)
 			lines++
+			if command := find(commands, name); command != nil {
+				visit(next, command.Subcommands)
+			} else if _, err := normalise(app, next); err != nil { // it is an argument
+				t.Errorf("%q was offered: %v", next, err)
+			}
 		}
 		for _, option := range candidates(app, append(slices.Clone(words), "-")) {
 			line := append(slices.Clone(words), option, "--help")

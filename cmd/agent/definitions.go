@@ -1,9 +1,12 @@
+//go:build linux
+
 package main
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -35,6 +38,7 @@ func (p *program) definitionsCommand() *cli.Command {
 		command(cli.Command{Name: "restore", Usage: "go back to the set shipped with the program", Action: p.restore, Flags: []cli.Flag{wait}}),
 		command(cli.Command{Name: "hold", Usage: "stop periodic updates; updates by hand go on", Action: p.hold, Flags: []cli.Flag{wait}}),
 		command(cli.Command{Name: "unhold", Usage: "let periodic updates go on", Action: p.unhold, Flags: []cli.Flag{wait}}),
+		p.whyCommand(),
 		command(cli.Command{Name: "path", Usage: "where the sets lie", Subcommands: []*cli.Command{
 			command(cli.Command{Name: "show", Usage: "show the directory that the sets lie in", Action: p.showPath}),
 			command(cli.Command{Name: "set", Usage: "move the sets to another directory", Action: p.setPath, Flags: []cli.Flag{
@@ -89,15 +93,27 @@ func (p *program) showUpdate(r agent.Result) {
 		fmt.Fprintln(p.stdout, line)
 	}
 	if r.DryRun {
-		for _, note := range r.Notes {
-			fmt.Fprintln(p.stdout, note)
-		}
-		if r.Source != "" {
-			fmt.Fprintln(p.stdout, "source: "+r.Source)
-		}
+		p.showDecisions(r)
 	}
 	if r.FailReason != nil && r.Outcome != agent.Skipped {
 		p.showFailure(false, r.FailReason)
+	}
+}
+
+// showDecisions shows the chain of a dry run's decisions, and of its notes what is not
+// among them.
+func (p *program) showDecisions(r agent.Result) {
+	var lines []string
+	for _, s := range r.Decisions {
+		lines = append(lines, s.Line())
+	}
+	for _, note := range r.Notes {
+		if !slices.Contains(lines, note) {
+			lines = append(lines, note)
+		}
+	}
+	for _, line := range lines {
+		fmt.Fprintln(p.stdout, printable.Text(line, maxRow))
 	}
 }
 

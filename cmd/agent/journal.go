@@ -3,29 +3,13 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"os"
 	"strings"
-	"syscall"
 
 	"github.com/sirupsen/logrus"
 )
 
 // Where output goes to systemd's journal, a number in front of a line is its
 // level there, as in sd-daemon(3).
-
-// toJournal tells whether w is the stream that systemd made for the journal.
-func toJournal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	var st syscall.Stat_t
-	if syscall.Fstat(int(file.Fd()), &st) != nil {
-		return false
-	}
-	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
-}
 
 // journalFormat puts its level in front of each line of a formatted entry.
 type journalFormat struct{ inner logrus.Formatter }

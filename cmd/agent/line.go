@@ -83,6 +83,10 @@ func readLine(app *cli.App, args []string) (l line, err error) {
 		switch {
 		case !isOption:
 			l.words = append(l.words, arg)
+			if c := find(app.Commands, arg); len(l.words) == 1 && c != nil && c.SkipFlagParsing {
+				l.arguments = args[i+1:] // it has options elsewhere, which are not known here
+				return l, nil
+			}
 		case name == "help" || name == "h":
 			l.help = true
 		case !known:
@@ -115,7 +119,7 @@ func parseOption(arg string) (name string, inline, isOption bool) {
 
 // valueOf takes the value of an option from what follows it. An option of ours
 // is no value: whoever means it as one writes it with "=". The real product
-// spells one view as an option, --details --definitions.
+// spells views as options, too, --details --definitions.
 func valueOf(name string, rest []string, options map[string]bool) (string, bool) {
 	if len(rest) == 0 || rest[0] == "--" {
 		return "", false
@@ -124,7 +128,7 @@ func valueOf(name string, rest []string, options map[string]bool) (string, bool)
 	if _, known := options[other]; isOption && known {
 		return "", false
 	}
-	if isOption && name == "details" && other != "" {
+	if isOption && (name == "details" || name == "detail") && other != "" {
 		return other, true
 	}
 	return rest[0], true

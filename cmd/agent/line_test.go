@@ -55,6 +55,8 @@ func TestValuesInLine(t *testing.T) {
 		{typed: "health --details definitions", want: "health --details definitions --"},
 		{typed: "health --details --definitions", want: "health --details definitions --"},
 		{typed: "health -details -definitions", want: "health -details definitions --"},
+		{typed: "health --details --features", want: "health --details features --"},
+		{typed: "health --detail --features", want: "health --detail features --"},
 		{typed: "health --details --output json", wrong: "the option --details needs a value"},
 		{typed: "health --details", wrong: "the option --details needs a value"},
 	})

@@ -14,16 +14,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"mdatp-offline-agent/agent/source/apart"
 )
 
 func main() { os.Exit(Main()) }
 
 // Main runs the program with the process's arguments and gives its exit code.
 func Main() int {
-	if apart.Started() {
-		return apart.Serve()
+	if code, served := serveSource(); served {
+		return code
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -16,7 +16,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
-	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
@@ -28,22 +27,10 @@ import (
 const passphraseEnv = "AGENT_KEY_PASSPHRASE"
 
 func (p *program) mirrorCommand() *cli.Command {
-	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: serve packages", Subcommands: []*cli.Command{
-		command(cli.Command{Name: "serve", Usage: "serve the packages below a directory by HTTP, for labs and small fleets", ArgsUsage: "DIR", Action: p.serve, Flags: []cli.Flag{
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to listen on, host:port; port 0 picks a free one"},
-		}}),
-	}})
-}
-
-func (p *program) serve(c *cli.Context) error {
-	if err := arguments(c, 1, "one directory"); err != nil {
-		return err
-	}
-	return mirror.Serve(c.Context, mirror.ServeOptions{Dir: c.Args().First(), Listen: c.String("listen"), Log: p.log, Ready: func(url string) {
-		_ = p.show(c, struct {
-			Type string `json:"$type"`
-			URL  string `json:"url"`
-		}{"mirrorServeReady", url}, func(w io.Writer) { fmt.Fprintf(w, "Serving %s at %s\n", c.Args().First(), url) })
+	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: fill, check and serve a tree of packages", Subcommands: []*cli.Command{
+		p.syncCommand(),
+		p.mirrorCheckCommand(),
+		p.serveCommand(),
 	}})
 }
 
@@ -51,8 +38,8 @@ func (p *program) packageCommand() *cli.Command {
 	key := &cli.StringFlag{Name: "key", Usage: "private key `FILE` of the signer, PEM; a passphrase is asked for, or taken from " + passphraseEnv}
 	cert := &cli.StringSliceFlag{Name: "cert", Usage: "certificate `FILE` of the signer or of its issuers, PEM; repeat it for each"}
 	product := &cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product"}
-	platform := &cli.StringFlag{Name: "platform", Value: agent.Platform, Usage: "`NAME` of the platform"}
-	arch := &cli.StringFlag{Name: "arch", Value: agent.HostArch(), Usage: "`NAME` of the architecture, x86_64 or arm64"}
+	platform := &cli.StringFlag{Name: "platform", Value: verifier.Linux, Usage: "`NAME` of the platform"}
+	arch := &cli.StringFlag{Name: "arch", Value: verifier.HostArch(), Usage: "`NAME` of the architecture, x86_64 or arm64"}
 	ring := &cli.StringSliceFlag{Name: "ring", Value: cli.NewStringSlice("production"), Usage: "`NAME` of a ring; repeat it for each"}
 	return command(cli.Command{Name: "package", Usage: "build, sign and check packages", Subcommands: []*cli.Command{
 		command(cli.Command{Name: "keys", Usage: "make a throw-away CA and signer, for labs only", Action: p.keys, Flags: []cli.Flag{
@@ -369,6 +356,9 @@ func (p *program) verifyPackage(c *cli.Context) error {
 	root := dir // of a directory that the command line names, the parents are the caller's business
 	if dir == "" {
 		dir, root = p.paths.Trust, p.paths.Root
+	}
+	if dir == "" { // where no endpoint runs
+		return needed(c, "trust")
 	}
 	trust, err := trustdir.Load(root, dir, nil)
 	if err != nil {

@@ -65,6 +65,9 @@ func FuzzOneLine(f *testing.F) {
 			inspectText(w, mirror.Inspection{Path: s, Problem: &mirror.Problem{Code: "c", Message: s, Hint: s}, Entries: []mirror.InspectedEntry{{Name: s}},
 				Signer: &mirror.Certificate{Subject: s}})
 		}), 6)
+		rows(t, "connectivity test", text(func(w io.Writer) {
+			connectivityText(w, agent.Connectivity{Notes: []string{s}, Tests: []agent.Tested{{URL: s, Findings: []agent.Finding{{Stage: s, Code: s, Message: s, Hint: s, Seen: "x" + s}}}}})
+		}), 5)
 		rows(t, "list", text(func(w io.Writer) {
 			setsTable(w, []agent.SetInfo{{Name: s, Definitions: &s, Engine: &s, Reason: s}})
 		}), 2)

@@ -10,13 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
-	"mdatp-offline-agent/agent"
-	"mdatp-offline-agent/agent/machine"
+	"mdatp-offline-agent/agent/reason"
 	"mdatp-offline-agent/printable"
 )
 
@@ -24,7 +22,7 @@ import (
 type program struct {
 	stdin          *os.File
 	stdout, stderr io.Writer
-	paths          agent.Paths // these two are made of the global options, by prepare
+	paths          paths // these two are made of the global options, by prepare
 	log            *logrus.Logger
 	exit           int // what a command that has told its failure itself wants
 }
@@ -56,24 +54,27 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if p.log != nil {
 		p.log.WithError(err).Debug("the command failed")
 	}
-	failure := agent.Explain(err)
+	failure := reason.Explain(err)
 	p.showFailure(wantsJSON(args[1:]), failure)
-	return agent.ExitCode(failure.Code)
+	return reason.ExitCode(failure.Code)
 }
 
 // showFailure is the one place where failures become text: two lines on stderr,
 // or one object on stdout.
-func (p *program) showFailure(asJSON bool, f *agent.Failure) {
+func (p *program) showFailure(asJSON bool, f interface {
+	Reason() (code, sentence, hint string)
+}) {
+	code, sentence, hint := f.Reason()
 	if asJSON {
 		p.showJSON(struct {
 			Type       string         `json:"$type"`
-			FailReason *agent.Failure `json:"failReason"`
-		}{"failure", f})
+			FailReason reason.Failure `json:"failReason"`
+		}{"failure", reason.Failure{Code: code, Message: sentence, Hint: hint}})
 		return
 	}
-	fmt.Fprintf(p.stderr, "agent: %s\n", printable.Text(f.Error(), maxRow))
-	if f.Hint != "" {
-		fmt.Fprintf(p.stderr, "hint: %s\n", printable.Text(f.Hint, maxRow))
+	fmt.Fprintf(p.stderr, "agent: %s\n", printable.Text(code+": "+sentence, maxRow))
+	if hint != "" {
+		fmt.Fprintf(p.stderr, "hint: %s\n", printable.Text(hint, maxRow))
 	}
 }
 
@@ -108,7 +109,7 @@ func (p *program) prepare(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p.paths = agent.PathsBelow(root)
+	p.paths = pathsBelow(root)
 	p.log, err = p.logger(c)
 	return err
 }
@@ -130,18 +131,6 @@ func (p *program) logger(c *cli.Context) (*logrus.Logger, error) {
 	}
 	log.SetFormatter(format)
 	return log, nil
-}
-
-// agent is this machine's.
-func (p *program) agent() *agent.Agent {
-	return &agent.Agent{Paths: p.paths, Arch: agent.HostArch(), Built: built(), Version: programVersion(), Now: time.Now, Log: p.log,
-		Uptime: machine.ReadUptime, Identity: machine.ReadIdentity()}
-}
-
-// writer is agent for commands that write.
-func (p *program) writer() (*agent.Agent, error) {
-	a := p.agent()
-	return a, a.BecomeOwner()
 }
 
 // wantsJSON tells, of the line as it was typed, whether JSON is wanted; it is

@@ -1,8 +1,11 @@
+//go:build linux
+
 package main
 
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,7 +16,7 @@ import (
 func (p *program) healthCommand() *cli.Command {
 	return command(cli.Command{Name: "health", Usage: "report on this machine", Action: p.health, Flags: []cli.Flag{
 		&cli.StringFlag{Name: "field", Usage: "show the value of field `NAME` alone"},
-		&cli.StringFlag{Name: "details", Usage: "show the details of `VIEW`; there is definitions"},
+		&cli.StringFlag{Name: "details", Aliases: []string{"detail"}, Usage: "show the details of `VIEW`, definitions or features"},
 		boolFlag("check", "one line for a monitor, with the exit codes of Nagios plug-ins"),
 	}})
 }
@@ -22,8 +25,8 @@ func (p *program) health(c *cli.Context) error {
 	if err := arguments(c, 0, "no arguments"); err != nil {
 		return err
 	}
-	if view := c.String("details"); c.IsSet("details") && view != "definitions" {
-		return &usageError{"there is no view " + typed(view), "see agent health --details definitions"}
+	if view := c.String("details"); c.IsSet("details") && !slices.Contains(fewValues()["details"], view) {
+		return &usageError{"there is no view " + typed(view), "there are agent health --details definitions and agent health --details features"}
 	}
 	if c.Bool("check") && (c.IsSet("field") || c.IsSet("details")) {
 		return &usageError{"--check goes with neither --field nor --details", seeHelp([]string{"health"})}
@@ -33,14 +36,14 @@ func (p *program) health(c *cli.Context) error {
 	if c.Bool("check") {
 		return p.check(c, facts)
 	}
-	details := health.Definitions(facts)
 	summary := health.Summary(facts, health.SummaryFacts{AppVersion: programVersion(), ReleaseRing: a.Ring()})
-	if name := c.String("field"); c.IsSet("field") {
-		return p.field(name, details, summary)
-	}
+	details := map[string]health.Report{"definitions": health.Definitions(facts), "features": health.Features(facts)}
 	report := summary
 	if c.IsSet("details") {
-		report = details
+		report = details[c.String("details")]
+	}
+	if name := c.String("field"); c.IsSet("field") {
+		return p.field(name, report, details["definitions"], summary, details["features"])
 	}
 	if c.String("output") != "json" {
 		_, err := io.WriteString(p.stdout, report.Text())
@@ -81,13 +84,13 @@ func (p *program) field(name string, views ...health.Report) error {
 			return nil
 		}
 	}
-	return &usageError{"there is no field " + typed(name), "agent health and agent health --details definitions show all of them"}
+	return &usageError{"there is no field " + typed(name), "agent health, and the same with --details definitions or --details features, show all of them"}
 }
 
 func (p *program) configCommand() *cli.Command {
-	return command(cli.Command{Name: "config", Usage: "look at the configuration in force", Subcommands: []*cli.Command{
-		command(cli.Command{Name: "show", Usage: "show each setting, where it comes from, and the warnings", Action: p.showConfig}),
-	}})
+	show := command(cli.Command{Name: "show", Usage: "show each setting, where it comes from, and the warnings", Action: p.showConfig})
+	return command(cli.Command{Name: "config", Usage: "look at the configuration in force, and change the local one",
+		Subcommands: append([]*cli.Command{show}, p.configCommands()...)})
 }
 
 // configResult is the JSON of config show.

@@ -114,6 +114,11 @@ func setup(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("SAMPLES", samples)
+	docs, err := filepath.Abs("../../docs")
+	if err != nil {
+		return err
+	}
+	env.Setenv("DOCS", docs)
 	for day := range 5 {
 		env.Setenv(fmt.Sprintf("DAY%d", day+1), now.Add(time.Duration(day-5)*time.Hour).Format(time.RFC3339))
 	}

@@ -52,9 +52,9 @@ func (s *samples) add(kind prometheus.ValueType, name, help string, value float6
 }
 
 // at adds a point in time as a Unix time, unless it is not known.
-func (s *samples) at(name, help string, t time.Time) {
+func (s *samples) at(name, help string, t time.Time, labels ...label) {
 	if !t.IsZero() {
-		s.gauge(name, help, float64(t.Unix()))
+		s.gauge(name, help, float64(t.Unix()), labels...)
 	}
 }
 
@@ -87,6 +87,10 @@ func (s *samples) installed(f health.Facts) {
 		s.gauge("definitions_due_seconds", "The age from their release at which definitions are out of date.", f.Due.Seconds())
 	}
 	s.at("trust_expiry_timestamp_seconds", "The earliest end of a certificate in the chain of the active set's signer.", f.TrustExpires)
+	for _, e := range f.Endings {
+		s.at("expiry_timestamp_seconds", "Until when the earliest object of its kind holds that the active set rests on.", e.At, label{"object", e.Object})
+		s.at("expiry_warning_timestamp_seconds", "When to begin to warn of that end.", e.From, label{"object", e.Object})
+	}
 	if f.SourceURI != "" {
 		s.gauge("source_info", "Where the active set came from, always 1.", 1, label{"uri", f.SourceURI})
 	}

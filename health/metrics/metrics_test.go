@@ -46,6 +46,7 @@ func facts() health.Facts {
 		LastSuccess:  now.Add(-2 * time.Minute),
 		LastDuration: 1500 * time.Millisecond,
 		TrustExpires: now.Add(300 * day),
+		Endings:      []health.Ending{{Object: "root", At: now.Add(300 * day), From: now.Add(270 * day)}},
 		Totals:       health.Totals{Downloaded: 5002548, Reused: 7, Requests: 12, Runs: map[string]int64{"ok": 3, "source_unreachable": 2}},
 	}
 }
@@ -55,7 +56,7 @@ func states() map[string]health.Facts {
 	all := map[string]health.Facts{"nothing known": {}}
 	for name, change := range map[string]func(*health.Facts){
 		"up to date":  func(*health.Facts) {},
-		"unavailable": func(f *health.Facts) { f.Installed, f.SourceURI, f.TrustExpires = nil, "", time.Time{} },
+		"unavailable": func(f *health.Facts) { f.Installed, f.SourceURI, f.TrustExpires, f.Endings = nil, "", time.Time{}, nil },
 		"updating":    func(f *health.Facts) { f.Updating = true },
 		"out of date": func(f *health.Facts) { f.Installed.Released = now.Add(-8 * day) },
 		"failed": func(f *health.Facts) {
@@ -140,6 +141,8 @@ func TestEverythingKnown(t *testing.T) {
 		`mdatp_agent_last_success_timestamp_seconds`:                                                   1795457610,
 		`mdatp_agent_next_check_timestamp_seconds`:                                                     1795486530,
 		`mdatp_agent_trust_expiry_timestamp_seconds`:                                                   1821377730,
+		`mdatp_agent_expiry_timestamp_seconds{object="root"}`:                                          1821377730,
+		`mdatp_agent_expiry_warning_timestamp_seconds{object="root"}`:                                  1818785730,
 		`mdatp_agent_last_result{code="ok"}`:                                                           1,
 		`mdatp_agent_update_runs_total{result="ok"}`:                                                   3,
 		`mdatp_agent_update_runs_total{result="source_unreachable"}`:                                   2,

@@ -45,6 +45,8 @@ type Config struct {
 	// Timeouts bound the waiting. Stall also bounds how long a directory may give
 	// nothing. Zero means the default.
 	Timeouts source.Timeouts
+	// Retry bounds what is tried again. Zero means the default.
+	Retry source.Retry
 	// Rate bounds all bodies together, in bytes per second; zero means no bound.
 	Rate int64
 	// Time is what servers' certificates are checked against; zero means the present.
@@ -312,15 +314,24 @@ func (o *opening) step(from *bufio.Reader) (*opened, error) {
 		if err != nil {
 			return nil, err
 		}
+		o.noteClock(f.ServerClock)
 		return nil, o.refused(f)
 	case frameOpened:
 		done, err := parseOpened(content, o.r.MaxBytes)
+		o.noteClock(done.ServerClock)
 		if err == nil && o.spool != nil && done.Size != o.spooled {
 			err = errRules
 		}
 		return &done, err
 	}
 	return nil, errRules
+}
+
+// noteClock notes what time it is by a server; zero is none.
+func (o *opening) noteClock(seconds int64) {
+	if o.r.Tally != nil && seconds != 0 {
+		o.r.Tally.ServerClock.Store(seconds)
+	}
 }
 
 // refused is the error that the process gave.

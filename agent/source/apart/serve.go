@@ -123,7 +123,7 @@ func (a *answers) open() (source.Package, error) {
 	if whole {
 		defer pkg.Close()
 	}
-	if err := a.say(frameOpened, opened{pkg.Size(), pkg.Validator(), pkg.Version()}); err != nil || whole {
+	if err := a.say(frameOpened, opened{pkg.Size(), pkg.Validator(), pkg.Version(), a.tally.ServerClock.Load()}); err != nil || whole {
 		return nil, err
 	}
 	return pkg, nil
@@ -162,7 +162,7 @@ func (j job) http(spool func(int64) (source.Spool, error)) (source.HTTPConfig, e
 	}
 	// A name service by the C library would load others.
 	net.DefaultResolver = &net.Resolver{PreferGo: true}
-	config := source.HTTPConfig{Base: base, Single: j.Single, Spool: spool, Timeouts: j.Timeouts, Rate: j.Rate, Header: j.Header,
+	config := source.HTTPConfig{Base: base, Single: j.Single, Spool: spool, Timeouts: j.Timeouts, Retry: j.Retry, Rate: j.Rate, Header: j.Header,
 		Time: func() time.Time { return j.Time }}
 	if j.Time.IsZero() {
 		config.Time = nil
@@ -216,7 +216,11 @@ func (a *answers) say(kind byte, v any) error {
 }
 
 // failed says why something did not work.
-func (a *answers) failed(err error) error { return a.say(frameFailed, failedBy(err)) }
+func (a *answers) failed(err error) error {
+	f := failedBy(err)
+	f.ServerClock = a.tally.ServerClock.Load()
+	return a.say(frameFailed, f)
+}
 
 // content gives the next bytes.
 func (a *answers) content(b []byte) error {

@@ -206,9 +206,10 @@ func parseConfinement(b []byte) (c Confinement, err error) {
 
 // opened is what the process says of an object that it has open.
 type opened struct {
-	Size      int64
-	Validator source.Validator
-	Version   string
+	Size        int64
+	Validator   source.Validator
+	Version     string
+	ServerClock int64 // as in source.Tally
 }
 
 // parseOpened reads it, for an object of at most that many bytes.
@@ -227,8 +228,11 @@ func parseOpened(b []byte, most int64) (o opened, err error) {
 // failed is an error on its way to the agent.
 type failed struct {
 	Code, Sentence, Hint string // of a *source.Error
+	Stage                source.Stage
+	Issuer               string
 	Missing              bool
 	RetryAfter           time.Duration
+	ServerClock          int64  // as in source.Tally
 	NotModified          bool   // it is source.ErrNotModified
 	Certificate          bool   // a server asked for the client certificate, which could not be read
 	Text                 string // the cause, for logs
@@ -245,7 +249,7 @@ func failedBy(err error) failed {
 		f.Text = printable.Text(err.Error(), mostText)
 		return f
 	}
-	f.Code, f.Sentence, f.Hint, f.Missing, f.RetryAfter = e.Code, e.Sentence, e.Hint, e.Missing, e.RetryAfter
+	f.Code, f.Sentence, f.Hint, f.Stage, f.Issuer, f.Missing, f.RetryAfter = e.Code, e.Sentence, e.Hint, e.Stage, e.Issuer, e.Missing, e.RetryAfter
 	if e.Err != nil {
 		f.Text = printable.Text(e.Err.Error(), mostText)
 	}
@@ -262,6 +266,10 @@ func parseFailed(b []byte) (f failed, err error) {
 	if f.Code != "" && (!known || f.Sentence == "" || f.RetryAfter < 0 || f.RetryAfter > source.MaxRetryAfter) {
 		return failed{}, errRules
 	}
+	if f.Stage != "" && !slices.Contains(source.Stages(), f.Stage) {
+		return failed{}, errRules
+	}
+	f.Issuer = printable.Sentence(f.Issuer, mostText)
 	f.Sentence, f.Hint, f.Text = printable.Sentence(f.Sentence, mostText), printable.Text(f.Hint, mostText), printable.Text(f.Text, mostText)
 	return f, nil
 }
@@ -271,7 +279,7 @@ func (f failed) sourceError() error {
 	if f.Code == "" {
 		return nil
 	}
-	e := &source.Error{Code: f.Code, Sentence: f.Sentence, Hint: f.Hint, Missing: f.Missing, RetryAfter: f.RetryAfter}
+	e := &source.Error{Code: f.Code, Sentence: f.Sentence, Hint: f.Hint, Stage: f.Stage, Issuer: f.Issuer, Missing: f.Missing, RetryAfter: f.RetryAfter}
 	if f.Text != "" {
 		e.Err = errors.New(f.Text)
 	}

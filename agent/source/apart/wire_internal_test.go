@@ -88,6 +88,7 @@ func TestRules(t *testing.T) {
 		"a code that is none":         asJSON(frameFailed, failed{Code: "config_invalid", Sentence: "a"}),
 		"no sentence":                 asJSON(frameFailed, failed{Code: source.CodeNotFound}),
 		"for ever":                    asJSON(frameFailed, failed{Code: source.CodeRateLimited, Sentence: "a", RetryAfter: source.MaxRetryAfter + 1}),
+		"a stage that is none":        asJSON(frameFailed, failed{Code: source.CodeNotFound, Sentence: "a", Stage: "elsewhere"}),
 		"no error at all":             asJSON(frameFailed, failed{}),
 		"a certificate not asked for": asJSON(frameFailed, failed{Certificate: true}),
 		"talk without end":            bytes.Repeat(cost{}.frame(), mostTalkInRow+1),
@@ -168,6 +169,7 @@ func TestFailuresCross(t *testing.T) {
 	for _, err := range []error{
 		source.ErrNotModified,
 		&source.Error{Code: source.CodeRateLimited, Sentence: "busy", Hint: "wait", RetryAfter: 17},
+		&source.Error{Code: source.CodeTLS, Sentence: "not trusted", Hint: "look", Stage: source.StageTLS, Issuer: "CN=corp"},
 		&source.Error{Code: source.CodeNotFound, Sentence: "none", Hint: "look", Missing: true, Err: errors.New("a\n\x1b[2J")},
 	} {
 		_, _, got := hear(asJSON(frameFailed, failedBy(err)), 10, nil)
@@ -178,7 +180,7 @@ func TestFailuresCross(t *testing.T) {
 		}
 		var want, is *source.Error
 		if errors.As(err, &want) {
-			if !errors.As(ours.err, &is) || is.Code != want.Code || is.Sentence != want.Sentence || is.Hint != want.Hint || is.Missing != want.Missing || is.RetryAfter != want.RetryAfter {
+			if !errors.As(ours.err, &is) || is.Code != want.Code || is.Sentence != want.Sentence || is.Hint != want.Hint || is.Missing != want.Missing || is.Stage != want.Stage || is.Issuer != want.Issuer || is.RetryAfter != want.RetryAfter {
 				t.Errorf("%v became %v", err, ours.err)
 			}
 			if want.Err != nil && is.Err.Error() != "a??[2J" {
@@ -227,7 +229,7 @@ func fit(t *testing.T, err error) {
 	}
 	var e *source.Error
 	if errors.As(err, &e) {
-		if !slices.Contains(source.Codes(), e.Code) || printable.Sentence(e.Sentence, 1<<20) != e.Sentence {
+		if !slices.Contains(source.Codes(), e.Code) || printable.Sentence(e.Sentence, 1<<20) != e.Sentence || printable.Sentence(e.Issuer, 1<<20) != e.Issuer {
 			t.Errorf("not fit to be shown: %q", e.Sentence)
 		}
 	}

@@ -128,6 +128,16 @@ func forward(w http.ResponseWriter, r *http.Request, address string) {
 	io.Copy(w, resp.Body)
 }
 
+// NginxTLS serves dir by nginx over TLS, with a certificate of the authority for
+// 127.0.0.1 and for the names, and gives the server's host:port.
+func NginxTLS(t testing.TB, dir string, a *Authority, names ...string) string {
+	t.Helper()
+	cert, key := a.Issue(names...)
+	addr := freeAddress(t)
+	nginx(t, "", fmt.Sprintf("listen %s ssl; ssl_certificate %q; ssl_certificate_key %q; root %q;", addr, cert, key, dir))
+	return addr
+}
+
 // NginxSecure serves dir by nginx over TLS, to clients with a certificate of the
 // authority that also give that name and password, and gives the server's
 // host:port.

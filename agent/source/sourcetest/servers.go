@@ -61,6 +61,12 @@ func NginxCache(t testing.TB, origin string, slice int, valid string) string {
     }`, slice, valid, lock, origin))
 }
 
+// NginxWith serves by nginx as directives for its http block and its server block say.
+func NginxWith(t testing.TB, http, server string) string {
+	t.Helper()
+	return nginx(t, http, server)
+}
+
 // nginx runs nginx with directives for its http block and its server block, until
 // the test ends, and gives the server's URL.
 func nginx(t testing.TB, http, server string) string {
@@ -105,10 +111,20 @@ func tryNginx(t testing.TB, path, httpBlock, serverBlock string) (base string, o
 	return "", false
 }
 
-// nginxConf keeps everything that nginx writes below home, and makes it one
-// process in the foreground, which does not change its user. The path ready is
-// answered by this very server and no other on the port.
+// nginxConf is one server. The path ready is answered by this very server and no
+// other on the port.
 func nginxConf(home, addr, ready, httpBlock, serverBlock string) string {
+	return nginxFile(home, fmt.Sprintf(`%s
+  server {
+    listen %s;
+    location = %s { return 204; }
+    %s
+  }`, httpBlock, addr, ready, serverBlock))
+}
+
+// nginxFile keeps everything that nginx writes below home, and makes it one
+// process in the foreground, which does not change its user.
+func nginxFile(home, httpBlock string) string {
 	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&temp, "  %s_temp_path %q;\n", kind, filepath.Join(home, kind))
@@ -122,13 +138,8 @@ http {
   access_log off;
   default_type application/octet-stream;
 %s  %s
-  server {
-    listen %s;
-    location = %s { return 204; }
-    %s
-  }
 }
-`, filepath.Join(home, "nginx.pid"), temp.String(), httpBlock, addr, ready, serverBlock)
+`, filepath.Join(home, "nginx.pid"), temp.String(), httpBlock)
 }
 
 // answers says whether a GET of url gives 204.

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/net/http/httpproxy"
+
+	"mdatp-offline-agent/agent/reason"
+	"mdatp-offline-agent/managedconfig"
+	"mdatp-offline-agent/mirror"
+	"mdatp-offline-agent/verifier/trustdir"
+)
+
+func (p *program) syncCommand() *cli.Command {
+	return command(cli.Command{Name: "sync", Usage: "fill a tree of packages from the vendor's cloud, by the settings.json of the vendor's downloader", Action: p.sync, Flags: []cli.Flag{
+		&cli.StringFlag{Name: "settings", Usage: "settings `FILE` of the vendor's downloader"},
+		&cli.StringFlag{Name: "base-url", Value: mirror.DefaultSyncURL, Usage: "`URL` of the cloud, to which the query for each package is added"},
+		&cli.StringFlag{Name: "trust", Usage: "trust `DIR`; packages that nobody in it signed are not published"},
+		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product that signed packages must be for"},
+		&cli.StringSliceFlag{Name: "arch", Usage: "`NAME` of an architecture, x86_64 or arm64; repeat it for each; else both"},
+		&cli.StringFlag{Name: "allow-downgrade", Usage: "publish exactly this definition `VERSION` although the mirror has a newer one"},
+		&cli.Int64Flag{Name: "max-rate", Usage: "`BYTES` per second that a download may take; 0 for all that there is", DefaultText: "0"},
+	}})
+}
+
+func (p *program) sync(c *cli.Context) error {
+	if err := arguments(c, 0, "no arguments"); err != nil {
+		return err
+	}
+	if err := needed(c, "settings", "base-url", "product"); err != nil {
+		return err
+	}
+	o, err := syncOptions(c)
+	if err != nil {
+		return err
+	}
+	home, _ := os.UserHomeDir() // only a default needs it
+	settings, err := mirror.ReadSyncSettings(c.String("settings"), home)
+	if err != nil {
+		return err
+	}
+	result, err := mirror.Sync(c.Context, settings, o)
+	if err != nil {
+		return err
+	}
+	return p.showSynced(c, result)
+}
+
+func syncOptions(c *cli.Context) (mirror.SyncOptions, error) {
+	o := mirror.SyncOptions{BaseURL: c.String("base-url"), Product: c.String("product"), Archs: c.StringSlice("arch"), Rate: c.Int64("max-rate")}
+	proxies := httpproxy.FromEnvironment()
+	for name, value := range map[string]string{"http_proxy": proxies.HTTPProxy, "https_proxy": proxies.HTTPSProxy} {
+		if !proxyURL(value) {
+			return o, &managedconfig.Error{Key: name, Problem: "the environment variable is no http or https URL of a proxy", Hint: "set it to a URL like http://proxy.example:3128, or unset it"}
+		}
+	}
+	o.Proxy = proxies.ProxyFunc()
+	if o.Rate < 0 {
+		return o, &usageError{"--max-rate takes a number of bytes per second", "for example --max-rate 1000000"}
+	}
+	if c.String("allow-downgrade") != "" {
+		var err error
+		if o.AllowDowngrade, err = versionFlag(c, "allow-downgrade", "1.407.417.0"); err != nil {
+			return o, err
+		}
+	}
+	if dir := c.String("trust"); dir != "" {
+		trust, err := trustdir.Load(dir, dir, nil)
+		if err != nil {
+			return o, err
+		}
+		o.Trust = &trust
+	}
+	return o, nil
+}
+
+// proxyURL says whether a value of the environment names a proxy, or none at all. The
+// library passes over one that it can't use, and would ask directly.
+func proxyURL(value string) bool {
+	if value != "" && !strings.Contains(value, "://") {
+		value = "http://" + value
+	}
+	u, err := url.Parse(value)
+	return value == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
+}
+
+// syncedPair is a pair with the reason why it failed.
+type syncedPair struct {
+	mirror.SyncedPair
+	FailReason *reason.Failure `json:"failReason"`
+}
+
+// showSynced shows all pairs; what went wrong goes to stderr. The exit code is that
+// of the first failure.
+func (p *program) showSynced(c *cli.Context, result mirror.SyncResult) error {
+	shown := make([]syncedPair, 0, len(result.Pairs))
+	outcome := mirror.SyncUpToDate
+	var first *reason.Failure
+	for _, pair := range result.Pairs {
+		failure := reason.Explain(pair.Err)
+		shown = append(shown, syncedPair{pair, failure})
+		if pair.Outcome == mirror.SyncUpdated {
+			outcome = mirror.SyncUpdated
+		}
+		if failure == nil {
+			continue
+		}
+		p.log.WithError(pair.Err).WithField("pair", pair.Name()).Debug("the pair failed")
+		first = cmp.Or(first, failure)
+	}
+	if first != nil {
+		outcome = mirror.SyncFailed
+	}
+	for _, note := range result.Notes {
+		p.log.Info(note)
+	}
+	_ = p.show(c, struct {
+		Type    string             `json:"$type"`
+		Outcome mirror.SyncOutcome `json:"outcome"`
+		Pairs   []syncedPair       `json:"pairs"`
+		Notes   []string           `json:"notes"`
+	}{"mirrorSyncResult", outcome, shown, append([]string{}, result.Notes...)}, func(w io.Writer) {
+		for _, pair := range shown {
+			p.showSyncedText(w, pair)
+		}
+	})
+	if first == nil {
+		return nil
+	}
+	p.exit = reason.ExitCode(first.Code)
+	return errShown
+}
+
+func (p *program) showSyncedText(w io.Writer, pair syncedPair) {
+	switch f := pair.FailReason; {
+	case f != nil:
+		p.showFailure(false, &reason.Failure{Code: f.Code, Message: pair.Name() + ": " + f.Message, Hint: f.Hint})
+	case pair.Outcome == mirror.SyncUpdated && !pair.Previous.IsZero():
+		fmt.Fprintf(w, "%s: updated from %s to %s\n", pair.Name(), pair.Previous, pair.Definition)
+	case pair.Outcome == mirror.SyncUpdated:
+		fmt.Fprintf(w, "%s: updated to %s\n", pair.Name(), pair.Definition)
+	default:
+		fmt.Fprintf(w, "%s: %s is up to date\n", pair.Name(), pair.Definition)
+	}
+}

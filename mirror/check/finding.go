@@ -1,0 +1,392 @@
+package check
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/verifier"
+)
+
+// Severity is how bad a finding is.
+type Severity string
+
+// The severities, and what they mean to a monitor.
+const (
+	Critical Severity = "critical" // endpoints get no current definitions from there
+	Warning  Severity = "warning"  // somebody must look, or it will become so
+	Info     Severity = "info"     // worth knowing
+)
+
+// rank orders severities, the worst highest; it is the exit code, too.
+func (s Severity) rank() int {
+	return map[Severity]int{Critical: 2, Warning: 1}[s]
+}
+
+// Finding is one thing that is not as it should be, or that is worth knowing.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Code     string   `json:"code"`
+	Message  string   `json:"message"` // one sentence without bytes from outside
+	Hint     string   `json:"hint"`    // what to do
+	Places   []string `json:"places"`  // such as linux/production/x86_64; empty: the whole mirror
+}
+
+// The codes of this package's own findings. Beside them there are those that an
+// endpoint would give, of package source and package verifier.
+const (
+	codeMissingArch     = "arch_missing"
+	codePairTorn        = "pair_torn"
+	codeNoManifest      = "manifest_missing"
+	codeBadManifest     = "manifest_invalid"
+	codeNoPrevious      = "previous_missing"
+	codeSamePrevious    = "previous_same"
+	codeNewerPrevious   = "previous_newer"
+	codeBadPrevious     = "previous_unusable"
+	codeStale           = "stale"
+	codeEnds            = "ends_soon"
+	codeNoTag           = "etag_missing"
+	codeWeakTag         = "etag_weak"
+	codeNoRanges        = "range_unsupported"
+	codeResent          = "condition_ignored"
+	codeNoDate          = "last_modified_missing"
+	codeClock           = "clock_differs"
+	codeListing         = "listing_enabled"
+	codeWritable        = "writable_by_others"
+	codeUnreadable      = "unreadable_by_others"
+	codeVersionsDiffer  = "versions_differ"
+	codeSidecarDangling = "sidecar_zip_missing"
+	codeSidecarIgnored  = "sidecar_ignored"
+	codeNotJudged       = "not_judged"
+	codePastRing        = "past_ring"
+)
+
+// Codes gives the closed list of codes that findings have.
+func Codes() []string {
+	own := []string{codeMissingArch, codePairTorn, codeNoManifest, codeBadManifest, codeNoPrevious, codeSamePrevious, codeNewerPrevious, codeBadPrevious,
+		codeStale, codeEnds, codeNoTag, codeWeakTag, codeNoRanges, codeResent, codeNoDate, codeClock, codeListing, codeWritable, codeUnreadable,
+		codeVersionsDiffer, codeSidecarDangling, codeSidecarIgnored, codeNotJudged, codePastRing}
+	for _, c := range []verifier.Code{verifier.NotAPackage, verifier.PackageMalformed, verifier.PackageExpired, verifier.SignatureMissing,
+		verifier.SignatureInvalid, verifier.SignerUntrusted, verifier.SignerExpired, verifier.SignerRevoked, verifier.ListMalformed,
+		verifier.WrongProduct, verifier.WrongPlatform, verifier.IssuedInFuture, verifier.ContentMismatch, verifier.TrustDirInvalid} {
+		own = append(own, string(c))
+	}
+	return append(own, source.Codes()...)
+}
+
+// maxSkew is how far the clocks of a server and of this machine may differ before
+// it is told.
+const maxSkew = 5 * time.Minute
+
+// findings judges what was seen. It looks at nothing else, and asks no clock.
+func (o Options) findings(all []seen) []Finding {
+	var found collector
+	for _, s := range all {
+		if s.there() {
+			o.onPlace(s, func(severity Severity, code, message, hint string) {
+				if s.isBack() && !o.meansBack() && severity == Critical {
+					severity = Warning // nobody is pointed there yet
+				}
+				found.add(severity, code, message, hint, s.place)
+			})
+		}
+	}
+	if !slices.ContainsFunc(all, func(s seen) bool { return s.silent }) { // else not all was asked for
+		for _, s := range all {
+			o.onOthers(s, all, &found)
+		}
+	}
+	if i := slices.IndexFunc(all, func(s seen) bool { return s.answer != nil && s.answer.skew.Abs() > maxSkew }); i >= 0 {
+		found.add(Warning, codeClock, "the clocks of the server and of this machine differ by "+span(all[i].answer.skew.Abs()), "set both by NTP")
+	}
+	if o.Trust == nil && slices.ContainsFunc(all, func(s seen) bool { return s.origin != "" }) {
+		found.add(Info, codeNotJudged, "the signed lists were not judged, since no trust directory was given", "give --trust and a directory with the root certificate of whoever signs the packages")
+	}
+	if o.Target.arch != "" {
+		found.add(Info, codePastRing, "the address names the directory of an architecture, which endpoints add by themselves", "configure endpoints with "+o.Target.at.String())
+	}
+	return settle(found)
+}
+
+// collector takes findings in the order in which they are made.
+type collector []Finding
+
+func (c *collector) add(severity Severity, code, message, hint string, places ...place) {
+	f := Finding{severity, code, message, hint, []string{}}
+	for _, p := range places {
+		f.Places = append(f.Places, p.String())
+	}
+	*c = append(*c, f)
+}
+
+// onPlace judges one place by itself.
+func (o Options) onPlace(s seen, r report) {
+	if s.silent {
+		r.refused(s.err)
+		return
+	}
+	if s.arch == "" && s.solid() {
+		r(Warning, codePastRing, "the package lies where no endpoint looks for it, since they add arch_x86_64 or arch_arm64 to the configured address", "move it into a directory of that name")
+	}
+	o.onPackage(s, r)
+	o.onTime(s, r)
+	onManifest(s, r)
+	onServer(s, r)
+	onModes(s, r)
+}
+
+// meansBack tells whether the target itself is the ring with the package before,
+// as somebody would check who is about to point a fleet there.
+func (o Options) meansBack() bool { return strings.HasSuffix(o.Target.at.last(), backSuffix) }
+
+// report takes a finding on one place.
+type report func(severity Severity, code, message, hint string)
+
+// refused reports a failure in the words of the package that it comes from.
+func (r report) refused(err error) {
+	if why := reasonOf(err); why != nil {
+		code, sentence, hint := why.Reason()
+		r(Critical, code, sentence, hint)
+	}
+}
+
+// reasoned is a failure that a user can meet.
+type reasoned interface {
+	error
+	Reason() (code, sentence, hint string)
+}
+
+// reasonOf finds it in err, nil where there is none.
+func reasonOf(err error) (why reasoned) {
+	errors.As(err, &why) // which leaves it nil then
+	return why
+}
+
+// onPackage judges what an endpoint looks at before it installs a package.
+func (o Options) onPackage(s seen, r report) {
+	switch {
+	case s.html:
+		r(Critical, string(verifier.NotAPackage), "what is served as updates.zip is a web page",
+			"fetch it by hand and read it; it is the error page of whoever filled the mirror, or a proxy or portal between answers in the mirror's place")
+	case s.err != nil:
+		r.refused(s.err)
+	}
+	switch {
+	case s.listErr != nil:
+		r.refused(s.listErr)
+	case s.origin == "" && s.err == nil && o.Trust != nil:
+		r(Critical, string(verifier.SignatureMissing), "the package has no signed list, inside or beside it", "build it with agent package build, or put a list beside it as updates.zip.p7m; machines with the vendor's own product need none")
+	case s.origin == "" && s.err == nil:
+		r(Info, string(verifier.SignatureMissing), "the package has no signed list, inside or beside it, so it is the vendor's own or not finished", "nothing is wrong for the vendor's own product; endpoints with this program need a list beside it as updates.zip.p7m")
+	}
+	switch {
+	case s.zip != "" && source.NotThere(s.zipErr):
+		r(Critical, codeSidecarDangling, "the sidecar names an archive that is not there", "put the archive beside the sidecar, or sign a list for the one that is there")
+	case s.zipErr != nil:
+		r.refused(s.zipErr)
+	}
+	if s.ignored {
+		r(Info, codeSidecarIgnored, "a signed list lies beside an archive with a list inside, and only the one inside counts", "take updates.zip.p7m away")
+	}
+}
+
+// onTime judges age and ends. Of the package before, that it is old is the point.
+func (o Options) onTime(s seen, r report) {
+	if s.listErr != nil {
+		return
+	}
+	for _, e := range s.ends {
+		switch {
+		case e.Object == verifier.EndOfList && o.Now.After(e.End):
+			r(Critical, string(verifier.PackageExpired), e.Sentence(o.Now), e.Remedy())
+		case e.Due(o.Now) && (e.Object != verifier.EndOfList || !s.isBack()):
+			r(Warning, codeEnds, e.Sentence(o.Now), e.Remedy())
+		}
+	}
+	at := s.published()
+	if at.IsZero() || s.isBack() {
+		return
+	}
+	age := o.Now.Sub(at)
+	what, old := "the definitions are", Critical
+	if s.list == nil {
+		what, old = "by its date the package is", Warning // which a copy may have changed
+	}
+	message := fmt.Sprintf("%s %s old, and %s are allowed", what, span(age), span(o.MaxAge))
+	const hint = "look whether the job that fills the mirror still runs, and what it says"
+	switch {
+	case age > o.MaxAge:
+		r(old, codeStale, message, hint)
+	case age > o.MaxAge/4*3: // as endpoints begin to warn
+		r(Warning, codeStale, message, hint)
+	}
+}
+
+func onManifest(s seen, r report) {
+	const remedy = "fill the mirror again with a tool that writes package and manifest together"
+	switch {
+	case s.html && s.manifestErr != nil: // the same page, most likely
+	case source.NotThere(s.manifestErr):
+		r(Warning, codeNoManifest, "there is no manifest.json beside the package", remedy+"; endpoints with this program don't ask for it")
+	case errors.Is(s.manifestErr, errManifestEmpty):
+		r(Warning, codeBadManifest, "manifest.json has an empty version, as the vendor's script leaves it when the cloud gave no answer", remedy)
+	case errors.Is(s.manifestErr, errManifestForm):
+		r(Warning, codeBadManifest, "manifest.json is no JSON object with both versions", remedy)
+	case errors.Is(s.manifestErr, errManifestForms):
+		r(Warning, codeBadManifest, "manifest.json has a version that is not made of four numbers", remedy)
+	case s.manifestErr != nil:
+		r(Warning, codeBadManifest, "manifest.json can not be read", "fetch it by hand and look at what comes")
+	case s.torn():
+		r(Warning, codePairTorn, fmt.Sprintf("manifest.json says definitions %s and engine %s, and the signed list %s and %s", s.manifest.Definition, s.manifest.Engine, s.list.Definition, s.list.Engine), remedy)
+	}
+}
+
+// onServer judges how a server hands out packages.
+func onServer(s seen, r report) {
+	a := s.answer
+	if a == nil || s.err != nil && !s.unread {
+		return
+	}
+	if !a.ranges {
+		message, hint := "the server sends packages only as a whole", "serve the mirror with a server that knows ranges, such as nginx, else each update fetches all of it"
+		if s.unread {
+			message, hint = message+", so this one was not looked into", hint+"; --full looks into it all the same"
+		}
+		r(Warning, codeNoRanges, message, hint)
+	}
+	switch {
+	case a.tag == tagNone && a.modified.IsZero():
+		r(Warning, codeNoTag, "the server gives neither an ETag nor Last-Modified, so endpoints can't tell that nothing changed", "let the server give an ETag, as nginx does by itself")
+	case a.tag == tagNone:
+		r(Info, codeNoTag, "the server gives no ETag that can be used, so endpoints compare date and size, and can't go on with a broken transfer", "let the server give an ETag, as nginx does by itself")
+	case a.tag == tagWeak:
+		r(Info, codeWeakTag, "the server's ETag is a weak one, so endpoints can't go on with a broken transfer", "turn compression off for zip files on the server and on proxies before it")
+	}
+	if s.resent {
+		r(Warning, codeResent, "asked whether the package has changed, the server sends it again", "let the server and proxies before it answer If-None-Match with 304, else each poll of each endpoint costs a part of the package")
+	}
+	if a.modified.IsZero() && a.tag != tagNone {
+		r(Info, codeNoDate, "the server gives no Last-Modified", "let it give one, so that people can see how old a file is")
+	}
+}
+
+func onModes(s seen, r report) {
+	for _, m := range s.modes {
+		write, onlyGroup, onlyOwner := m.others()
+		path := shown(m.path)
+		switch {
+		case onlyOwner:
+			r(Warning, codeUnreadable, path+" can be read by its owner alone, so not by a web server that is another user", "chmod a+rX "+path)
+		case onlyGroup:
+			r(Info, codeUnreadable, path+" can be read by its owner and its group alone", "make sure that the web server is in the group, or chmod a+rX "+path)
+		}
+		if write {
+			r(Warning, codeWritable, path+" can be changed by every user of this machine", "chmod o-w "+path)
+		}
+	}
+}
+
+// onOthers judges a place by the others: the other architecture of its ring, and the
+// package before.
+func (o Options) onOthers(s seen, all []seen, found *collector) {
+	other := find(all, func(other seen) bool {
+		return s.platform == other.platform && s.ring == other.ring && other.arch != s.arch
+	})
+	back := backOf(s, all)
+	r := report(func(severity Severity, code, message, hint string) { found.add(severity, code, message, hint, s.place) })
+	switch {
+	case s.isBack() && !o.meansBack():
+		return
+	case s.there():
+		if other != nil && s.arch < other.arch && differ(&s, other) {
+			found.add(Info, codeVersionsDiffer, fmt.Sprintf("%s has definitions %s, and %s has %s", s.arch, s.version(), other.arch, other.version()),
+				"look whether one of them is no longer filled", s.place, other.place)
+		}
+		onPrevious(s, back, r)
+	case other == nil || !other.there():
+		if back != nil && back.there() {
+			r(Critical, source.CodeNotFound, "there is no package, and one before it in "+back.ring, "fill the ring again")
+		}
+	case forbidden(s.err):
+		r.refused(s.err)
+	default:
+		r(Warning, codeMissingArch, "there is nothing for this architecture of the ring", "fill it, or give --arch with the one that all machines have")
+	}
+}
+
+// forbidden tells whether a server hides what it perhaps has.
+func forbidden(err error) bool {
+	var e *source.Error
+	return errors.As(err, &e) && e.Code == source.CodeForbidden
+}
+
+// onPrevious judges the package to step back to.
+func onPrevious(s seen, back *seen, r report) {
+	ring := s.ring + backSuffix
+	switch {
+	case back == nil: // nobody looked
+	case !back.there():
+		r(Warning, codeNoPrevious, "there is no package before this one, so no way back for endpoints", "keep the package before in "+ring+", as mirror sync does")
+	case !back.usable():
+		r(Warning, codeBadPrevious, "the package before this one can not be used", "see what is said about "+ring+", and put the last good package there")
+	case back.version().IsZero() || s.version().IsZero():
+	case back.version() == s.version():
+		r(Warning, codeSamePrevious, fmt.Sprintf("the package before is %s as well, so there is no way back", back.version()), "keep the package before the present one in "+ring)
+	case back.version().Compare(s.version()) > 0:
+		r(Warning, codeNewerPrevious, fmt.Sprintf("the package before is %s, which is newer than %s", back.version(), s.version()), "look who fills "+ring+", and put the package before the present one there")
+	}
+}
+
+// backOf is what was seen of the package before s; nil where nobody looked.
+func backOf(s seen, all []seen) *seen {
+	return find(all, func(b seen) bool { return b.platform == s.platform && b.arch == s.arch && b.ring == s.ring+backSuffix })
+}
+
+func differ(a, b *seen) bool {
+	return !a.version().IsZero() && !b.version().IsZero() && a.version() != b.version()
+}
+
+func find(all []seen, is func(seen) bool) *seen {
+	if i := slices.IndexFunc(all, is); i >= 0 {
+		return &all[i]
+	}
+	return nil
+}
+
+// settle puts together what is said of several places in the same words, and
+// orders it, the worst first.
+func settle(found []Finding) []Finding {
+	all := []Finding{}
+	for _, f := range found {
+		i := slices.IndexFunc(all, func(g Finding) bool {
+			return g.Severity == f.Severity && g.Code == f.Code && g.Message == f.Message && g.Hint == f.Hint
+		})
+		if i < 0 {
+			all = append(all, f)
+			continue
+		}
+		for _, p := range f.Places {
+			if !slices.Contains(all[i].Places, p) {
+				all[i].Places = append(all[i].Places, p)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(b.Severity.rank(), a.Severity.rank()) })
+	return all
+}
+
+// span says how long something is, in the unit that people would take.
+func span(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", d/time.Hour)
+	default:
+		return fmt.Sprintf("%d minutes", max(d, 0)/time.Minute)
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package mirror
+
+func exchange(_, _ string) error { return errNoExchange }
+
+func freeBytes(string) (int64, bool) { return 0, false }

@@ -1,0 +1,18 @@
+//go:build unix
+
+package mirror
+
+import (
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// noFollow keeps the log from being written through a link or a pipe.
+const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+// ours says whether a file belongs to this user and has no second name.
+func ours(info fs.FileInfo) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && s.Uid == uint32(os.Geteuid()) && s.Nlink == 1
+}

@@ -1,0 +1,157 @@
+package mirror
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/verifier"
+)
+
+// What a package may have that carries no list of ours. What is inside the vendor's
+// packages is not published, so this is wider than what endpoints of ours take.
+const (
+	maxZipEntries = 1024
+	maxZipDir     = 1 << 20 // directory of the archive, in bytes
+)
+
+// checker says whether a package may be published.
+type checker struct {
+	trust   *verifier.Trust // nil: structure alone decides
+	product string
+	now     func() time.Time
+}
+
+// check decides about the package at path that is said to have these versions, and
+// gives its SHA-256 in hexadecimal. A list inside must name the same versions,
+// whoever signed it.
+func (c checker) check(ctx context.Context, path string, p syncPair, said versions) (sum string, err error) {
+	f, size, err := openRegular("the package", path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if err := checkZip(ctx, f, size); err != nil {
+		return "", err
+	}
+	if list, err := ReadList(path); err == nil {
+		if err := sameVersions(list, said); err != nil {
+			return "", err
+		}
+	}
+	if c.trust != nil {
+		if err := c.verify(ctx, path, p, said); err != nil {
+			return "", err
+		}
+	}
+	whole := sha256.New()
+	if _, err := io.Copy(whole, contextReader{ctx, io.NewSectionReader(f, 0, size)}); err != nil {
+		return "", fileError("the package", path, err)
+	}
+	return hex.EncodeToString(whole.Sum(nil)), nil
+}
+
+func (c checker) verify(ctx context.Context, path string, p syncPair, said versions) error {
+	good, err := Verify(ctx, path, *c.trust, c.now(), &verifier.Identity{Product: c.product, Platform: p.platform, Arch: p.arch, Ring: p.ring})
+	if err != nil {
+		return err
+	}
+	if filepath.Base(good.Archive) != filepath.Base(path) {
+		return &verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "the list beside the package is about another one", Hint: "verify that one by agent package verify"}
+	}
+	return sameVersions(good.Signed.List, said)
+}
+
+func sameVersions(l *verifier.List, said versions) error {
+	if (versions{l.Engine, l.Definition}) == said {
+		return nil
+	}
+	return &source.Error{Code: source.CodeChanged,
+		Sentence: fmt.Sprintf("definitions %s with engine %s are announced, and the package is another one", said.Definition, said.Engine),
+		Hint:     "it may be in the middle of being published, so run the command again later"}
+}
+
+func badZip(sentence string, cause error) error {
+	return &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: sentence, Hint: "fetch the package by hand and test it with unzip -t", Err: cause}
+}
+
+// checkZip makes sure that a file is a zip archive, whole, and within limits: every
+// entry is inflated and its CRC compared.
+func checkZip(ctx context.Context, f io.ReaderAt, size int64) error {
+	if err := checkZipEnd(f, size); err != nil {
+		return err
+	}
+	archive, err := zip.NewReader(f, size)
+	if err != nil {
+		return badZip("the archive's directory is damaged", err)
+	}
+	var total uint64
+	for _, e := range archive.File {
+		if total += e.UncompressedSize64; total > verifier.MaxContentSize || e.UncompressedSize64 > verifier.MaxContentSize {
+			return &verifier.Refusal{Code: verifier.PackageTooLarge, Sentence: fmt.Sprintf("the archive's content has more than %d bytes", int64(verifier.MaxContentSize)), Hint: "check that the address leads to a definition package"}
+		}
+		if err := checkZipEntry(ctx, e); err != nil {
+			return err
+		}
+	}
+	if total == 0 {
+		return badZip("the archive holds nothing", nil)
+	}
+	return nil
+}
+
+func checkZipEntry(ctx context.Context, e *zip.File) error {
+	content, err := e.Open()
+	if err != nil {
+		return badZip("an entry of the archive can not be read", err)
+	}
+	defer content.Close()
+	_, err = io.Copy(io.Discard, contextReader{ctx, io.LimitReader(content, int64(e.UncompressedSize64)+1)})
+	var own *Error
+	var reading *os.PathError
+	if err == nil || errors.As(err, &own) || errors.As(err, &reading) {
+		return err
+	}
+	return badZip("an entry of the archive is damaged", err)
+}
+
+// checkZipEnd looks at the end record before the library does, which makes room for
+// as many entries as a record claims. An archive of up to 1 GiB needs no zip64.
+func checkZipEnd(f io.ReaderAt, size int64) error {
+	if size > verifier.MaxArchiveSize {
+		return &verifier.Refusal{Code: verifier.PackageTooLarge, Sentence: fmt.Sprintf("the package has %d bytes and %d is the most", size, int64(verifier.MaxArchiveSize)), Hint: "check that the address leads to a definition package"}
+	}
+	const record, maxComment = 22, 1<<16 - 1
+	tail := make([]byte, min(size, record+maxComment))
+	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil && err != io.EOF {
+		return err
+	}
+	at := bytes.LastIndex(tail, []byte("PK\x05\x06"))
+	if at < 0 || len(tail)-at < record || !startsZip(f) {
+		return &verifier.Refusal{Code: verifier.NotAPackage, Sentence: "what came is no zip archive", Hint: "a portal or a proxy may answer with a web page in place of the package, so fetch the address by hand and look at it"}
+	}
+	end := tail[at:]
+	entries, directory := binary.LittleEndian.Uint16(end[10:]), binary.LittleEndian.Uint32(end[12:])
+	if entries > maxZipEntries || directory > maxZipDir {
+		return badZip(fmt.Sprintf("the archive has more than %d entries or too large a directory", maxZipEntries), nil)
+	}
+	return nil
+}
+
+// startsZip looks for an entry at the very beginning, where a page that has an
+// archive behind it has none.
+func startsZip(f io.ReaderAt) bool {
+	var mark [4]byte
+	_, err := f.ReadAt(mark[:], 0)
+	return err == nil && string(mark[:]) == "PK\x03\x04"
+}

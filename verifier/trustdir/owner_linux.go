@@ -1,0 +1,5 @@
+package trustdir
+
+import "golang.org/x/sys/unix"
+
+const mountedReadOnly = unix.ST_RDONLY
