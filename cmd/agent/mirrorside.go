@@ -30,6 +30,7 @@ func (p *program) mirrorCommand() *cli.Command {
 	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: fill, check and serve a tree of packages", Subcommands: []*cli.Command{
 		p.syncCommand(),
 		p.mirrorCheckCommand(),
+		p.approveCommand(),
 		p.serveCommand(),
 	}})
 }

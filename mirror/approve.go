@@ -1,0 +1,645 @@
+package mirror
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
+)
+
+// ApproveOptions says what an approval is to say, and how strict it is.
+type ApproveOptions struct {
+	Arch string
+	// Product is empty for mdatp. Platform and Ring are empty where the path of the
+	// ring has them.
+	Product, Platform, Ring string
+	// Versions that are known better than from the files and manifest.json; zero:
+	// they are taken from there, and must agree.
+	Engine, Definition verifier.Version
+	Expires            time.Time // zero: Now and DefaultValidity
+	// Vendor is who may have signed the files; nobody may be in it.
+	Vendor        verifier.Trust
+	RequireVendor bool // every file's vendor signature must be good
+	// Trust is what endpoints trust; nil: the certificates above the signer's.
+	Trust *verifier.Trust
+	Renew bool // sign again what is approved, whatever came since
+	Force bool // as in BuildOptions
+	Now   time.Time
+}
+
+// Proposal is a package that is about to be approved: exactly what would be signed,
+// and a copy of the archive that nobody else writes to. It keeps the tree locked, and
+// must be closed.
+type Proposal struct {
+	List     *verifier.List
+	Files    []VendorFile
+	Previous *verifier.List // what is approved now; nil: nothing
+	// Renewal says that the same content, with the same versions, is approved already.
+	Renewal bool
+
+	o       ApproveOptions
+	ring    ringPlace
+	lock    io.Closer
+	archive *archive
+	private bool // the archive is a copy of ours, without its name yet
+}
+
+// FileChange is how a file differs from the approved one before.
+type FileChange string
+
+// The changes.
+const (
+	FileSame    FileChange = "same"
+	FileNew     FileChange = "new"
+	FileChanged FileChange = "changed"
+	FileGone    FileChange = "gone"
+)
+
+// Changes compares with what is approved now, for each file of either.
+func (p *Proposal) Changes() map[string]FileChange { return changes(p.List, p.Previous) }
+
+func changes(list, previous *verifier.List) map[string]FileChange {
+	before := map[string]verifier.Digest{}
+	all := map[string]FileChange{}
+	if previous != nil {
+		for _, f := range previous.Files {
+			before[f.Name], all[f.Name] = f.SHA256, FileGone
+		}
+	}
+	for _, f := range list.Files {
+		switch sum, there := before[f.Name]; {
+		case !there:
+			all[f.Name] = FileNew
+		case sum == f.SHA256:
+			all[f.Name] = FileSame
+		default:
+			all[f.Name] = FileChanged
+		}
+	}
+	return all
+}
+
+// ringPlace is where approvals of one architecture lie in a ring:
+//
+//	RING/arch_x86_64/updates.zip             what came last
+//	RING/arch_x86_64/updates-3f2a91bc.zip    what was approved, or is about to be
+//	RING/arch_x86_64/updates.zip.p7m         the approval
+//	RING/.approve/arch_x86_64.json           what was seen when, and approved as what
+type ringPlace struct{ ring, arch string }
+
+func (p ringPlace) zip() string     { return filepath.Join(p.arch, source.PackageName) }
+func (p ringPlace) sidecar() string { return filepath.Join(p.arch, source.SidecarName) }
+func (p ringPlace) ledger() string {
+	return filepath.Join(p.ring, ".approve", filepath.Base(p.arch)+".json")
+}
+
+// openRing finds the directory of an architecture, and locks the tree against whoever
+// else fills it: the lock is that of Sync.
+func openRing(ring, arch string) (ringPlace, io.Closer, error) {
+	if arch == "" || strings.HasPrefix(filepath.Base(ring), "arch_") {
+		return ringPlace{}, nil, usage("the directory is not that of a ring", "name the directory that holds arch_x86_64 or arch_arm64", nil)
+	}
+	ring, err := filepath.Abs(ring)
+	if err != nil {
+		return ringPlace{}, nil, fileError("the ring", ring, err)
+	}
+	place := ringPlace{ring: ring}
+	if place.arch, err = resolve(filepath.Join(ring, "arch_"+arch)); err != nil {
+		return place, nil, fileError("the directory of the architecture", ring, err)
+	}
+	if info, err := os.Stat(place.arch); err != nil || !info.IsDir() {
+		return place, nil, usage("the ring has no directory for the architecture "+arch, "check the path "+printable.Quote(ring)+" and --arch", err)
+	}
+	tree := ring
+	if _, known := platformOf(ring); known {
+		tree = filepath.Dir(filepath.Dir(ring))
+	}
+	lock, err := lockSync(tree)
+	return place, lock, err
+}
+
+// platformOf is the platform by a ring's path.
+func platformOf(ring string) (platform string, known bool) {
+	platform = filepath.Base(filepath.Dir(ring))
+	return platform, platform == verifier.Linux || platform == "mac"
+}
+
+// RingArchs are the architectures that a ring has a package for.
+func RingArchs(ring string) (archs []string) {
+	for _, arch := range SyncArchs() {
+		if _, err := os.Stat(filepath.Join(ring, "arch_"+arch, source.PackageName)); err == nil {
+			archs = append(archs, arch)
+		}
+	}
+	return archs
+}
+
+// identity fills in what the path of the ring says, and what goes without saying.
+func (o ApproveOptions) identity(ring string) (ApproveOptions, error) {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	if o.Product == "" {
+		o.Product = "mdatp"
+	}
+	platform, known := platformOf(ring)
+	switch {
+	case o.Platform == "" && known:
+		o.Platform = platform
+	case o.Platform == "":
+		o.Platform = verifier.Linux
+	case known && o.Platform != platform:
+		return o, usage("the ring lies below another platform than that of --platform", "leave --platform out", nil)
+	}
+	name := strings.TrimSuffix(filepath.Base(ring), "_back")
+	switch named := name == "production" || name == "preview"; {
+	case o.Ring == "" && named:
+		o.Ring = name
+	case o.Ring == "":
+		o.Ring = "production"
+	case named && o.Ring != name:
+		return o, usage("the path is that of another ring than --ring", "leave --ring out", nil)
+	}
+	return o, nil
+}
+
+// Propose looks at the package that came last for one architecture of a ring, or with
+// Renew at the approved one, and gives what would be signed. The archive is copied
+// first, and everything is about the copy.
+//
+// Errors: usage, busy; the verifier's codes for an archive that no endpoint would
+// take, whose versions contradict each other, or which the vendor should have signed
+// and did not; disk_full, permission_denied, interrupted.
+func Propose(ctx context.Context, ring string, o ApproveOptions) (*Proposal, error) {
+	place, lock, err := openRing(ring, o.Arch)
+	if err != nil {
+		return nil, err
+	}
+	p, err := propose(ctx, place, o)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	p.lock = lock
+	return p, nil
+}
+
+// propose is Propose where the tree is locked already.
+func propose(ctx context.Context, place ringPlace, o ApproveOptions) (*Proposal, error) {
+	o, err := o.identity(place.ring)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proposal{o: o, ring: place}
+	if err := p.make(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Proposal) make(ctx context.Context) (err error) {
+	dir := p.ring.arch
+	if err := clearCopies(dir); err != nil {
+		return fileError("what was left of an approval", dir, err)
+	}
+	if p.Previous, err = approvedNow(p.ring, p.o.Force); err != nil {
+		return err
+	}
+	manifest, ok := readManifest(dir)
+	if p.o.Renew {
+		manifest, ok, err = p.openApproved(ctx)
+	} else {
+		err = p.copyNews(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if p.archive.layout.HasMeta() {
+		return listInside()
+	}
+	x, err := NewExaminer(dir, p.o.Vendor, p.o.Now)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	if p.Files, err = x.examine(ctx, p.archive); err != nil {
+		return fileError("the package", p.archive.path, err)
+	}
+	said, err := p.o.versions(p.Files, manifest, ok)
+	if err != nil {
+		return err
+	}
+	return p.decide(said)
+}
+
+func listInside() error {
+	return usage("the archive has a signed list inside, so no approval beside it would count", "leave it as it is", nil)
+}
+
+// approvedNow is the list of the approval that is in force.
+func approvedNow(place ringPlace, force bool) (*verifier.List, error) {
+	object, err := readObject(place.sidecar())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var claims verifier.Claims
+	if err == nil {
+		claims, err = verifier.ReadClaims(object)
+	}
+	switch {
+	case err == nil:
+		return claims.List, nil
+	case force:
+		return nil, nil
+	}
+	return nil, usage("the approval that would be replaced can not be read", "give --force if it is to go", err)
+}
+
+// openApproved opens the archive that is approved, for a renewal, and gives its
+// versions. One without a name of its own is copied like news.
+func (p *Proposal) openApproved(ctx context.Context) (v versions, ok bool, err error) {
+	if p.Previous == nil {
+		return v, false, usage("nothing is approved that could be renewed", "approve the package without --renew", nil)
+	}
+	if name := p.Previous.Zip; name == "" || name == source.PackageName {
+		err = p.copyNews(ctx)
+	} else {
+		p.archive, err = openArchive(filepath.Join(p.ring.arch, name))
+	}
+	return versions{p.Previous.Engine, p.Previous.Definition}, true, err
+}
+
+const copyPrefix = ".approve-"
+
+// clearCopies removes what killed runs have left. The tree is locked.
+func clearCopies(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, copyPrefix+"*"))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// copyNews copies the package that came last.
+func (p *Proposal) copyNews(ctx context.Context) error {
+	from, size, err := openRegular("the package", p.ring.zip())
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if size > verifier.MaxArchiveSize {
+		return &verifier.Refusal{Code: verifier.PackageTooLarge, Sentence: fmt.Sprintf("the package has %d bytes and %d is the most", size, int64(verifier.MaxArchiveSize)), Hint: "look at " + printable.Quote(p.ring.zip())}
+	}
+	if err := enoughRoom(p.ring.arch, size); err != nil {
+		return err
+	}
+	to, err := os.CreateTemp(p.ring.arch, copyPrefix+"*")
+	if err != nil {
+		return fileError("the copy of the package", p.ring.arch, err)
+	}
+	info, err := from.Stat()
+	if err == nil {
+		_, err = io.Copy(to, contextReader{ctx, io.LimitReader(from, size)})
+	}
+	// The date is that of the download, which counts as when the content was first seen.
+	if err = errors.Join(err, to.Chmod(0o644), to.Sync(), to.Close()); err == nil {
+		err = os.Chtimes(to.Name(), time.Time{}, info.ModTime())
+	}
+	if err == nil {
+		p.archive, err = openArchive(to.Name())
+	}
+	if err != nil {
+		return errors.Join(fileError("the copy of the package", to.Name(), err), os.Remove(to.Name()))
+	}
+	p.private = true
+	return nil
+}
+
+// versions decides about the versions: what was named, else what the files say, which
+// manifest.json must not contradict. Only the manifest has the engine's.
+func (o ApproveOptions) versions(files []VendorFile, manifest versions, hasManifest bool) (versions, error) {
+	v := versions{o.Engine, o.Definition}
+	if v.Definition.IsZero() {
+		said, known, err := definitionVersion(files)
+		switch {
+		case err != nil:
+			return v, err
+		case known && hasManifest && said != manifest.Definition:
+			return v, &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: fmt.Sprintf("the files are definitions %s, and manifest.json says %s", said, manifest.Definition),
+				Hint: "fetch package and manifest again, or name the right version with --definition-version"}
+		case known:
+			v.Definition = said
+		case hasManifest:
+			v.Definition = manifest.Definition
+		default:
+			return v, usage("neither the files nor a manifest.json say which definitions they are", "name the version with --definition-version", nil)
+		}
+	}
+	if v.Engine.IsZero() {
+		if !hasManifest {
+			return v, usage("no manifest.json says which engine it is", "name the version with --engine-version", nil)
+		}
+		v.Engine = manifest.Engine
+	}
+	return v, nil
+}
+
+// decide makes the list, and refuses what must not be signed.
+func (p *Proposal) decide(said versions) error {
+	o := p.o
+	if o.RequireVendor {
+		if err := CheckVendor(p.Files); err != nil {
+			return err
+		}
+	}
+	if err := checkMachine(p.Files, o.Arch); err != nil && !o.Force {
+		return err
+	}
+	build := BuildOptions{Product: o.Product, Platform: o.Platform, Arch: o.Arch, Rings: []string{o.Ring}, Engine: said.Engine, Definition: said.Definition,
+		Now: o.Now, Issued: p.issued(), Expires: o.Expires}.withDefaults()
+	p.List = build.list()
+	for _, f := range p.Files {
+		p.List.Files = append(p.List.Files, verifier.File{Name: f.Name, Size: f.Size, SHA256: f.SHA256})
+	}
+	var err error
+	if p.List.Zip, err = p.zipName(); err != nil {
+		return err
+	}
+	if err := p.date(); err != nil {
+		return err
+	}
+	if _, err := verifier.MarshalList(p.List); err != nil {
+		return badList(err)
+	}
+	if _, err := p.archive.layout.Match(p.List); err != nil {
+		return err
+	}
+	if err := checkDates(p.List, o.Now); err != nil {
+		return err
+	}
+	same := p.Previous != nil && p.Previous.Content() == p.List.Content()
+	if o.Renew && !same {
+		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the approved package is not what was approved any more", Hint: "approve the package without --renew, and look who changes the tree"}
+	}
+	p.Renewal = same && p.Previous.Definition == p.List.Definition && p.Previous.Engine == p.List.Engine
+	return checkSuccession(p.List, p.Previous, o.Force)
+}
+
+// issued is now, or the next second where something was approved in this one already:
+// lists have whole seconds, and each must be later than the one before.
+func (p *Proposal) issued() time.Time {
+	now := p.o.Now.UTC().Truncate(time.Second)
+	if p.Previous != nil && p.Previous.Issued.Equal(now) {
+		return now.Add(time.Second)
+	}
+	return now
+}
+
+// zipName is the name that the copy gets: made of its content, so that a newer
+// download never takes its place. Where another content has that name already, which
+// somebody has to have wanted, more digits are taken.
+func (p *Proposal) zipName() (string, error) {
+	if !p.private {
+		return filepath.Base(p.archive.path), nil
+	}
+	sum, err := hashFile(p.archive.path)
+	if err != nil {
+		return "", fileError("the copy of the package", p.archive.path, err)
+	}
+	const digits = 8
+	for n := digits; n <= len(sum); n *= 2 {
+		name := "updates-" + sum[:n] + ".zip"
+		there, err := hashFile(filepath.Join(p.ring.arch, name))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && there == sum {
+			return name, nil
+		}
+	}
+	return "", usage("another file has the name of the approved package", "take the files updates-"+sum[:digits]+" out of "+printable.Quote(p.ring.arch), nil)
+}
+
+func hashFile(path string) (string, error) {
+	f, size, err := openRegular("the package", path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, size)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// date decides when the content was released: the vendor's time stamp, else the first
+// time that it was seen here, by the earliest of all witnesses. So neither a renewal
+// nor another download makes anything look fresh.
+func (p *Proposal) date() error {
+	info, err := p.archive.file.Stat()
+	if err != nil {
+		return fileError("the package", p.archive.path, err)
+	}
+	seen := p.List.Issued
+	witnesses := []time.Time{info.ModTime()}
+	if first, ok := readLedger(p.ring.ledger()).first(p.List.Content()); ok {
+		witnesses = append(witnesses, first)
+	}
+	if p.Previous != nil && p.Previous.Content() == p.List.Content() {
+		witnesses = append(witnesses, p.Previous.Released)
+	}
+	if at, ok := stamped(p.Files); ok {
+		witnesses = []time.Time{at}
+	}
+	for _, at := range witnesses {
+		if at.Before(seen) {
+			seen = at
+		}
+	}
+	p.List.Released = seen.UTC().Truncate(time.Second)
+	return nil
+}
+
+// Close unlocks the tree, and removes the copy unless it has its name by now.
+func (p *Proposal) Close() error {
+	var err error
+	if p.archive != nil {
+		err = p.archive.file.Close()
+		if p.private {
+			err = errors.Join(err, os.Remove(p.archive.path))
+		}
+	}
+	p.archive, p.private = nil, false
+	if p.lock != nil {
+		err = errors.Join(err, p.lock.Close())
+	}
+	p.lock = nil
+	return err
+}
+
+// Approved is an approval that is in force.
+type Approved struct {
+	Zip     string `json:"zip"`
+	Sidecar string `json:"sidecar"`
+}
+
+// Sign signs the list and puts the approval in force.
+func (p *Proposal) Sign(s Signer) (Approved, error) {
+	object, err := SignList(p.List, s)
+	if err != nil {
+		return Approved{}, err
+	}
+	trust := p.o.Trust
+	if trust == nil {
+		own, err := s.trust()
+		if err != nil {
+			return Approved{}, err
+		}
+		trust = &own
+	}
+	signed, err := verifySigned(*trust, object, p.o.Now)
+	if err != nil {
+		return Approved{}, err
+	}
+	if err := checkChainEnd(signed.List, signed.Chain); err != nil {
+		return Approved{}, err
+	}
+	if err := p.name(); err != nil {
+		return Approved{}, err
+	}
+	return p.ring.publish(object, signed.List, p.o.Now)
+}
+
+// External gives the copy its name, and the list's JSON for somebody else to sign.
+// No endpoint sees the copy before AttachApproval has put its list beside it.
+func (p *Proposal) External() ([]byte, error) {
+	data, err := verifier.MarshalList(p.List)
+	if err != nil {
+		return nil, badList(err)
+	}
+	if err := p.name(); err != nil {
+		return nil, err
+	}
+	return data, p.ring.remember(p.List, "", p.o.Now)
+}
+
+// name gives the private copy its name, durably. Nothing is overwritten.
+func (p *Proposal) name() error {
+	if !p.private {
+		return nil
+	}
+	to := filepath.Join(p.ring.arch, p.List.Zip)
+	err := os.Link(p.archive.path, to)
+	if err != nil && !errors.Is(err, fs.ErrExist) { // a file system without hard links; the tree is locked
+		if _, missing := os.Lstat(to); errors.Is(missing, fs.ErrNotExist) {
+			err = os.Rename(p.archive.path, to)
+			p.private = err != nil
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) { // what is there was found to be the same
+		return fileError("the approved package", to, err)
+	}
+	return fileError("the approved package", to, syncDir(p.ring.arch))
+}
+
+// publish puts the approval in force by one rename, remembers it, and removes approved
+// packages that nobody needs any more.
+func (place ringPlace) publish(object []byte, list *verifier.List, now time.Time) (Approved, error) {
+	before, err := approvedNow(place, true)
+	if err != nil {
+		return Approved{}, err
+	}
+	if err := replace(place.sidecar(), object); err != nil {
+		return Approved{}, fileError("the approval", place.sidecar(), err)
+	}
+	a := Approved{Zip: filepath.Join(place.arch, list.Zip), Sidecar: place.sidecar()}
+	if err := place.remember(list, list.Zip, now); err != nil {
+		return a, err
+	}
+	keep := []string{list.Zip}
+	if before != nil {
+		keep = append(keep, before.Zip) // somebody may be in the middle of fetching it
+	}
+	return a, place.collect(keep)
+}
+
+// AttachApproval puts the list p7m in force, which somebody else signed after
+// External. All of the archive is hashed again. Who signed is judged where o.Trust is
+// set, else only whether the list fits.
+func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptions) (*verifier.List, Approved, error) {
+	judged, err := AttachOptions{Trust: o.Trust, Now: o.now()}.judge(p7m)
+	if err != nil {
+		return nil, Approved{}, err
+	}
+	if o.Arch != "" && o.Arch != judged.Arch {
+		return nil, Approved{}, usage("the list is for another architecture than --arch", "leave --arch out", nil)
+	}
+	o.Arch = judged.Arch
+	place, lock, err := openRing(ring, o.Arch)
+	if err != nil {
+		return nil, Approved{}, err
+	}
+	defer lock.Close()
+	if o, err = o.identity(place.ring); err != nil {
+		return nil, Approved{}, err
+	}
+	if err := judged.CheckIdentity(verifier.Identity{Product: o.Product, Platform: o.Platform, Arch: o.Arch, Ring: o.Ring}); err != nil {
+		return nil, Approved{}, err
+	}
+	previous, err := approvedNow(place, o.Force)
+	if err != nil {
+		return nil, Approved{}, err
+	}
+	if err := checkSuccession(judged, previous, o.Force); err != nil {
+		return nil, Approved{}, err
+	}
+	if judged.Zip == "" {
+		return nil, Approved{}, usage("the list names no archive, so it is about whatever comes next", "sign the list that agent mirror approve --external wrote", nil)
+	}
+	a, err := openArchive(filepath.Join(place.arch, judged.Zip))
+	if err != nil {
+		return nil, Approved{}, err
+	}
+	defer a.file.Close()
+	if a.layout.HasMeta() {
+		return nil, Approved{}, listInside()
+	}
+	if err := checkContent(ctx, a.file, a.layout, judged); err != nil {
+		return nil, Approved{}, fileError("the package", a.path, err)
+	}
+	approved, err := place.publish(p7m, judged, o.Now)
+	return judged, approved, err
+}
+
+func (o ApproveOptions) now() time.Time {
+	if o.Now.IsZero() {
+		return time.Now()
+	}
+	return o.Now
+}
+
+// collect removes approved packages but those to keep. Only what this program has
+// approved, under a name that it gave, counts as one.
+func (place ringPlace) collect(keep []string) error {
+	l := readLedger(place.ledger())
+	for _, zip := range l.Zips {
+		path := filepath.Join(place.arch, zip)
+		if slices.Contains(keep, zip) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fileError("an older approved package", path, err)
+		}
+	}
+	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool { return !slices.Contains(keep, zip) })
+	return l.write(place.ledger())
+}

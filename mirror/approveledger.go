@@ -1,0 +1,91 @@
+package mirror
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/verifier"
+)
+
+// ledger is what is remembered of the packages of one architecture: when the content
+// was seen first, and under which name it was approved. It keeps what comes back from
+// looking fresh; who can write to the tree can forge it, as well as the dates of files.
+type ledger struct {
+	Seen []seenContent `json:"seen"` // the latest last
+	Zips []string      `json:"zips"` // names under which packages were approved, and which are still there
+}
+
+type seenContent struct {
+	Content verifier.ContentID `json:"content"`
+	First   time.Time          `json:"first"`
+}
+
+const (
+	maxLedger = 64 << 10 // bytes
+	maxSeen   = 256
+)
+
+// readLedger gives an empty one where there is none that can be read.
+func readLedger(path string) (l ledger) {
+	f, err := os.Open(path)
+	if err != nil {
+		return ledger{}
+	}
+	defer f.Close()
+	if err := json.NewDecoder(io.LimitReader(f, maxLedger)).Decode(&l); err != nil {
+		return ledger{}
+	}
+	// Files are removed by these names, so nothing else than ours may be among them.
+	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool { return !approvedName(zip) })
+	return l
+}
+
+// approvedName tells whether a name is of the kind that approved packages get.
+func approvedName(zip string) bool {
+	return verifier.ValidName(zip) && strings.HasPrefix(zip, "updates-")
+}
+
+// first is when the content was seen first; false where it never was.
+func (l ledger) first(content verifier.ContentID) (time.Time, bool) {
+	for _, e := range l.Seen {
+		if e.Content == content {
+			return e.First, true
+		}
+	}
+	return time.Time{}, false
+}
+
+func (l ledger) write(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fileError("what is remembered of approvals", path, err)
+	}
+	data, err := json.Marshal(l)
+	if err == nil {
+		err = replace(path, data)
+	}
+	return fileError("what is remembered of approvals", path, err)
+}
+
+// remember notes that the content was seen by now, and, where zip is not empty,
+// approved under that name.
+func (place ringPlace) remember(list *verifier.List, zip string, now time.Time) error {
+	l := readLedger(place.ledger())
+	e := seenContent{list.Content(), now.UTC().Truncate(time.Second)}
+	if list.Released.Before(e.First) {
+		e.First = list.Released
+	}
+	if known, ok := l.first(e.Content); ok && known.Before(e.First) {
+		e.First = known
+	}
+	l.Seen = append(slices.DeleteFunc(l.Seen, func(other seenContent) bool { return other.Content == e.Content }), e)
+	l.Seen = l.Seen[max(0, len(l.Seen)-maxSeen):]
+	if approvedName(zip) && !slices.Contains(l.Zips, zip) {
+		l.Zips = append(l.Zips, zip)
+	}
+	return l.write(place.ledger())
+}

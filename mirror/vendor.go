@@ -1,0 +1,391 @@
+package mirror
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig"
+)
+
+// FileKind is what a file of a package is, by its first bytes.
+type FileKind string
+
+// The kinds of files.
+const (
+	KindPE        FileKind = "pe"
+	KindELF       FileKind = "elf"
+	KindSignature FileKind = "signature" // NAME.sig of another file
+	KindOther     FileKind = "other"
+)
+
+// VerdictGood is the verdict on a file whose signature holds. Others are reason codes.
+const VerdictGood = "good"
+
+// sigSuffix is what a signature's name has behind that of its file.
+const sigSuffix = ".sig"
+
+// VendorFile is what was found out about one file and its vendor's signature. Unless
+// the verdict is good, signer, time stamp and version are what somebody wrote. Texts
+// are fit to be shown.
+type VendorFile struct {
+	Name      string            `json:"name"`
+	Kind      FileKind          `json:"kind"`
+	Size      int64             `json:"size"` // bytes
+	SHA256    verifier.Digest   `json:"-"`
+	Hex       string            `json:"sha256"`
+	Signature vendorsig.Kind    `json:"signature"`
+	Signer    string            `json:"signer,omitempty"`
+	Issuer    string            `json:"issuer,omitempty"`
+	Pin       string            `json:"pin,omitempty"` // of the signer
+	TimeStamp *time.Time        `json:"timeStamp"`     // null: there is none
+	Version   *verifier.Version `json:"fileVersion"`   // null: the file has none
+	Verdict   string            `json:"verdict"`       // good, or a reason code
+	Problem   *Problem          `json:"problem"`       // null where it is good
+
+	called      string // OriginalFilename
+	resourceErr error  // why there is no version resource
+	machine     uint16 // of an ELF file
+}
+
+// Examiner looks at the files of packages, one after the other, and judges their
+// vendors' signatures.
+type Examiner struct {
+	trust   verifier.Trust
+	clock   verifier.Clock
+	scratch *os.File
+}
+
+// NewExaminer gives an examiner that believes whom trust says, who may be nobody:
+// then no file is good. Each file is written into a nameless file in dir, since
+// judging it takes more than one pass. Close gives the room back.
+func NewExaminer(dir string, trust verifier.Trust, now time.Time) (*Examiner, error) {
+	scratch, err := scratchFile(dir)
+	if err != nil {
+		return nil, fileError("the copy of a file", dir, err)
+	}
+	return &Examiner{trust, verifier.NewClock(now, time.Time{}, time.Time{}), scratch}, nil
+}
+
+// Close ends the examiner.
+func (x *Examiner) Close() error { return x.scratch.Close() }
+
+// Examine reads one file. sig is the content of its NAME.sig, nil where there is
+// none. An error is the one that content gave, or that the copy could not be
+// written; what is wrong with the file is its verdict.
+func (x *Examiner) Examine(name string, content io.Reader, sig []byte) (VendorFile, error) {
+	if err := x.scratch.Truncate(0); err != nil {
+		return VendorFile{}, fileError("the copy of a file", x.scratch.Name(), err)
+	}
+	sum := sha256.New()
+	size, err := io.Copy(io.MultiWriter(sum, &copyWriter{to: x.scratch}), io.LimitReader(content, verifier.MaxContentSize+1))
+	if err != nil {
+		return VendorFile{}, err
+	}
+	if size > verifier.MaxContentSize {
+		return VendorFile{}, tooLarge()
+	}
+	f := x.judge(name, x.scratch, size, sig)
+	f.SHA256 = verifier.Digest(sum.Sum(nil))
+	f.Hex = hex.EncodeToString(f.SHA256[:])
+	return f, nil
+}
+
+// copyWriter writes from the beginning of the scratch file, and says what it means
+// where that fails.
+type copyWriter struct {
+	to *os.File
+	at int64
+}
+
+func (w *copyWriter) Write(p []byte) (int, error) {
+	n, err := w.to.WriteAt(p, w.at)
+	w.at += int64(n)
+	return n, fileError("the copy of a file", w.to.Name(), err)
+}
+
+// judge judges content at hand. Its digest is not taken here.
+func (x *Examiner) judge(name string, content io.ReaderAt, size int64, sig []byte) VendorFile {
+	f := VendorFile{Name: printable.Text(name, maxName), Size: size, Verdict: VerdictGood}
+	f.Kind, f.machine = kindOf(content)
+	s, err := vendorsig.Verify(vendorsig.File{Content: content, Size: size, Sig: sig}, x.trust, x.clock)
+	f.Signature = s.Kind
+	f.refuse(err)
+	f.Signer, f.Issuer = s.Signer.Subject, s.Signer.Issuer
+	if s.Signer.Certificate != nil {
+		f.Pin = s.Signer.Pin.String()
+	}
+	if s.TimeStamp != nil {
+		at := s.TimeStamp.Time.UTC()
+		f.TimeStamp = &at
+	}
+	if f.Kind == KindPE {
+		var r vendorsig.Resource
+		if r, f.resourceErr = vendorsig.ReadResource(content, size); f.resourceErr == nil {
+			f.called, f.Version = r.OriginalFilename, &r.FileVersion
+		}
+	}
+	return f
+}
+
+// refuse makes an error the verdict. One without a reason comes from reading our own
+// copy.
+func (f *VendorFile) refuse(err error) {
+	if err == nil {
+		return
+	}
+	code, sentence, hint := reasonOf(fileError("the copy of a file", f.Name, err))
+	f.Verdict, f.Problem = code, &Problem{code, sentence, hint}
+}
+
+func kindOf(content io.ReaderAt) (kind FileKind, machine uint16) {
+	const machineAt, enough = 18, 20 // of an ELF header
+	var head [enough]byte
+	n, _ := content.ReadAt(head[:], 0) // a short file has less of it
+	switch {
+	case n >= 2 && string(head[:2]) == "MZ":
+		return KindPE, 0
+	case n == enough && string(head[:4]) == "\x7fELF":
+		return KindELF, binary.LittleEndian.Uint16(head[machineAt:])
+	}
+	return KindOther, 0
+}
+
+// SettleFiles judges what can only be told of all files of a package together, once
+// each was examined: a signature beside a file is as good as what it signs, and a
+// file that bears a signature inside must call itself by the name that it has.
+func SettleFiles(files []VendorFile) {
+	byName := map[string]*VendorFile{}
+	for i := range files {
+		byName[files[i].Name] = &files[i]
+	}
+	for i := range files {
+		f := &files[i]
+		of, isSig := byName[strings.TrimSuffix(f.Name, sigSuffix)]
+		switch {
+		case of != nil && isSig && of != f:
+			f.Kind = KindSignature
+			f.Verdict, f.Problem = of.Verdict, of.Problem
+			if of.Signature == vendorsig.Authenticode || of.Signature == vendorsig.None {
+				f.refuse(&verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "nobody signed the file, and no other file needs it", Hint: "get the package from its vendor anew"})
+			}
+		case f.Verdict != VerdictGood || f.Signature != vendorsig.Authenticode:
+		case f.resourceErr != nil:
+			f.refuse(f.resourceErr)
+		case !strings.EqualFold(f.called, f.Name):
+			f.refuse(&verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the file was signed under another name", Hint: "get the package from its vendor anew, since files in it were exchanged or renamed"})
+		}
+	}
+}
+
+// CheckVendor refuses a package unless every file's signature is good, with the
+// verdict on the first that is not.
+func CheckVendor(files []VendorFile) error {
+	for _, f := range files {
+		if f.Problem != nil {
+			return &verifier.Refusal{Code: verifier.Code(f.Problem.Code), Sentence: "the vendor's signature of a file does not hold, since " + f.Problem.Message,
+				Hint: "look at " + printable.Quote(f.Name) + "; " + f.Problem.Hint}
+		}
+	}
+	return nil
+}
+
+// examine reads all files of an archive. The error is the first thing because of
+// which they can't be read.
+func (x *Examiner) examine(ctx context.Context, a *archive) (files []VendorFile, err error) {
+	sigs, err := ReadSignatures(a.layout.Entries, func(e verifier.Entry) (io.Reader, error) { return readEntry(ctx, a.file, e) })
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range a.layout.Entries {
+		if !IsFile(e) {
+			continue
+		}
+		content, err := readEntry(ctx, a.file, e)
+		if err != nil {
+			return nil, err
+		}
+		f, err := x.Examine(e.Name, content, sigs[e.Name])
+		if err != nil {
+			return nil, err
+		}
+		if f.Size != e.Size {
+			return nil, &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: "an entry has another size than the archive says", Hint: "get the package anew"}
+		}
+		files = append(files, f)
+	}
+	SettleFiles(files)
+	return files, nil
+}
+
+// IsFile tells the files of a package from directories and from its signed list.
+func IsFile(e verifier.Entry) bool {
+	return !strings.HasSuffix(e.Name, "/") && e.Name != verifier.ListEntry
+}
+
+// ReadSignatures reads the signatures that lie beside other files of an archive, by
+// the names of these. They are small, and the files can't be judged without them.
+func ReadSignatures(entries []verifier.Entry, open func(verifier.Entry) (io.Reader, error)) (map[string][]byte, error) {
+	names := map[string]bool{}
+	for _, e := range entries {
+		names[e.Name] = true
+	}
+	sigs := map[string][]byte{}
+	for _, e := range entries {
+		name, isSig := strings.CutSuffix(e.Name, sigSuffix)
+		if !isSig || !names[name] {
+			continue
+		}
+		content, err := open(e)
+		if err != nil {
+			return nil, err
+		}
+		// One byte more than a signature may have shows that it has too many.
+		data, err := io.ReadAll(io.LimitReader(content, vendorsig.MaxSignature+1))
+		if err != nil {
+			return nil, err
+		}
+		sigs[name] = append([]byte{}, data...) // an empty one is one
+	}
+	return sigs, nil
+}
+
+// ExamineFile judges a file that lies alone on disk, with NAME.sig beside it where
+// that is there. Its name may be any.
+func ExamineFile(path string, trust verifier.Trust, now time.Time) (VendorFile, error) {
+	file, size, err := openRegular("the file", path)
+	if err != nil {
+		return VendorFile{}, err
+	}
+	defer file.Close()
+	sig, err := readSig(path + sigSuffix)
+	if err != nil {
+		return VendorFile{}, err
+	}
+	x := Examiner{trust: trust, clock: verifier.NewClock(now, time.Time{}, time.Time{})}
+	f := x.judge(filepath.Base(path), file, size, sig)
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.NewSectionReader(file, 0, size)); err != nil {
+		return VendorFile{}, fileError("the file", path, err)
+	}
+	f.SHA256 = verifier.Digest(sum.Sum(nil))
+	f.Hex = f.SHA256.String()
+	return f, nil
+}
+
+// readSig gives nil where there is no signature.
+func readSig(path string) ([]byte, error) {
+	f, _, err := openRegular("the signature", path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, vendorsig.MaxSignature+1))
+	return append([]byte{}, data...), fileError("the signature", path, err)
+}
+
+// AloneFile tells whether a path is to be judged as a single file of a vendor's, and
+// not as a package: it is a PE file, or has its signature beside it.
+func AloneFile(path string) bool {
+	f, _, err := openRegular("the file", path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if kind, _ := kindOf(f); kind == KindPE {
+		return true
+	}
+	_, err = os.Lstat(path + sigSuffix)
+	return err == nil
+}
+
+// ExaminePackage judges the files of an archive on disk, whether or not there is a
+// signed list. Copies are made in the directory for temporary files.
+func ExaminePackage(ctx context.Context, path string, trust verifier.Trust, now time.Time) ([]VendorFile, error) {
+	a, err := openArchive(path)
+	if err != nil {
+		return nil, err
+	}
+	defer a.file.Close()
+	x, err := NewExaminer("", trust, now)
+	if err != nil {
+		return nil, err
+	}
+	defer x.Close()
+	files, err := x.examine(ctx, a)
+	return files, fileError("the package", path, err)
+}
+
+// definitionVersion is the version that the files say, and whether they say any. The
+// base may be older than what is built on it; else all must agree.
+func definitionVersion(files []VendorFile) (v verifier.Version, known bool, err error) {
+	var base, delta *verifier.Version
+	for _, f := range files {
+		name := strings.ToLower(f.Name)
+		if f.Version == nil || !strings.HasSuffix(name, ".vdm") {
+			continue
+		}
+		of := &delta
+		if strings.Contains(name, "base") {
+			of = &base
+		}
+		if *of != nil && **of != *f.Version {
+			return v, false, disagree(**of, *f.Version)
+		}
+		*of = f.Version
+	}
+	switch {
+	case delta == nil && base == nil:
+		return v, false, nil
+	case delta == nil:
+		return *base, true, nil
+	case base != nil && base.Compare(*delta) > 0:
+		return v, false, disagree(*base, *delta)
+	}
+	return *delta, true, nil
+}
+
+func disagree(a, b verifier.Version) error {
+	return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: fmt.Sprintf("the definition files are of the versions %s and %s, which do not belong together", a, b),
+		Hint: "get the package anew, or name the right version with --definition-version"}
+}
+
+// checkMachine refuses an engine that is made for another architecture.
+func checkMachine(files []VendorFile, arch string) error {
+	const x8664, aarch64 = 62, 183 // e_machine of the ELF header
+	for _, f := range files {
+		made := map[uint16]string{x8664: "x86_64", aarch64: "arm64"}[f.machine]
+		if f.Kind == KindELF && made != arch {
+			return &verifier.Refusal{Code: verifier.WrongPlatform, Sentence: "the engine is not made for the architecture " + arch, Hint: "look which package lies in the directory of this architecture"}
+		}
+	}
+	return nil
+}
+
+// stamped is the vendor's word for when the definitions were made: the newest time
+// stamp, where each definition file is good and has one.
+func stamped(files []VendorFile) (at time.Time, ok bool) {
+	for _, f := range files {
+		if !strings.HasSuffix(strings.ToLower(f.Name), ".vdm") {
+			continue
+		}
+		if f.Verdict != VerdictGood || f.TimeStamp == nil {
+			return time.Time{}, false
+		}
+		at = later(at, *f.TimeStamp)
+	}
+	return at, !at.IsZero()
+}
