@@ -396,12 +396,12 @@ func (p *Proposal) decide(said versions) error {
 	return checkSuccession(p.List, p.Previous, o.Force)
 }
 
-// issued is now, or the next second where something was approved in this one already:
+// issued is now, or the second after the approval before where that was made just now:
 // lists have whole seconds, and each must be later than the one before.
 func (p *Proposal) issued() time.Time {
 	now := p.o.Now.UTC().Truncate(time.Second)
-	if p.Previous != nil && p.Previous.Issued.Equal(now) {
-		return now.Add(time.Second)
+	if p.Previous != nil && !p.Previous.Issued.Before(now) && p.Previous.Issued.Before(now.Add(time.Minute)) {
+		return p.Previous.Issued.Add(time.Second)
 	}
 	return now
 }

@@ -11,18 +11,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unicode/utf16"
+
+	"mdatp-offline-agent/verifier/vendorsig/vendortest"
 )
 
 // PE files of the smallest kind that is whole, and an editor for the DER of what
 // real tools have signed.
 
-// image is what a PE file is built from.
+// image is what a PE file is built from, as in [vendortest.Image].
 type image struct {
-	wide     bool   // PE32+
-	text     []byte // what the first section holds
-	resource []byte // version resource; nil: none
-	copies   int    // of the resource, less one
+	wide     bool
+	text     []byte
+	resource []byte
+	copies   int
 }
 
 // anImage is one that is in order, as the vendor's definitions are: PE32, data only.
@@ -30,130 +31,25 @@ func anImage() image {
 	return image{text: bytes.Repeat([]byte("definitions\n"), 100), resource: versionInfo("mpavbase.vdm", "1.407.417.0", [4]uint16{1, 407, 417, 0})}
 }
 
+// encode builds the file. It ends with the last section.
+func (m image) encode() []byte {
+	return vendortest.Image{Wide: m.wide, Text: m.text, Resource: m.resource, Copies: m.copies}.Encode()
+}
+
 const fileAlign, memoryAlign = 512, 4096
 
 func round(n, to int) int { return (n + to - 1) / to * to }
 
-// encode builds the file. It ends with the last section.
-func (m image) encode() []byte {
-	bodies := [][]byte{m.text}
-	addresses := []int{memoryAlign}
-	var resources span
-	if m.resource != nil {
-		at := memoryAlign + round(len(m.text), memoryAlign)
-		tree := m.resources(at)
-		bodies, addresses, resources = append(bodies, tree), append(addresses, at), span{int64(at), int64(len(tree))}
-	}
-	out := make([]byte, fileAlign)
-	copy(out, "MZ")
-	const at = 0x80
-	put32(out[60:], at)
-	copy(out[at:], "PE\x00\x00")
-	magic, optionalSize, directories := 0x10b, 224, 96
-	if m.wide {
-		magic, optionalSize, directories = 0x20b, 240, 112
-	}
-	put16(out[at+4:], 0x8664)
-	put16(out[at+6:], len(bodies))
-	put16(out[at+20:], optionalSize)
-	put16(out[at+22:], 0x2022)
-	o := out[at+24:]
-	put16(o, magic)
-	put32(o[32:], memoryAlign)
-	put32(o[36:], fileAlign)
-	put16(o[48:], 6)
-	put32(o[60:], fileAlign) // size of headers
-	put32(o[directories-4:], 16)
-	put32(o[directories+2*8:], int(resources.at))
-	put32(o[directories+2*8+4:], int(resources.size))
-	headers := o[optionalSize:]
-	for i, body := range bodies {
-		h := headers[i*40:]
-		copy(h, []string{".text", ".rsrc"}[i])
-		size := round(len(body), fileAlign)
-		put32(h[8:], len(body))
-		put32(h[12:], addresses[i])
-		put32(h[16:], size)
-		put32(h[20:], len(out))
-		out = append(append(out, body...), make([]byte, size-len(body))...)
-		o = out[at+24:]
-		headers = o[optionalSize:]
-	}
-	put32(o[56:], addresses[len(addresses)-1]+round(len(bodies[len(bodies)-1]), memoryAlign))
-	return out
-}
-
-// resources is a tree with the version resource, at that address.
-func (m image) resources(at int) []byte {
-	dir := func(entries ...[2]int) []byte {
-		b := make([]byte, 16)
-		put16(b[14:], len(entries))
-		for _, e := range entries {
-			b = binary.LittleEndian.AppendUint32(b, uint32(e[0]))
-			b = binary.LittleEndian.AppendUint32(b, uint32(e[1]))
-		}
-		return b
-	}
-	var names [][2]int
-	for i := range m.copies + 1 {
-		names = append(names, [2]int{i + 1, 0})
-	}
-	second := 24
-	third := second + 16 + 8*len(names)
-	leaf := third + 24
-	for i := range names {
-		names[i][1] = subtree | third
-	}
-	tree := slices.Concat(dir([2]int{versionType, subtree | second}), dir(names...), dir([2]int{1033, leaf}))
-	entry := make([]byte, 16)
-	put32(entry, at+leaf+16)
-	put32(entry[4:], len(m.resource))
-	return slices.Concat(tree, entry, m.resource)
-}
-
-// node builds one structure of the version resource.
 func node(key string, kind int, value []byte, children ...[]byte) []byte {
-	b := make([]byte, 6)
-	put16(b[4:], kind)
-	put16(b[2:], len(value))
-	if kind == 1 {
-		put16(b[2:], len(value)/2)
-	}
-	b = append(b, wide(key)...)
-	for _, part := range append([][]byte{value}, children...) {
-		for len(b)%4 != 0 {
-			b = append(b, 0)
-		}
-		b = append(b, part...)
-	}
-	put16(b, len(b))
-	return b
+	return vendortest.Node(key, kind, value, children...)
 }
 
-// wide is UTF-16 with its zero.
-func wide(s string) (b []byte) {
-	for _, u := range append(utf16.Encode([]rune(s)), 0) {
-		b = binary.LittleEndian.AppendUint16(b, u)
-	}
-	return b
-}
+func wide(s string) []byte { return vendortest.Wide(s) }
 
-func fixedInfo(v [4]uint16) []byte {
-	b := make([]byte, 52)
-	put32(b, 0xfeef04bd)
-	for i, at := range []int{10, 8, 14, 12} {
-		put16(b[at:], int(v[i]))
-		put16(b[at+8:], int(v[i]))
-	}
-	return b
-}
+func fixedInfo(v [4]uint16) []byte { return vendortest.FixedInfo(v) }
 
 func versionInfo(name, version string, v [4]uint16, more ...[]byte) []byte {
-	strings := node("040904B0", 1, nil, append([][]byte{
-		node("CompanyName", 1, wide("Vendor")), node("OriginalFilename", 1, wide(name)),
-		node("FileVersion", 1, wide(version)), node("ProductVersion", 1, wide(version))}, more...)...)
-	translation := node("VarFileInfo", 1, nil, node("Translation", 0, []byte{9, 4, 0xb0, 4}))
-	return node("VS_VERSION_INFO", 0, fixedInfo(v), node("StringFileInfo", 1, nil, strings), translation)
+	return vendortest.VersionInfo(name, version, v, more...)
 }
 
 func put16(b []byte, v int) { binary.LittleEndian.PutUint16(b, uint16(v)) }

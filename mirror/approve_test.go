@@ -1,0 +1,429 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig/vendortest"
+)
+
+// ringSite is a ring with a vendor's packages, as they come from the cloud: zipped by
+// somebody else's zip, with no list of anybody.
+type ringSite struct {
+	lab
+	vendor *vendortest.Vendor
+	ring   string
+	now    time.Time // when the test began
+}
+
+func newRing(t *testing.T) ringSite {
+	s := ringSite{lab: newLab(t, KeyOptions{}), vendor: vendortest.New(t), now: time.Now().UTC().Truncate(time.Second)}
+	s.ring = filepath.Join(s.dir, "linux", "production")
+	return s
+}
+
+func (s ringSite) path(name string) string { return filepath.Join(s.ring, "arch_x86_64", name) }
+
+// day is when version n was made.
+func (s ringSite) day(n int) time.Time { return s.now.AddDate(0, 0, n-20) }
+
+// elf is an engine for an architecture, by its number.
+func elf(machine byte) []byte {
+	head := make([]byte, 64)
+	copy(head, "\x7fELF\x02\x01\x01")
+	head[18] = machine
+	return append(head, "the engine"...)
+}
+
+// files are those of version n: definitions signed and stamped, an engine with its
+// signature beside it.
+func (s ringSite) files(t *testing.T, n int) map[string][]byte {
+	t.Helper()
+	base, delta := [4]uint16{1, 407, 0, 0}, [4]uint16{1, 407, uint16(n), 0}
+	engine := elf(62)
+	return map[string][]byte{
+		"mpavbase.vdm":       s.vendor.Sign(t, vendortest.Definitions("mpavbase.vdm", base), s.day(1)),
+		"mpavdlta.vdm":       s.vendor.Sign(t, vendortest.Definitions("mpavdlta.vdm", delta), s.day(n)),
+		"libmpengine.so":     engine,
+		"libmpengine.so.sig": s.vendor.Detached(t, engine),
+	}
+}
+
+// come puts a package and its manifest into the ring, as the vendor's script does.
+func (s ringSite) come(t *testing.T, files map[string][]byte, manifest string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		write(t, filepath.Join(dir, name), content)
+	}
+	run(t, dir, "zip", append([]string{"-q", "all.zip"}, slices.Sorted(maps.Keys(files))...)...)
+	write(t, s.path("updates.zip"), read(t, filepath.Join(dir, "all.zip")))
+	write(t, s.path("manifest.json"), []byte(manifest))
+}
+
+func manifestFor(n int) string {
+	return fmt.Sprintf(`{"EngineVersion": "1.1.24080.9", "DefinitionVersion": "1.407.%d.0"}`, n)
+}
+
+func (s ringSite) comes(t *testing.T, n int) { t.Helper(); s.come(t, s.files(t, n), manifestFor(n)) }
+
+func (s ringSite) options(t *testing.T) ApproveOptions {
+	t.Helper()
+	roots, err := filepath.Glob(filepath.Join(s.vendor.Trust, "*.pem"))
+	if err != nil || len(roots) != 2 {
+		t.Fatal(roots, err)
+	}
+	return ApproveOptions{Arch: "x86_64", Vendor: trustIn(t, roots...)}
+}
+
+func (s ringSite) approve(t *testing.T, o ApproveOptions) (Proposal, error) {
+	t.Helper()
+	p, err := Propose(context.Background(), s.ring, o)
+	if err != nil {
+		return Proposal{}, err
+	}
+	defer p.Close()
+	_, err = p.Sign(s.signer)
+	return *p, err
+}
+
+func (s ringSite) approved(t *testing.T, o ApproveOptions) Proposal {
+	t.Helper()
+	p, err := s.approve(t, o)
+	wantCode(t, err, "")
+	return p
+}
+
+// serves checks what an endpoint finds.
+func (s ringSite) serves(t *testing.T, n int) Verified {
+	t.Helper()
+	good, err := Verify(context.Background(), s.path("updates.zip.p7m"), s.trust, time.Now(), &verifier.Identity{Product: "mdatp", Platform: "linux", Arch: "x86_64", Ring: "production"})
+	wantCode(t, err, "")
+	if want := fmt.Sprintf("1.407.%d.0", n); good.Signed.List.Definition.String() != want {
+		t.Fatalf("endpoints find %s, want %s", good.Signed.List.Definition, want)
+	}
+	return good
+}
+
+func (s ringSite) zips(t *testing.T) (names []string) {
+	t.Helper()
+	all, err := filepath.Glob(s.path("updates-*.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// An approved package is what endpoints find until the next one is approved,
+// whatever is downloaded meanwhile.
+func TestApprove(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	o.RequireVendor = true
+	s.comes(t, 2)
+	first := s.approved(t, o)
+	for _, f := range first.Files {
+		if f.Verdict != VerdictGood || f.SHA256 == (verifier.Digest{}) {
+			t.Errorf("%+v", f)
+		}
+	}
+	good := s.serves(t, 2)
+	if l := good.Signed.List; !l.Released.Equal(s.day(2)) || l.Engine != version("1.1.24080.9") || len(l.Files) != 4 || l.Zip != filepath.Base(good.Archive) {
+		t.Errorf("%+v", l)
+	}
+	if sum, err := hashFile(s.path("updates.zip")); err != nil || filepath.Base(good.Archive) != "updates-"+sum[:8]+".zip" {
+		t.Errorf("%s for a package with the digest %s", good.Archive, sum)
+	}
+	onlyFiles(t, s.path(""), "manifest.json", filepath.Base(good.Archive), "updates.zip", "updates.zip.p7m")
+
+	s.comes(t, 3) // written over the old one, as cp does, and so through every other name that the file has
+	s.serves(t, 2)
+	second := s.approved(t, o)
+	s.serves(t, 3)
+	if second.Renewal || second.Changes()["mpavdlta.vdm"] != FileChanged || second.Changes()["libmpengine.so"] != FileSame {
+		t.Errorf("%v", second.Changes())
+	}
+	if n := len(s.zips(t)); n != 2 {
+		t.Errorf("%d approved packages are there, and endpoints may be fetching the one before", n)
+	}
+	s.comes(t, 4)
+	s.approved(t, o)
+	s.serves(t, 4)
+	if zips := s.zips(t); len(zips) != 2 || slices.Contains(zips, good.Archive) {
+		t.Errorf("%v are there after three approvals", zips)
+	}
+}
+
+// A renewal has the same content, archive and release, and is issued later.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	for _, how := range []string{"with time stamps", "without a vendor"} {
+		if how != "with time stamps" {
+			o.Vendor = verifier.Trust{}
+			s.come(t, map[string][]byte{"one.vdm": []byte("nobody signed it")}, manifestFor(9))
+			if err := os.Chtimes(s.path("updates.zip"), time.Time{}, s.day(9)); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			s.comes(t, 9)
+		}
+		o.Force = true
+		s.approved(t, o)
+		before := s.serves(t, 9).Signed.List
+		if !before.Released.Equal(s.day(9)) {
+			t.Fatalf("%s: released %s, want %s", how, before.Released, s.day(9))
+		}
+		o.Force = false
+		for _, renew := range []bool{false, true} {
+			write(t, s.path("updates.zip"), read(t, s.path("updates.zip"))) // another download
+			if renew {
+				s.comes(t, 11) // nobody asked for this one
+			}
+			o.Renew = renew
+			p := s.approved(t, o)
+			after := s.serves(t, 9).Signed.List
+			if !p.Renewal || !after.Released.Equal(before.Released) || !after.Issued.After(before.Issued) || after.Zip != before.Zip {
+				t.Errorf("%s, --renew %v: %+v after %+v", how, renew, after, before)
+			}
+			before = after
+		}
+		o.Renew = false
+	}
+	// Content that comes back after another one is as old as when it was seen first.
+	s.come(t, map[string][]byte{"one.vdm": []byte("nobody signed it")}, manifestFor(9))
+	if got := s.approved(t, o).List.Released; !got.Equal(s.day(9)) {
+		t.Errorf("released %s, want %s", got, s.day(9))
+	}
+	if err := os.Remove(s.path("updates.zip.p7m")); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.approved(t, o).List.Released; !got.Equal(s.day(9)) {
+		t.Errorf("without the approval before: released %s, want %s", got, s.day(9))
+	}
+	if err := os.Remove(s.path("updates.zip.p7m")); err != nil {
+		t.Fatal(err)
+	}
+	o.Renew = true
+	_, err := s.approve(t, o)
+	wantCode(t, err, "usage")
+}
+
+func TestApproveRefuses(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	stranger := vendortest.New(t)
+	good := s.files(t, 2)
+	with := func(name string, content []byte) map[string][]byte {
+		files := maps.Clone(good)
+		files[name] = content
+		if content == nil {
+			delete(files, name)
+		}
+		return files
+	}
+	flipped := bytes.Clone(good["mpavdlta.vdm"])
+	flipped[600] ^= 1
+	for _, c := range []struct {
+		name     string
+		files    map[string][]byte
+		manifest string
+		edit     func(*ApproveOptions)
+		code     string
+	}{
+		{name: "good"},
+		{name: "altered", files: with("mpavdlta.vdm", flipped), code: "content_mismatch"},
+		{name: "not signed", files: with("mpavdlta.vdm", vendortest.Definitions("mpavdlta.vdm", [4]uint16{1, 407, 2, 0})), code: "signature_missing"},
+		{name: "not signed, and nobody wants it", files: with("mpavdlta.vdm", vendortest.Definitions("mpavdlta.vdm", [4]uint16{1, 407, 2, 0})), edit: func(o *ApproveOptions) { o.RequireVendor = false }},
+		{name: "a stranger's", files: with("mpavdlta.vdm", stranger.Sign(t, vendortest.Definitions("mpavdlta.vdm", [4]uint16{1, 407, 2, 0}), s.day(2))), code: "signer_untrusted"},
+		{name: "under another's name", files: with("mpasdlta.vdm", good["mpavdlta.vdm"]), code: "content_mismatch"},
+		{name: "engine without its signature", files: with("libmpengine.so.sig", nil), code: "signature_missing"},
+		{name: "engine with an unknown signature", files: with("libmpengine.so.sig", []byte("???")), code: "signature_missing"},
+		{name: "engine with another's signature", files: with("libmpengine.so.sig", s.vendor.Detached(t, []byte("x"))), code: "content_mismatch"},
+		{name: "a signature of nothing", files: with("other.sig", s.vendor.Detached(t, []byte("x"))), code: "signature_missing"},
+		{name: "engine of another architecture", files: func() map[string][]byte {
+			files := with("libmpengine.so", elf(183))
+			files["libmpengine.so.sig"] = s.vendor.Detached(t, files["libmpengine.so"])
+			return files
+		}(), code: "wrong_platform"},
+		{name: "manifest of another package", manifest: manifestFor(3), code: "content_mismatch"},
+		{name: "and that was named", manifest: manifestFor(3), edit: func(o *ApproveOptions) { o.Definition = version("1.407.2.0") }},
+		{name: "no manifest", manifest: "{}", code: "usage"},
+		{name: "no manifest, and the engine was named", manifest: "{}", edit: func(o *ApproveOptions) { o.Engine = version("1.1.1.1") }},
+		{name: "deltas that disagree", files: with("mpasdlta.vdm", s.vendor.Sign(t, vendortest.Definitions("mpasdlta.vdm", [4]uint16{1, 407, 1, 0}), s.day(2))), code: "content_mismatch"},
+		{name: "a base that is newer", files: with("mpavbase.vdm", s.vendor.Sign(t, vendortest.Definitions("mpavbase.vdm", [4]uint16{1, 407, 3, 0}), s.day(2))), code: "content_mismatch"},
+		{name: "another ring", edit: func(o *ApproveOptions) { o.Ring = "preview" }, code: "usage"},
+		{name: "another platform", edit: func(o *ApproveOptions) { o.Platform = "mac" }, code: "usage"},
+		{name: "no such architecture here", edit: func(o *ApproveOptions) { o.Arch = "arm64" }, code: "usage"},
+		{name: "expired already", edit: func(o *ApproveOptions) { o.Expires = time.Now().Add(-time.Hour) }, code: "usage"},
+		{name: "expires behind its signer", edit: func(o *ApproveOptions) { o.Expires = time.Now().AddDate(30, 0, 0) }, code: "usage"},
+		{name: "endpoints trust others", edit: func(o *ApproveOptions) { o.Trust = &o.Vendor }, code: "signer_untrusted"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := ringSite{s.lab, s.vendor, filepath.Join(t.TempDir(), "linux", "production"), s.now}
+			if c.files == nil {
+				c.files = good
+			}
+			if c.manifest == "" {
+				c.manifest = manifestFor(2)
+			}
+			s.come(t, c.files, c.manifest)
+			o := s.options(t)
+			o.RequireVendor = true
+			if c.edit != nil {
+				c.edit(&o)
+			}
+			_, err := s.approve(t, o)
+			wantCode(t, err, c.code)
+			if c.code != "" {
+				if _, err := os.Stat(s.path("updates.zip.p7m")); err == nil {
+					t.Error("and it is approved all the same")
+				}
+				onlyFiles(t, s.path(""), "manifest.json", "updates.zip")
+			}
+		})
+	}
+}
+
+// What makes an archive worthless to endpoints, or an approval of it.
+func TestApproveArchives(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	write(t, s.path("updates.zip"), []byte("<html>"))
+	_, err := s.approve(t, o)
+	wantCode(t, err, "not_a_package")
+	made, err := Build(context.Background(), filepath.Join(s.dir, "signed", "updates.zip"), s.lab.options(t), &s.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s.path("updates.zip"), read(t, made.Zip))
+	_, err = s.approve(t, o)
+	wantCode(t, err, "usage") // it speaks for itself
+	if err := os.Remove(s.path("updates.zip")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.approve(t, o)
+	wantCode(t, err, "usage")
+
+	s.comes(t, 3)
+	s.approved(t, o)
+	s.comes(t, 2)
+	_, err = s.approve(t, o)
+	wantCode(t, err, "usage") // endpoints would refuse it
+	o.Force = true
+	s.approved(t, o)
+	s.serves(t, 2)
+	o.Force = false
+	write(t, s.path("updates.zip.p7m"), []byte("<html>"))
+	_, err = s.approve(t, o)
+	wantCode(t, err, "usage")
+	o.Force = true
+	s.approved(t, o)
+	s.serves(t, 2)
+}
+
+// What is signed is what was shown, whatever becomes of the download in between, and
+// no file of somebody else's is overwritten or removed.
+func TestApprovePrivate(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	s.comes(t, 2)
+	sum, err := hashFile(s.path("updates.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, left := s.path("updates-"+sum[:8]+".zip"), s.path(".approve-123")
+	write(t, theirs, []byte("somebody else's"))
+	write(t, left, []byte("of a run that was killed"))
+	p, err := Propose(context.Background(), s.ring, o)
+	wantCode(t, err, "")
+	if _, err := os.Stat(left); err == nil {
+		t.Error("what a killed run has left is still there")
+	}
+	_, err = Propose(context.Background(), s.ring, o)
+	wantCode(t, err, "busy")
+	s.comes(t, 3)
+	_, err = p.Sign(s.signer)
+	wantCode(t, err, "")
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good := s.serves(t, 2)
+	if got := filepath.Base(good.Archive); got != "updates-"+sum[:16]+".zip" {
+		t.Errorf("the approved package is %s", got)
+	}
+	for range 3 {
+		o.Force = true
+		s.approved(t, o)
+	}
+	if string(read(t, theirs)) != "somebody else's" {
+		t.Error("a file of somebody else's was overwritten")
+	}
+}
+
+// The list can be signed elsewhere; what is put in force is hashed again.
+func TestApproveExternal(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	o.Trust = &s.trust
+	s.comes(t, 2)
+	sign := func() []byte {
+		t.Helper()
+		p, err := Propose(context.Background(), s.ring, o)
+		wantCode(t, err, "")
+		defer p.Close()
+		list, err := p.External()
+		wantCode(t, err, "")
+		write(t, filepath.Join(s.dir, "list.json"), list)
+		run(t, s.dir, "openssl", "cms", "-sign", "-nodetach", "-binary", "-nosmimecap", "-outform", "DER", "-md", "sha256", "-in", "list.json",
+			"-signer", s.keys.Leaf, "-inkey", s.keys.LeafKey, "-certfile", s.keys.Intermediate, "-out", "list.p7m")
+		return read(t, filepath.Join(s.dir, "list.p7m"))
+	}
+	signed := sign()
+	if _, err := os.Stat(s.path("updates.zip.p7m")); err == nil {
+		t.Fatal("it is approved before anybody signed")
+	}
+	s.comes(t, 3) // meanwhile
+	attach := func(object []byte, o ApproveOptions) error {
+		_, _, err := AttachApproval(context.Background(), s.ring, object, o)
+		return err
+	}
+	wantCode(t, attach([]byte("<html>"), o), "signature_invalid")
+	other := o
+	other.Arch = "arm64"
+	wantCode(t, attach(signed, other), "usage")
+	other = o
+	other.Product = "another"
+	wantCode(t, attach(signed, other), "wrong_product")
+	wantCode(t, attach(signed, o), "")
+	good := s.serves(t, 2)
+	wantCode(t, attach(signed, o), "usage") // it is in force already
+	signed = sign()
+	zips := s.zips(t)
+	zip := zips[slices.IndexFunc(zips, func(path string) bool { return path != good.Archive })]
+	whole := read(t, zip)
+	damaged := bytes.Clone(whole)
+	damaged[bytes.Index(damaged, []byte("mpavdlta.vdm"))+200] ^= 1
+	write(t, zip, damaged)
+	if err := attach(signed, o); err == nil || !strings.Contains(err.Error(), "content_mismatch") && !strings.Contains(err.Error(), "package_malformed") {
+		t.Errorf("a damaged copy: %v", err)
+	}
+	s.serves(t, 2)
+	write(t, zip, whole)
+	wantCode(t, attach(signed, o), "")
+	s.serves(t, 3)
+}
