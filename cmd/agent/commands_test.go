@@ -24,6 +24,7 @@ import (
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/agent/source/sourcetest"
 	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/verifier/vendorsig/vendortest"
 )
 
 func pathsFor(root string) agent.Paths { return agent.PathsBelow(root) }
@@ -40,6 +41,7 @@ type lab struct {
 	lock      *state.Lock
 	connected chan struct{} // a client of silent's server came
 	fleet     []string      // the machines of fleet
+	vendor    *vendortest.Vendor
 }
 
 type labKey struct{}
@@ -55,6 +57,7 @@ func labCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"proxy":       cmdProxy,
 		"noise":       cmdNoise,
 		"address":     cmdAddress,
+		"vendor":      cmdVendor,
 
 		"exit":      cmdExit,
 		"until":     cmdUntil,

@@ -71,9 +71,10 @@ func (s *seen) usable() bool {
 	return (s.err == nil || s.unread || s.zip != "") && s.listErr == nil && s.zipErr == nil
 }
 
-// torn tells whether manifest and list name different versions.
+// torn tells whether manifest and list name different versions. Where an approval
+// names another archive, the manifest is about updates.zip, which may be newer.
 func (s *seen) torn() bool {
-	return s.list != nil && s.manifest != nil && (s.list.Definition != s.manifest.Definition || s.list.Engine != s.manifest.Engine)
+	return s.zip == "" && s.list != nil && s.manifest != nil && (s.list.Definition != s.manifest.Definition || s.list.Engine != s.manifest.Engine)
 }
 
 // version is that of the definitions, by the list, else by the manifest; zero

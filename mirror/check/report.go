@@ -89,7 +89,7 @@ func (o Options) row(s seen, all []seen) Row {
 	switch {
 	case s.torn():
 		row.Pair = "torn"
-	case s.list != nil && s.manifest != nil:
+	case s.list != nil && s.manifest != nil && s.list.Definition == s.manifest.Definition && s.list.Engine == s.manifest.Engine:
 		row.Pair = "consistent"
 	}
 	if published := s.published(); !published.IsZero() {
