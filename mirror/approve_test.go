@@ -427,3 +427,34 @@ func TestApproveExternal(t *testing.T) {
 	wantCode(t, attach(signed, o), "")
 	s.serves(t, 3)
 }
+
+// An approval of an older package says nothing about what lies in the directory now,
+// and stays where it is when the next package comes.
+func TestSyncBesideApproval(t *testing.T) {
+	t.Parallel()
+	s, l := newSite(t), newLab(t, KeyOptions{})
+	s.offer(linux, "1.407.417.0")
+	s.want(SyncUpdated, "")
+	ring := s.tree("linux", "production")
+	p, err := Propose(t.Context(), ring, ApproveOptions{Arch: "x86_64"})
+	wantCode(t, err, "")
+	_, err = p.Sign(l.signer)
+	wantCode(t, err, "")
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.offer(linux, "1.407.418.0")
+	s.want(SyncUpdated, "")
+	for range 2 {
+		good, err := Verify(t.Context(), filepath.Join(ring, "arch_x86_64", "updates.zip.p7m"), l.trust, time.Now(), nil)
+		wantCode(t, err, "")
+		if got := good.Signed.List.Definition; got != version("1.407.417.0") {
+			t.Errorf("%s is approved", got)
+		}
+		// As after the vendor's script, nothing is known of what lies there.
+		if err := os.Remove(filepath.Join(ring, ".sync", "arch_x86_64", "state.json")); err != nil {
+			t.Fatal(err)
+		}
+		s.want(SyncUpToDate, "")
+	}
+}

@@ -203,7 +203,10 @@ func CheckVendor(files []VendorFile) error {
 // examine reads all files of an archive. The error is the first thing because of
 // which they can't be read.
 func (x *Examiner) examine(ctx context.Context, a *archive) (files []VendorFile, err error) {
-	sigs, err := ReadSignatures(a.layout.Entries, func(e verifier.Entry) (io.Reader, error) { return readEntry(ctx, a.file, e) })
+	sigs, err := ReadSignatures(a.layout.Entries, func(e verifier.Entry) (io.ReadCloser, error) {
+		content, err := readEntry(ctx, a.file, e)
+		return io.NopCloser(content), err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +238,7 @@ func IsFile(e verifier.Entry) bool {
 
 // ReadSignatures reads the signatures that lie beside other files of an archive, by
 // the names of these. They are small, and the files can't be judged without them.
-func ReadSignatures(entries []verifier.Entry, open func(verifier.Entry) (io.Reader, error)) (map[string][]byte, error) {
+func ReadSignatures(entries []verifier.Entry, open func(verifier.Entry) (io.ReadCloser, error)) (map[string][]byte, error) {
 	names := map[string]bool{}
 	for _, e := range entries {
 		names[e.Name] = true
@@ -250,12 +253,10 @@ func ReadSignatures(entries []verifier.Entry, open func(verifier.Entry) (io.Read
 		if err != nil {
 			return nil, err
 		}
-		// One byte more than a signature may have shows that it has too many.
-		data, err := io.ReadAll(io.LimitReader(content, vendorsig.MaxSignature+1))
-		if err != nil {
+		sigs[name], err = readSig(content)
+		if err := errors.Join(err, content.Close()); err != nil {
 			return nil, err
 		}
-		sigs[name] = append([]byte{}, data...) // an empty one is one
 	}
 	return sigs, nil
 }
@@ -268,7 +269,7 @@ func ExamineFile(path string, trust verifier.Trust, now time.Time) (VendorFile, 
 		return VendorFile{}, err
 	}
 	defer file.Close()
-	sig, err := readSig(path + sigSuffix)
+	sig, err := sigBeside(path + sigSuffix)
 	if err != nil {
 		return VendorFile{}, err
 	}
@@ -283,8 +284,8 @@ func ExamineFile(path string, trust verifier.Trust, now time.Time) (VendorFile, 
 	return f, nil
 }
 
-// readSig gives nil where there is no signature.
-func readSig(path string) ([]byte, error) {
+// sigBeside gives nil where there is no signature.
+func sigBeside(path string) ([]byte, error) {
 	f, _, err := openRegular("the signature", path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -293,8 +294,14 @@ func readSig(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, vendorsig.MaxSignature+1))
-	return append([]byte{}, data...), fileError("the signature", path, err)
+	sig, err := readSig(f)
+	return sig, fileError("the signature", path, err)
+}
+
+// readSig reads a signature, which is not nil where it is empty. One byte more than
+// one may have shows that it has too many.
+func readSig(content io.Reader) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(content, vendorsig.MaxSignature+1))
 }
 
 // AloneFile tells whether a path is to be judged as a single file of a vendor's, and

@@ -111,9 +111,7 @@ func (p *program) approveOptions(c *cli.Context) (o mirror.ApproveOptions, err e
 		}
 		o.Trust = &trust
 	}
-	if o.Vendor, err = p.vendorTrust(c); err == nil && o.RequireVendor && o.Vendor.Empty() {
-		err = needed(c, "vendor-trust")
-	}
+	o.Vendor, err = p.vendorTrust(c, o.RequireVendor)
 	return o, err
 }
 
@@ -200,7 +198,7 @@ func proposalText(w io.Writer, proposal *mirror.Proposal) {
 		fmt.Fprintf(w, "  in place of definitions %s, engine %s\n", proposal.Previous.Definition, proposal.Previous.Engine)
 	}
 	changes := proposal.Changes()
-	vendorTable(w, proposal.Files, changes)
+	vendorFiles(w, proposal.Files, changes)
 	for _, name := range slices.Sorted(maps.Keys(changes)) {
 		if changes[name] == mirror.FileGone {
 			fmt.Fprintf(w, "  %s is no longer there\n", name)

@@ -24,11 +24,11 @@ import (
 )
 
 func (p *program) mirrorCheckCommand() *cli.Command {
-	return command(cli.Command{Name: "check", Usage: "say what endpoints would find on a mirror, and what is to be mended", ArgsUsage: "URL-OR-DIR", Action: p.checkMirror, Flags: []cli.Flag{
+	return command(cli.Command{Name: "check", Usage: "say what endpoints would find on a mirror, and what is to be mended", ArgsUsage: "URL-OR-DIR", Action: p.checkMirror, Flags: append([]cli.Flag{
 		&cli.StringFlag{Name: "trust", Usage: "trust `DIR` of the endpoints; else that of this machine"},
 		&cli.StringFlag{Name: "arch", DefaultText: "both", Usage: "`NAME` of the one architecture to look at, x86_64 or arm64"},
 		&cli.StringFlag{Name: "max-age", Value: "7d", Usage: "`AGE` from which on definitions are too old, such as 3d or 36h"},
-		boolFlag("full", "read packages whole, and hash each file as an endpoint would"),
+		boolFlag("full", "read packages whole, hash each file as an endpoint would, and judge its vendor's signature"),
 		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product"},
 		&cli.StringFlag{Name: "ring", Value: "production", Usage: "`NAME` of the ring, where the address does not have it"},
 		&cli.StringFlag{Name: "ca-file", Usage: "`FILE` with the authorities of the server's certificate, PEM; else those of the system"},
@@ -36,7 +36,7 @@ func (p *program) mirrorCheckCommand() *cli.Command {
 		&cli.StringFlag{Name: "client-key", Usage: "private key `FILE` of the client's certificate, PEM"},
 		&cli.StringFlag{Name: "header-file", Usage: "`FILE` with headers for the server alone, one to a line, such as Authorization"},
 		&cli.StringFlag{Name: "proxy", Usage: "`URL` of a proxy; else that of the environment"},
-	}})
+	}, vendorFlags()...)})
 }
 
 // checkMirror answers as a monitor's plug-in does: what is wrong with the mirror is
@@ -72,6 +72,9 @@ func (p *program) checkOptions(c *cli.Context) (o check.Options, err error) {
 		return o, err
 	}
 	if o.Trust, err = p.endpointTrust(c.String("trust")); err != nil {
+		return o, err
+	}
+	if o.Vendor, err = p.vendorTrust(c, false); err != nil {
 		return o, err
 	}
 	o.HTTP, err = p.connection(c)

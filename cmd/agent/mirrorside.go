@@ -65,11 +65,12 @@ func (p *program) packageCommand() *cli.Command {
 			&cli.StringFlag{Name: "trust", Usage: "trust `DIR` of the endpoints, to be sure that they accept it"},
 			key, cert,
 		}}),
-		command(cli.Command{Name: "inspect", Usage: "show what a package or signed list claims, trusting nobody", ArgsUsage: "FILE", Action: p.inspect}),
-		command(cli.Command{Name: "verify", Usage: "check a package as an endpoint would", ArgsUsage: "FILE", Action: p.verifyPackage, Flags: []cli.Flag{
+		command(cli.Command{Name: "inspect", Usage: "show what a package or signed list claims, and what its vendor signed", ArgsUsage: "FILE", Action: p.inspect, Flags: vendorFlags()}),
+		command(cli.Command{Name: "verify", Usage: "check a package as an endpoint would, or a file that its vendor signed", ArgsUsage: "FILE", Action: p.verifyPackage, Flags: append([]cli.Flag{
+			boolFlag("require-vendor", "the vendor's signature of each file must be good, too"),
 			&cli.StringFlag{Name: "trust", Usage: "trust `DIR`; else that of this machine"},
 			product, platform, arch, &cli.StringFlag{Name: "ring", Value: "production", Usage: "`NAME` of the ring"},
-		}}),
+		}, vendorFlags()...)}),
 	}})
 }
 
@@ -300,14 +301,28 @@ func (p *program) inspect(c *cli.Context) error {
 	if err := arguments(c, 1, "one file"); err != nil {
 		return err
 	}
-	found, err := mirror.Inspect(c.Args().First(), time.Now())
+	path := c.Args().First()
+	if mirror.AloneFile(path) {
+		return p.examineFile(c, path, false)
+	}
+	found, err := mirror.Inspect(path, time.Now())
+	if err != nil {
+		return err
+	}
+	files, err := p.inspectFiles(c, &found)
 	if err != nil {
 		return err
 	}
 	return p.show(c, struct {
 		Type string `json:"$type"`
 		mirror.Inspection
-	}{"packageInspectResult", found}, func(w io.Writer) { inspectText(w, found) })
+		Files []mirror.VendorFile `json:"files"`
+	}{"packageInspectResult", found, files}, func(w io.Writer) {
+		inspectText(w, found)
+		if len(files) > 0 {
+			vendorFiles(w, files, nil)
+		}
+	})
 }
 
 // maxRow is how much one row shows, in bytes.
@@ -353,6 +368,9 @@ func (p *program) verifyPackage(c *cli.Context) error {
 	if err := arguments(c, 1, "one file"); err != nil {
 		return err
 	}
+	if mirror.AloneFile(c.Args().First()) {
+		return p.examineFile(c, c.Args().First(), true)
+	}
 	dir := c.String("trust")
 	root := dir // of a directory that the command line names, the parents are the caller's business
 	if dir == "" {
@@ -373,13 +391,21 @@ func (p *program) verifyPackage(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	files, err := p.verifyFiles(c, good.Archive)
+	if err != nil {
+		return err
+	}
 	return p.show(c, struct {
-		Type string `json:"$type"`
-		Zip  string `json:"zip"`
-		List any    `json:"list"`
-	}{"packageVerifyResult", good.Archive, json.RawMessage(list)}, func(w io.Writer) {
+		Type  string              `json:"$type"`
+		Zip   string              `json:"zip"`
+		List  any                 `json:"list"`
+		Files []mirror.VendorFile `json:"files"`
+	}{"packageVerifyResult", good.Archive, json.RawMessage(list), files}, func(w io.Writer) {
 		l := good.Signed.List
 		fmt.Fprintf(w, "%s: good, definitions %s, engine %s, expires %s\n", good.Archive, l.Definition, l.Engine, l.Expires.Format(time.RFC3339))
+		if len(files) > 0 {
+			vendorFiles(w, files, nil)
+		}
 	})
 }
 

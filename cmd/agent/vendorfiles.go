@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"mdatp-offline-agent/agent/reason"
 	"mdatp-offline-agent/mirror"
-	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 	"mdatp-offline-agent/verifier/trustdir"
 )
@@ -25,8 +24,8 @@ func vendorFlags() []cli.Flag {
 }
 
 // vendorTrust is what the options of vendorFlags say. Nobody is trusted where this
-// machine has no such directory and none was named.
-func (p *program) vendorTrust(c *cli.Context) (verifier.Trust, error) {
+// machine has no such directory and none was named, unless somebody must be.
+func (p *program) vendorTrust(c *cli.Context, must bool) (verifier.Trust, error) {
 	var pins []verifier.Pin
 	for _, text := range c.StringSlice("vendor-pin") {
 		pin, err := verifier.ParsePin(text)
@@ -36,8 +35,14 @@ func (p *program) vendorTrust(c *cli.Context) (verifier.Trust, error) {
 		pins = append(pins, pin)
 	}
 	dir, root := c.String("vendor-trust"), c.String("vendor-trust")
-	if dir == "" && p.paths.Trust == "" { // where no endpoint runs
+	nobody := func() (verifier.Trust, error) {
+		if must {
+			return verifier.Trust{}, needed(c, "vendor-trust")
+		}
 		return verifier.Trust{}, nil
+	}
+	if dir == "" && p.paths.Trust == "" { // where no endpoint runs
+		return nobody()
 	}
 	if dir == "" {
 		dir, root = filepath.Join(p.paths.Trust, "vendor"), p.paths.Root
@@ -45,38 +50,79 @@ func (p *program) vendorTrust(c *cli.Context) (verifier.Trust, error) {
 	trust, err := trustdir.Load(root, dir, pins)
 	var refused *verifier.Refusal
 	if c.String("vendor-trust") == "" && errors.As(err, &refused) && refused.Code == verifier.TrustDirEmpty {
-		return verifier.Trust{}, nil
+		return nobody()
 	}
 	return trust, err
 }
 
-// vendorTable writes a row for each file. changes may be nil.
-func vendorTable(w io.Writer, files []mirror.VendorFile, changes map[string]mirror.FileChange) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	head := "  FILE\tKIND\tSIZE\tSIGNATURE\tSIGNER\tTIME STAMP\tVERSION\tVERDICT"
-	if changes != nil {
-		head += "\tCHANGE"
-	}
-	fmt.Fprintln(table, head)
-	for _, f := range files {
-		stamp, version, signer := "-", "-", "-"
-		if f.TimeStamp != nil {
-			stamp = f.TimeStamp.Format(time.RFC3339)
-		}
-		if f.Version != nil {
-			version = f.Version.String()
-		}
-		if f.Signer != "" {
-			signer = f.Signer
-		}
-		row := fmt.Sprintf("  %s\t%s\t%d\t%s\t%s\t%s\t%s\t%s", f.Name, f.Kind, f.Size, f.Signature, printable.Text(signer, maxTyped), stamp, version, f.Verdict)
-		if changes != nil {
-			row += "\t" + string(changes[f.Name])
-		}
-		fmt.Fprintln(table, row)
-	}
-	_ = table.Flush() // nobody reads a closed stdout
+// vendorFiles shows what was found out about files, and their digests.
+func vendorFiles(w io.Writer, files []mirror.VendorFile, changes map[string]mirror.FileChange) {
+	mirror.FilesTable(w, files, changes)
 	for _, f := range files {
 		fmt.Fprintf(w, "  %s  %s\n", f.Hex, f.Name)
 	}
+}
+
+// examineFile shows what was found out about a file of a vendor's that is no package.
+// Where that is to be judged, the verdict is the exit code.
+func (p *program) examineFile(c *cli.Context, path string, judge bool) error {
+	trust, err := p.vendorTrust(c, false)
+	if err != nil {
+		return err
+	}
+	f, err := mirror.ExamineFile(path, trust, time.Now())
+	if err != nil {
+		return err
+	}
+	_ = p.show(c, struct {
+		Type string            `json:"$type"`
+		File mirror.VendorFile `json:"file"`
+	}{"vendorFileResult", f}, func(w io.Writer) {
+		vendorFiles(w, []mirror.VendorFile{f}, nil)
+		if f.Pin != "" {
+			fmt.Fprintf(w, "  signer %s, issuer %s, pin %s\n", f.Signer, f.Issuer, f.Pin)
+		}
+		if f.Problem != nil && !judge {
+			fmt.Fprintf(w, "  %s: %s\n", f.Problem.Code, f.Problem.Message)
+		}
+	})
+	if f.Problem == nil || !judge {
+		return nil
+	}
+	if c.String("output") != "json" {
+		p.showFailure(false, &reason.Failure{Code: f.Problem.Code, Message: f.Problem.Message, Hint: f.Problem.Hint})
+	}
+	p.exit = reason.ExitCode(f.Problem.Code)
+	return errShown
+}
+
+// inspectFiles reads the files of a package for their vendor's signatures. Why they
+// can't be read is the package's problem, unless it has one already.
+func (p *program) inspectFiles(c *cli.Context, found *mirror.Inspection) ([]mirror.VendorFile, error) {
+	trust, err := p.vendorTrust(c, false)
+	if err != nil || len(found.Entries) == 0 {
+		return []mirror.VendorFile{}, err
+	}
+	files, err := mirror.ExaminePackage(c.Context, found.Path, trust, time.Now())
+	var own *mirror.Error
+	if errors.As(err, &own) {
+		return nil, err
+	}
+	if f := reason.Explain(err); f != nil && found.Problem == nil {
+		found.Problem = &mirror.Problem{Code: f.Code, Message: f.Message, Hint: f.Hint}
+	}
+	return append([]mirror.VendorFile{}, files...), nil
+}
+
+// verifyFiles judges the vendor's signatures of a package, where that is asked for.
+func (p *program) verifyFiles(c *cli.Context, path string) ([]mirror.VendorFile, error) {
+	trust, err := p.vendorTrust(c, c.Bool("require-vendor"))
+	if err != nil || trust.Empty() {
+		return []mirror.VendorFile{}, err
+	}
+	files, err := mirror.ExaminePackage(c.Context, path, trust, time.Now())
+	if err == nil && c.Bool("require-vendor") {
+		err = mirror.CheckVendor(files)
+	}
+	return files, err
 }

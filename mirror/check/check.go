@@ -22,6 +22,9 @@ type Options struct {
 	Target Target
 	Arch   string          // look at this architecture alone; empty: at both
 	Trust  *verifier.Trust // whom endpoints trust; nil: lists are read and not judged
+	// Vendor is whom to believe the vendor's own signatures, which are looked at
+	// with Full; nobody may be in it.
+	Vendor verifier.Trust
 	// Product and Ring are what packages must be for; Ring counts where the path
 	// names neither production nor preview. Empty: mdatp, production.
 	Product, Ring string

@@ -7,7 +7,8 @@
 // Nothing is changed anywhere, and nothing large is read: of a package only its
 // end, where directory and signed list lie, unless the whole is asked for. Where a
 // server knows no ranges, only a package that is as small as such an end is read.
-// Asked for the whole, each file is hashed as an endpoint would, in constant memory.
+// Asked for the whole, each file is hashed as an endpoint would, and its vendor's own
+// signature judged, in constant memory, by way of a nameless file.
 //
 // What a server sends is bounded by package source before it is read, and judged
 // by package verifier, with the codes that endpoints give. What follows from what
@@ -19,8 +20,8 @@
 //
 // # What is not promised
 //
-// Without trust nothing is judged: the versions are what somebody wrote down. The
-// vendor's own signatures are not looked at. What a machine has accepted before, its
+// Without trust nothing is judged: the versions are what somebody wrote down. What the
+// vendor's own signatures are worth is shown, and no finding follows from it. What a machine has accepted before, its
 // pins, and what it revoked earlier are not known here, so an endpoint may still
 // refuse what is good in general. A mirror that changes while it is looked at is
 // looked at twice, and may change a third time. A directory on a dead network mount

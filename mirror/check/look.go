@@ -2,8 +2,6 @@ package check
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -15,7 +13,6 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/mirror"
-	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -36,24 +33,17 @@ type seen struct {
 	ignored  bool          // a sidecar lies beside an archive with a list inside
 	zip      string        // the archive that the list is about, where that is another
 	list     *verifier.List
-	listErr  error             // why an endpoint would refuse the list; nil where it would not, or nobody can tell
-	ends     []verifier.Ending // of the list, and of what it rests on where that was verified
-	size     int64             // of the archive that counts, in bytes; 0: unknown
-	modified time.Time         // when it was put there, by its date; zero: unknown
-	zipErr   error             // why the archive that counts is not the one of the list, or can't be read
-	files    []File            // with full, what was read
+	listErr  error               // why an endpoint would refuse the list; nil where it would not, or nobody can tell
+	ends     []verifier.Ending   // of the list, and of what it rests on where that was verified
+	size     int64               // of the archive that counts, in bytes; 0: unknown
+	modified time.Time           // when it was put there, by its date; zero: unknown
+	zipErr   error               // why the archive that counts is not the one of the list, or can't be read
+	files    []mirror.VendorFile // with full, what was read
 
 	manifest    *Manifest
 	manifestErr error
 
 	modes []mode // of a directory
-}
-
-// File is one file of a package whose content was read.
-type File struct {
-	Name   string `json:"name"`
-	Size   int64  `json:"size"` // bytes
-	SHA256 string `json:"sha256"`
 }
 
 // there tells whether the place has anything at all.
@@ -306,7 +296,7 @@ func (l *looker) lookInside(ctx context.Context, s *seen, zip *archive) {
 		}
 	}
 	if l.Full {
-		s.files, s.zipErr = readFiles(ctx, zip, entries, s.list)
+		s.files, s.zipErr = l.readFiles(ctx, zip, entries, s.list)
 	}
 }
 
@@ -388,10 +378,9 @@ func content(layout *verifier.Archive) (entries []verifier.Entry) {
 }
 
 // readFiles reads the archive from its beginning to its directory as one stream,
-// and hashes each file as an endpoint would, against the list where there is one.
-// entries are in the list's order then. It is the one place where the content of
-// packages passes, so what is to look at files belongs here.
-func readFiles(ctx context.Context, zip *archive, entries []verifier.Entry, list *verifier.List) (files []File, err error) {
+// hashes each file as an endpoint would, against the list where there is one, and
+// judges its vendor's signature. entries are in the list's order then.
+func (l *looker) readFiles(ctx context.Context, zip *archive, entries []verifier.Entry, list *verifier.List) (files []mirror.VendorFile, err error) {
 	listed := map[string]verifier.File{}
 	if list != nil {
 		for i, e := range entries {
@@ -399,38 +388,58 @@ func readFiles(ctx context.Context, zip *archive, entries []verifier.Entry, list
 		}
 	}
 	all := zip.layout.Entries
+	sigs, err := mirror.ReadSignatures(all, func(e verifier.Entry) (io.ReadCloser, error) { return openEntry(ctx, zip, e) })
+	if err != nil {
+		return nil, err
+	}
+	x, err := mirror.NewExaminer("", l.Vendor, l.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer x.Close()
 	stream, err := zip.Range(ctx, 0, all[len(all)-1].End)
 	if err != nil {
 		return nil, err
 	}
 	defer stream.Close()
 	for _, e := range all {
-		f, err := readFile(e, stream, listed)
+		content, err := e.Open(stream)
 		if err != nil {
 			return nil, err
 		}
-		if f != nil {
-			files = append(files, *f)
+		if want, ok := listed[e.Name]; ok {
+			content = verifier.NewCheckedReader(content, want)
 		}
+		if !mirror.IsFile(e) {
+			if _, err := io.Copy(io.Discard, content); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		f, err := x.Examine(e.Name, content, sigs[e.Name])
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
 	}
+	mirror.SettleFiles(files)
 	return files, nil
 }
 
-// readFile reads one entry, and gives nil for what is no file of the package.
-func readFile(e verifier.Entry, stream io.Reader, listed map[string]verifier.File) (*File, error) {
-	content, err := e.Open(stream)
+// openEntry opens one entry by a request of its own.
+func openEntry(ctx context.Context, zip *archive, e verifier.Entry) (io.ReadCloser, error) {
+	region, err := zip.Range(ctx, e.Offset, e.End-e.Offset)
 	if err != nil {
 		return nil, err
 	}
-	if want, ok := listed[e.Name]; ok {
-		content = verifier.NewCheckedReader(content, want)
+	content, err := e.Open(region)
+	if err != nil {
+		return nil, errors.Join(err, region.Close())
 	}
-	sum := sha256.New()
-	size, err := io.Copy(sum, content)
-	if err != nil || e.Name == verifier.ListEntry || strings.HasSuffix(e.Name, "/") {
-		return nil, err
-	}
-	return &File{Name: printable.Text(e.Name, maxShown), Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{content, region}, nil
 }
 
 // errWhole says that a package could only be had whole, which was not asked for.

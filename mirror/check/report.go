@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -29,27 +30,27 @@ type Report struct {
 
 // Row is one package of a mirror, in a ring and for an architecture.
 type Row struct {
-	Platform     *string    `json:"platform"`
-	Ring         *string    `json:"ring"`
-	Arch         *string    `json:"arch"`
-	Address      string     `json:"address"`
-	Manifest     *string    `json:"manifestDefinitionsVersion"`
-	ManifestEng  *string    `json:"manifestEngineVersion"`
-	List         *string    `json:"listDefinitionsVersion"`
-	ListEngine   *string    `json:"listEngineVersion"`
-	Origin       *string    `json:"listOrigin"` // inside, sidecar
-	Released     *time.Time `json:"released"`
-	Issued       *time.Time `json:"issued"`
-	Expires      *time.Time `json:"expires"`
-	AgeSeconds   *int64     `json:"ageSeconds"` // of the content; without a list, of the file by its date
-	Size         *int64     `json:"size"`       // bytes
-	ETag         *string    `json:"etag"`       // strong, weak, none; null: a directory
-	Range        *bool      `json:"range"`
-	LastModified *time.Time `json:"lastModified"`
-	Verdict      string     `json:"verdict"`  // good, notJudged, noList, missing, or a reason code
-	Pair         string     `json:"pair"`     // consistent, torn, unknown
-	Previous     *string    `json:"previous"` // present, missing, unusable, same, newer; null: it is one itself, or nobody looked
-	Files        []File     `json:"files"`    // what was read of the package; empty without --full
+	Platform     *string             `json:"platform"`
+	Ring         *string             `json:"ring"`
+	Arch         *string             `json:"arch"`
+	Address      string              `json:"address"`
+	Manifest     *string             `json:"manifestDefinitionsVersion"`
+	ManifestEng  *string             `json:"manifestEngineVersion"`
+	List         *string             `json:"listDefinitionsVersion"`
+	ListEngine   *string             `json:"listEngineVersion"`
+	Origin       *string             `json:"listOrigin"` // inside, sidecar
+	Released     *time.Time          `json:"released"`
+	Issued       *time.Time          `json:"issued"`
+	Expires      *time.Time          `json:"expires"`
+	AgeSeconds   *int64              `json:"ageSeconds"` // of the content; without a list, of the file by its date
+	Size         *int64              `json:"size"`       // bytes
+	ETag         *string             `json:"etag"`       // strong, weak, none; null: a directory
+	Range        *bool               `json:"range"`
+	LastModified *time.Time          `json:"lastModified"`
+	Verdict      string              `json:"verdict"`  // good, notJudged, noList, missing, or a reason code
+	Pair         string              `json:"pair"`     // consistent, torn, unknown
+	Previous     *string             `json:"previous"` // present, missing, unusable, same, newer; null: it is one itself, or nobody looked
+	Files        []mirror.VendorFile `json:"files"`    // what was read of the package; empty without --full
 }
 
 // report puts together what is shown.
@@ -77,7 +78,7 @@ func (o Options) row(s seen, all []seen) Row {
 	row := Row{Platform: text(s.platform), Ring: text(s.ring), Arch: text(s.arch), Address: s.address, Origin: text(string(s.origin)), LastModified: at(s.modified),
 		Verdict: o.verdict(s), Pair: "unknown", Previous: previousOf(s, all), Files: s.files}
 	if row.Files == nil {
-		row.Files = []File{}
+		row.Files = []mirror.VendorFile{}
 	}
 	if m := s.manifest; m != nil {
 		row.Manifest, row.ManifestEng = text(m.Definition.String()), text(m.Engine.String())
@@ -220,7 +221,10 @@ func (r Report) table(w io.Writer) {
 	_ = table.Flush() // nobody reads a closed stdout
 	for _, p := range r.Packages {
 		for _, f := range p.Files {
-			fmt.Fprintf(w, "%s  %s  %d bytes  %s\n", f.SHA256, f.Name, f.Size, p.Address)
+			fmt.Fprintf(w, "%s  %s  %d bytes  %s\n", f.Hex, f.Name, f.Size, p.Address)
+		}
+		if len(p.Files) > 0 {
+			mirror.FilesTable(w, p.Files, nil)
 		}
 	}
 }
