@@ -458,3 +458,53 @@ func TestSyncBesideApproval(t *testing.T) {
 		s.want(SyncUpToDate, "")
 	}
 }
+
+// Sync approves by itself what the vendor signed, renews that when half of its time has
+// gone, and leaves alone what speaks for itself.
+func TestSyncApproves(t *testing.T) {
+	t.Parallel()
+	s, r := newSite(t), newRing(t)
+	r.ring = filepath.Join(s.cloud, "linux", "production")
+	now := time.Now()
+	s.o.Now = func() time.Time { return now }
+	s.o.Approve = &SyncApproval{Signer: r.signer, Vendor: r.options(t).Vendor}
+	in := ringSite{r.lab, r.vendor, s.tree("linux", "production"), r.now}
+	offer := func(n int, files map[string][]byte) {
+		t.Helper()
+		r.come(t, files, "")
+		write(t, s.path(linux, "info.xml"), []byte(infoXML(fmt.Sprintf("1.407.%d.0", n))))
+		s.age(linux)
+	}
+	approval := func(want SyncApprovalOutcome, outcome SyncOutcome, code string) {
+		t.Helper()
+		if got := s.want(outcome, code); got.Approval != want {
+			t.Fatalf("the approval is %q, want %q", got.Approval, want)
+		}
+	}
+	offer(2, r.files(t, 2))
+	approval(SyncApproved, SyncUpdated, "")
+	approval(SyncCurrent, SyncUpToDate, "")
+	first := in.serves(t, 2).Signed.List
+	now = now.Add(8 * 24 * time.Hour)
+	approval(SyncRenewed, SyncUpToDate, "")
+	good, err := Verify(t.Context(), in.path("updates.zip.p7m"), r.trust, now, nil)
+	wantCode(t, err, "")
+	if l := good.Signed.List; l.Zip != first.Zip || !l.Released.Equal(first.Released) || !l.Issued.After(first.Issued) {
+		t.Errorf("%+v after %+v", l, first)
+	}
+	approval(SyncCurrent, SyncUpToDate, "")
+
+	bad := r.files(t, 3)
+	bad["mpavdlta.vdm"] = vendortest.Definitions("mpavdlta.vdm", [4]uint16{1, 407, 3, 0})
+	offer(3, bad)
+	approval(SyncLeft, SyncUpdated, "signature_missing")
+	offer(4, r.files(t, 5)) // announced as something else than it is
+	approval(SyncLeft, SyncUpdated, "content_mismatch")
+
+	made, err := Build(t.Context(), filepath.Join(s.cloud, "own", "updates.zip"), r.lab.options(t), &r.signer)
+	wantCode(t, err, "")
+	write(t, s.path(linux, "updates.zip"), read(t, made.Zip))
+	write(t, s.path(linux, "info.xml"), []byte(strings.Replace(infoXML("1.407.417.0"), engineOf("1.407.417.0"), "1.1.24080.9", 1)))
+	s.age(linux)
+	approval("", SyncUpdated, "")
+}

@@ -46,6 +46,8 @@ type SyncOptions struct {
 	Rate int64
 	// Proxy gives the proxy for a URL, or nil; nil means none for all.
 	Proxy func(*url.URL) (*url.URL, error)
+	// Approve signs what was published; nil leaves that to somebody else.
+	Approve *SyncApproval
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -72,7 +74,9 @@ type SyncedPair struct {
 	Bytes      int64            `json:"bytesDownloaded"`
 	Requests   int64            `json:"requests"`
 	Resumed    bool             `json:"resumed"`
-	Err        error            `json:"-"` // why it failed
+	// Approval is what became of it where packages are to be approved.
+	Approval SyncApprovalOutcome `json:"approval,omitempty"`
+	Err      error               `json:"-"` // why it failed, or was left for a person to approve
 }
 
 // SyncResult is what became of the whole run.
@@ -241,6 +245,12 @@ func (l *syncLog) result(p SyncedPair) {
 		l.printf("%s updated to definitions %s, engine %s, from %s; %d bytes, %d requests", p.Name(), p.Definition, p.Engine, orNothing(p.Previous), p.Bytes, p.Requests)
 	case SyncUpToDate:
 		l.printf("%s is up to date with definitions %s, engine %s", p.Name(), p.Definition, p.Engine)
+	}
+	switch {
+	case p.Approval == SyncLeft:
+		l.printf("%s is left for a person to approve: %s", p.Name(), describeError(p.Err))
+	case p.Approval != "":
+		l.printf("%s: the approval is %s", p.Name(), p.Approval)
 	}
 }
 

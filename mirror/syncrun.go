@@ -42,51 +42,54 @@ func newSyncRun(folder string, p syncPair, base *url.URL, o SyncOptions, check c
 
 // do runs to the end. backup says whether what is replaced becomes n-1.
 func (r *syncRun) do(ctx context.Context, backup bool) SyncedPair {
-	outcome, err := r.run(ctx, backup)
+	outcome, sum, err := r.run(ctx, backup)
+	if err == nil && r.o.Approve != nil {
+		r.result.Approval, err = r.approve(ctx, sum)
+	}
 	r.result.Outcome, r.result.Err = outcome, treeError("the tree of packages", r.folder, err)
 	r.result.Bytes, r.result.Requests = r.tally.Bytes.Load(), r.tally.Requests.Load()
 	r.result.Resumed = r.result.Resumed || r.tally.Resumed.Load()
 	return r.result
 }
 
-func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
-	var err error
+// run brings the pair up to date, and gives the SHA-256 of its package.
+func (r *syncRun) run(ctx context.Context, backup bool) (outcome SyncOutcome, sha256 string, err error) {
 	if r.place, err = newPlace(r.folder, r.syncPair); err != nil {
-		return SyncFailed, err
+		return SyncFailed, "", err
 	}
 	state := r.place.readState()
 	if err := r.place.settle(state); err != nil {
-		return SyncFailed, err
+		return SyncFailed, "", err
 	}
 	have, state, err := r.look(ctx, state)
 	if err != nil {
-		return SyncFailed, err
+		return SyncFailed, "", err
 	}
 	r.result.Engine, r.result.Definition = have.Engine, have.Definition
 	offered, validator, err := r.ask(ctx, have.versions, state.Info)
 	if err != nil {
-		return SyncFailed, err
+		return SyncFailed, "", err
 	}
 	fetch, err := decideSync(have, offered, r.o.AllowDowngrade)
 	if err != nil {
-		return SyncFailed, err
+		return SyncFailed, "", err
 	}
 	if !fetch {
 		state.Info, state.URL = validator, r.zip.String()
-		return SyncUpToDate, errors.Join(r.place.keepPart(""), r.place.writeState(state))
+		return SyncUpToDate, have.sha256, errors.Join(r.place.keepPart(""), r.place.writeState(state))
 	}
 	came, err := r.fetch(ctx, have, offered, validator, state.Package)
 	if err != nil {
-		return SyncFailed, err
+		return SyncFailed, "", err
 	}
 	if backup && becomesPrevious(have, came.SHA256) {
 		came.Previous = &have.file
 	}
 	if err := r.publish(came); err != nil {
-		return SyncFailed, err
+		return SyncFailed, "", err
 	}
 	r.result.Engine, r.result.Definition, r.result.Previous = came.Versions.Engine, came.Versions.Definition, have.Definition
-	return SyncUpdated, nil
+	return SyncUpdated, came.SHA256, nil
 }
 
 // look judges what is published, and gives what is remembered of it: what was

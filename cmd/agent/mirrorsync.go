@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/net/http/httpproxy"
@@ -18,7 +19,7 @@ import (
 )
 
 func (p *program) syncCommand() *cli.Command {
-	return command(cli.Command{Name: "sync", Usage: "fill a tree of packages from the vendor's cloud, by the settings.json of the vendor's downloader", Action: p.sync, Flags: []cli.Flag{
+	return command(cli.Command{Name: "sync", Usage: "fill a tree of packages from the vendor's cloud, by the settings.json of the vendor's downloader", Action: p.sync, Flags: append([]cli.Flag{
 		&cli.StringFlag{Name: "settings", Usage: "settings `FILE` of the vendor's downloader"},
 		&cli.StringFlag{Name: "base-url", Value: mirror.DefaultSyncURL, Usage: "`URL` of the cloud, to which the query for each package is added"},
 		&cli.StringFlag{Name: "trust", Usage: "trust `DIR`; packages that nobody in it signed are not published"},
@@ -26,7 +27,11 @@ func (p *program) syncCommand() *cli.Command {
 		&cli.StringSliceFlag{Name: "arch", Usage: "`NAME` of an architecture, x86_64 or arm64; repeat it for each; else both"},
 		&cli.StringFlag{Name: "allow-downgrade", Usage: "publish exactly this definition `VERSION` although the mirror has a newer one"},
 		&cli.Int64Flag{Name: "max-rate", Usage: "`BYTES` per second that a download may take; 0 for all that there is", DefaultText: "0"},
-	}})
+		boolFlag("approve", "sign what was published, where the vendor's signature of every file is good"),
+		&cli.StringFlag{Name: "key", Usage: "with --approve, private key `FILE` of the signer, PEM; its passphrase is taken from " + passphraseEnv},
+		&cli.StringSliceFlag{Name: "cert", Usage: "with --approve, certificate `FILE` of the signer or of its issuers, PEM; repeat it for each"},
+		&cli.StringFlag{Name: "expires", Value: "14d", Usage: "with --approve, `TIME` or a number of days such as 14d, from which on the content is too old"},
+	}, vendorFlags()...)})
 }
 
 func (p *program) sync(c *cli.Context) error {
@@ -38,6 +43,9 @@ func (p *program) sync(c *cli.Context) error {
 	}
 	o, err := syncOptions(c)
 	if err != nil {
+		return err
+	}
+	if o.Approve, err = p.syncApproval(c); err != nil {
 		return err
 	}
 	home, _ := os.UserHomeDir() // only a default needs it
@@ -78,6 +86,34 @@ func syncOptions(c *cli.Context) (mirror.SyncOptions, error) {
 		o.Trust = &trust
 	}
 	return o, nil
+}
+
+// syncApproval is who signs what was published; nil where nobody is to.
+func (p *program) syncApproval(c *cli.Context) (*mirror.SyncApproval, error) {
+	if !c.Bool("approve") {
+		for _, name := range []string{"key", "cert", "expires", "vendor-trust", "vendor-pin"} {
+			if c.IsSet(name) {
+				return nil, &usageError{"--" + name + " is for --approve, which is not given", "give both, or none"}
+			}
+		}
+		return nil, nil
+	}
+	if err := needed(c, "key"); err != nil {
+		return nil, err
+	}
+	if c.String("trust") != "" {
+		return nil, &usageError{"--trust wants packages that are signed before they are published, and --approve signs them after that", "leave one of them out"}
+	}
+	signer, err := p.signer(c)
+	if err != nil {
+		return nil, err
+	}
+	a := &mirror.SyncApproval{Signer: signer}
+	if a.Expires, err = expires(c.String("expires"), time.Now()); err != nil {
+		return nil, err
+	}
+	a.Vendor, err = p.vendorTrust(c, true)
+	return a, err
 }
 
 // proxyURL says whether a value of the environment names a proxy, or none at all. The
@@ -138,14 +174,23 @@ func (p *program) showSynced(c *cli.Context, result mirror.SyncResult) error {
 }
 
 func (p *program) showSyncedText(w io.Writer, pair syncedPair) {
-	switch f := pair.FailReason; {
-	case f != nil:
-		p.showFailure(false, &reason.Failure{Code: f.Code, Message: pair.Name() + ": " + f.Message, Hint: f.Hint})
+	f := pair.FailReason
+	if f != nil {
+		defer p.showFailure(false, &reason.Failure{Code: f.Code, Message: pair.Name() + ": " + f.Message, Hint: f.Hint})
+	}
+	switch {
+	case pair.Outcome == mirror.SyncFailed:
 	case pair.Outcome == mirror.SyncUpdated && !pair.Previous.IsZero():
 		fmt.Fprintf(w, "%s: updated from %s to %s\n", pair.Name(), pair.Previous, pair.Definition)
 	case pair.Outcome == mirror.SyncUpdated:
 		fmt.Fprintf(w, "%s: updated to %s\n", pair.Name(), pair.Definition)
 	default:
 		fmt.Fprintf(w, "%s: %s is up to date\n", pair.Name(), pair.Definition)
+	}
+	switch pair.Approval {
+	case mirror.SyncLeft:
+		fmt.Fprintf(w, "%s: %s is left for a person to approve\n", pair.Name(), pair.Definition)
+	case mirror.SyncApproved, mirror.SyncRenewed:
+		fmt.Fprintf(w, "%s: %s is %s\n", pair.Name(), pair.Definition, pair.Approval)
 	}
 }
