@@ -108,7 +108,7 @@ func (p ringPlace) ledger() string {
 // openRing finds the directory of an architecture, and locks the tree against whoever
 // else fills it: the lock is that of Sync.
 func openRing(ring, arch string) (ringPlace, io.Closer, error) {
-	if arch == "" || strings.HasPrefix(filepath.Base(ring), "arch_") {
+	if strings.HasPrefix(filepath.Base(ring), "arch_") {
 		return ringPlace{}, nil, usage("the directory is not that of a ring", "name the directory that holds arch_x86_64 or arch_arm64", nil)
 	}
 	ring, err := filepath.Abs(ring)

@@ -171,9 +171,9 @@ func SettleFiles(files []VendorFile) {
 	}
 	for i := range files {
 		f := &files[i]
-		of, isSig := byName[strings.TrimSuffix(f.Name, sigSuffix)]
+		of := byName[strings.TrimSuffix(f.Name, sigSuffix)]
 		switch {
-		case of != nil && isSig && of != f:
+		case of != nil && of != f:
 			f.Kind = KindSignature
 			f.Verdict, f.Problem = of.Verdict, of.Problem
 			if of.Signature == vendorsig.Authenticode || of.Signature == vendorsig.None {
@@ -305,18 +305,21 @@ func readSig(content io.Reader) ([]byte, error) {
 }
 
 // AloneFile tells whether a path is to be judged as a single file of a vendor's, and
-// not as a package: it is a PE file, or has its signature beside it.
+// not as a package or a list: it is a PE file, or has its signature beside it and is
+// no archive.
 func AloneFile(path string) bool {
 	f, _, err := openRegular("the file", path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	if kind, _ := kindOf(f); kind == KindPE {
-		return true
+	var head [2]byte
+	_, _ = f.ReadAt(head[:], 0) // a shorter file is neither
+	if string(head[:]) == "PK" || strings.HasSuffix(path, sidecarSuffix) {
+		return false
 	}
 	_, err = os.Lstat(path + sigSuffix)
-	return err == nil
+	return err == nil || string(head[:]) == "MZ"
 }
 
 // ExaminePackage judges the files of an archive on disk, whether or not there is a
