@@ -96,20 +96,25 @@ func changes(list, previous *verifier.List) map[string]FileChange {
 //	RING/arch_x86_64/updates.zip             what came last
 //	RING/arch_x86_64/updates-3f2a91bc.zip    what was approved, or is about to be
 //	RING/arch_x86_64/updates.zip.p7m         the approval
+//	RING/.approve/                           0700, ours alone: copies that have no name yet
 //	RING/.approve/arch_x86_64.json           what was seen when, and approved as what
 type ringPlace struct{ ring, arch string }
 
 func (p ringPlace) zip() string     { return filepath.Join(p.arch, source.PackageName) }
 func (p ringPlace) sidecar() string { return filepath.Join(p.arch, source.SidecarName) }
-func (p ringPlace) ledger() string {
-	return filepath.Join(p.ring, ".approve", filepath.Base(p.arch)+".json")
-}
+func (p ringPlace) ledger() string  { return filepath.Join(p.work(), filepath.Base(p.arch)+".json") }
+
+// work lies beside what is served, so that both are on one file system.
+func (p ringPlace) work() string { return filepath.Join(filepath.Dir(p.arch), ".approve") }
 
 // openRing finds the directory of an architecture, and locks the tree against whoever
 // else fills it: the lock is that of Sync.
 func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 	if strings.HasPrefix(filepath.Base(ring), "arch_") {
 		return ringPlace{}, nil, usage("the directory is not that of a ring", "name the directory that holds arch_x86_64 or arch_arm64", nil)
+	}
+	if !slices.Contains(SyncArchs(), arch) { // it may be that of a list
+		return ringPlace{}, nil, usage("the architecture is none that there are packages for", "give --arch x86_64 or --arch arm64", nil)
 	}
 	ring, err := filepath.Abs(ring)
 	if err != nil {
@@ -210,7 +215,7 @@ func propose(ctx context.Context, place ringPlace, o ApproveOptions) (*Proposal,
 
 func (p *Proposal) make(ctx context.Context) (err error) {
 	dir := p.ring.arch
-	if err := clearCopies(dir); err != nil {
+	if err := p.ring.clear(); err != nil {
 		return fileError("what was left of an approval", dir, err)
 	}
 	if p.Previous, err = approvedNow(p.ring, p.o.Force); err != nil {
@@ -228,7 +233,7 @@ func (p *Proposal) make(ctx context.Context) (err error) {
 	if p.archive.layout.HasMeta() {
 		return listInside()
 	}
-	x, err := NewExaminer(dir, p.o.Vendor, p.o.Now)
+	x, err := NewExaminer(p.ring.work(), p.o.Vendor, p.o.Now)
 	if err != nil {
 		return err
 	}
@@ -280,15 +285,23 @@ func (p *Proposal) openApproved(ctx context.Context) (v versions, ok bool, err e
 	return versions{p.Previous.Engine, p.Previous.Definition}, true, err
 }
 
-const copyPrefix = ".approve-"
-
-// clearCopies removes what killed runs have left. The tree is locked.
-func clearCopies(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, copyPrefix+"*"))
+// clear makes the work directory, and removes what killed runs have left there, and of
+// an approval that they were writing. The tree is locked.
+func (p ringPlace) clear() error {
+	if err := os.MkdirAll(p.work(), 0o700); err != nil {
+		return err
+	}
+	left, err := filepath.Glob(filepath.Join(p.arch, "."+source.SidecarName+"*"))
+	entries, unread := os.ReadDir(p.work())
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "arch_") {
+			left = append(left, filepath.Join(p.work(), e.Name()))
+		}
+	}
 	for _, path := range left {
 		err = errors.Join(err, os.Remove(path))
 	}
-	return err
+	return errors.Join(err, unread)
 }
 
 // copyNews copies the package that came last.
@@ -301,12 +314,12 @@ func (p *Proposal) copyNews(ctx context.Context) error {
 	if size > verifier.MaxArchiveSize {
 		return &verifier.Refusal{Code: verifier.PackageTooLarge, Sentence: fmt.Sprintf("the package has %d bytes and %d is the most", size, int64(verifier.MaxArchiveSize)), Hint: "look at " + printable.Quote(p.ring.zip())}
 	}
-	if err := enoughRoom(p.ring.arch, size); err != nil {
+	if err := enoughRoom(p.ring.work(), size); err != nil {
 		return err
 	}
-	to, err := os.CreateTemp(p.ring.arch, copyPrefix+"*")
+	to, err := os.CreateTemp(p.ring.work(), "copy-*")
 	if err != nil {
-		return fileError("the copy of the package", p.ring.arch, err)
+		return fileError("the copy of the package", p.ring.work(), err)
 	}
 	info, err := from.Stat()
 	if err == nil {
@@ -513,10 +526,14 @@ func (p *Proposal) Sign(s Signer) (Approved, error) {
 	if err := checkChainEnd(signed.List, signed.Chain); err != nil {
 		return Approved{}, err
 	}
+	// Before the copy has its name, so that it is not forgotten in a crash.
+	if err := p.ring.remember(p.List, p.List.Zip, p.o.Now); err != nil {
+		return Approved{}, err
+	}
 	if err := p.name(); err != nil {
 		return Approved{}, err
 	}
-	return p.ring.publish(object, signed.List, p.o.Now)
+	return p.ring.publish(object, signed.List)
 }
 
 // External gives the copy its name, and the list's JSON for somebody else to sign.
@@ -526,10 +543,10 @@ func (p *Proposal) External() ([]byte, error) {
 	if err != nil {
 		return nil, badList(err)
 	}
-	if err := p.name(); err != nil {
+	if err := p.ring.remember(p.List, "", p.o.Now); err != nil {
 		return nil, err
 	}
-	return data, p.ring.remember(p.List, "", p.o.Now)
+	return data, p.name()
 }
 
 // name gives the private copy its name, durably. Nothing is overwritten.
@@ -551,9 +568,9 @@ func (p *Proposal) name() error {
 	return fileError("the approved package", to, syncDir(p.ring.arch))
 }
 
-// publish puts the approval in force by one rename, remembers it, and removes approved
-// packages that nobody needs any more.
-func (place ringPlace) publish(object []byte, list *verifier.List, now time.Time) (Approved, error) {
+// publish puts the approval in force by one rename, and removes approved packages that
+// nobody needs any more.
+func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, error) {
 	before, err := approvedNow(place, true)
 	if err != nil {
 		return Approved{}, err
@@ -562,9 +579,6 @@ func (place ringPlace) publish(object []byte, list *verifier.List, now time.Time
 		return Approved{}, fileError("the approval", place.sidecar(), err)
 	}
 	a := Approved{Zip: filepath.Join(place.arch, list.Zip), Sidecar: place.sidecar()}
-	if err := place.remember(list, list.Zip, now); err != nil {
-		return a, err
-	}
 	keep := []string{list.Zip}
 	if before != nil {
 		keep = append(keep, before.Zip) // somebody may be in the middle of fetching it
@@ -616,7 +630,10 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if err := checkContent(ctx, a.file, a.layout, judged); err != nil {
 		return nil, Approved{}, fileError("the package", a.path, err)
 	}
-	approved, err := place.publish(p7m, judged, o.Now)
+	if err := place.remember(judged, judged.Zip, o.Now); err != nil {
+		return nil, Approved{}, err
+	}
+	approved, err := place.publish(p7m, judged)
 	return judged, approved, err
 }
 

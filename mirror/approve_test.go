@@ -345,7 +345,7 @@ func TestApprovePrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, left := s.path("updates-"+sum[:8]+".zip"), s.path(".approve-123")
+	theirs, left := s.path("updates-"+sum[:8]+".zip"), filepath.Join(s.ring, ".approve", "copy-123")
 	write(t, theirs, []byte("somebody else's"))
 	write(t, left, []byte("of a run that was killed"))
 	p, err := Propose(context.Background(), s.ring, o)

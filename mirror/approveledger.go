@@ -61,7 +61,7 @@ func (l ledger) first(content verifier.ContentID) (time.Time, bool) {
 }
 
 func (l ledger) write(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fileError("what is remembered of approvals", path, err)
 	}
 	data, err := json.Marshal(l)
