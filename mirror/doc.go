@@ -23,7 +23,17 @@
 // older, not what was announced, or, where somebody is trusted, not signed, changes
 // nothing. Package and manifest of what it publishes are exchanged together.
 //
+// [Propose] shows what an approval of somebody else's package would say, and signs
+// exactly that. Endpoints find the approval before or the new one at every moment,
+// also in a crash, and no later download changes what was approved. Signing again
+// makes no content look fresher than it was.
+//
 // # What is not promised
+//
+// Whether a vendor's signature is of the vendor is for roots and pins to say; the day
+// on which content without a time stamp was seen first can be forged by who writes to
+// the tree.
+//
 //
 // What [Build] writes, updates.zip and the manifest.json beside it, are two files, so a
 // crash between the two leaves the older manifest; endpoints never ask for it. [MakeKeys] is
