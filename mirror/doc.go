@@ -34,7 +34,6 @@
 // on which content without a time stamp was seen first can be forged by who writes to
 // the tree.
 //
-//
 // What [Build] writes, updates.zip and the manifest.json beside it, are two files, so a
 // crash between the two leaves the older manifest; endpoints never ask for it. [MakeKeys] is
 // for labs: its keys lie unencrypted on disk. [Serve] is a plain file server
