@@ -361,19 +361,21 @@ func TestSyncStillOld(t *testing.T) {
 	s.holds(linux, "1.401.0.0", "")
 }
 
-// TestSyncDowngrade: only the version that is named may go back, and what was there
-// is n-1 then.
+// TestSyncDowngrade: only the version that is named may go back, and the release that
+// was taken back does not become n-1.
 func TestSyncDowngrade(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.offer(linux, "1.402.0.0")
-	s.want(SyncUpdated, "")
+	for _, v := range []string{"1.400.0.0", "1.402.0.0"} {
+		s.offer(linux, v)
+		s.want(SyncUpdated, "")
+	}
 	s.offer(linux, "1.401.0.0")
 	s.o.AllowDowngrade = version("1.400.0.0")
 	s.want(SyncFailed, "rollback_refused")
 	s.o.AllowDowngrade = version("1.401.0.0")
 	s.want(SyncUpdated, "")
-	s.holds(linux, "1.401.0.0", "1.402.0.0")
+	s.holds(linux, "1.401.0.0", "1.400.0.0")
 }
 
 // TestSyncNoBackup leaves n-1 alone, as the vendor's script does.

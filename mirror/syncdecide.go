@@ -35,8 +35,9 @@ func decideSync(have present, offered versions, allowed verifier.Version) (fetch
 }
 
 // becomesPrevious says whether what was there is to be the n-1 of what came: it
-// must be good, and another package. The vendor's script can leave one package
-// under the versions of the one before.
-func becomesPrevious(have present, cameSHA256 string) bool {
-	return have.good && have.sha256 != cameSHA256
+// must be good, older, since nobody is to be led back to a release that was taken
+// back, and another package. The vendor's script can leave one package under the
+// versions of the one before.
+func becomesPrevious(have present, came versions, cameSHA256 string) bool {
+	return have.good && came.compare(have.versions) > 0 && have.sha256 != cameSHA256
 }

@@ -79,7 +79,7 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	if err != nil {
 		return SyncFailed, err
 	}
-	if backup && becomesPrevious(have, came.SHA256) {
+	if backup && becomesPrevious(have, came.Versions, came.SHA256) {
 		came.Previous = &have.file
 	}
 	if err := r.publish(came); err != nil {
