@@ -163,7 +163,7 @@ func Sync(ctx context.Context, s SyncSettings, o SyncOptions) (SyncResult, error
 	}
 	folder, err := filepath.Abs(s.DownloadFolder)
 	if err == nil {
-		err = os.MkdirAll(folder, 0o755)
+		err = makeDirs(folder)
 	}
 	if err != nil {
 		return SyncResult{}, treeError("the download folder", s.DownloadFolder, err)

@@ -47,7 +47,7 @@ const asideSuffix = ".aside"
 // newPlace makes the directories that are not there yet, but for those of packages.
 func newPlace(folder string, p syncPair) (place, error) {
 	ring := filepath.Join(folder, p.platform, p.ring)
-	if err := os.MkdirAll(ring, 0o755); err != nil {
+	if err := makeDirs(ring); err != nil {
 		return place{}, err
 	}
 	arch, err := resolve(filepath.Join(ring, p.archDir()))
@@ -67,6 +67,24 @@ func newPlace(folder string, p syncPair) (place, error) {
 		}
 	}
 	return t, nil
+}
+
+// makeDirs makes the directories of a path that are missing. Whatever the umask is,
+// the web server must be able to go through them.
+func makeDirs(path string) error {
+	err := os.Mkdir(path, 0o755)
+	switch {
+	case err == nil:
+		return os.Chmod(path, 0o755)
+	case errors.Is(err, fs.ErrExist):
+		return os.MkdirAll(path, 0o755) // says whether it is a directory
+	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) != path:
+		if err := makeDirs(filepath.Dir(path)); err != nil {
+			return err
+		}
+		return makeDirs(path)
+	}
+	return err
 }
 
 // resolve follows links of a layout that somebody made by hand. What does not exist
@@ -148,7 +166,7 @@ func (t place) settle(s syncState) error {
 	published, ok := zipIn(t.arch)
 	if ok && published == s.File && s.Previous != nil {
 		if old, ok := zipIn(t.next()); ok && old == *s.Previous {
-			if err := os.MkdirAll(filepath.Dir(t.back), 0o755); err != nil {
+			if err := makeDirs(filepath.Dir(t.back)); err != nil {
 				return err
 			}
 			if err := swap(t.next(), t.back); err != nil {
