@@ -223,6 +223,7 @@ func TestSync(t *testing.T) {
 	for path, mode := range map[string]os.FileMode{
 		"linux/production/arch_x86_64": 0o755, "linux/production/arch_x86_64/updates.zip": 0o644,
 		"linux/production/arch_x86_64/manifest.json": 0o644, "linux/production/.sync": 0o700,
+		"linux/production/.sync/arch_x86_64/state.json": 0o600,
 	} {
 		if info, err := os.Stat(s.tree(path)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v; want mode %o", path, info.Mode(), err, mode)
@@ -629,6 +630,43 @@ func TestSyncFolder(t *testing.T) {
 	write(t, s.tree("linux/production/.sync"), []byte("a file"))
 	s.want(SyncFailed, codeInstall)
 	s.holds(linux, "1.401.0.0", "")
+}
+
+// TestSyncWorkDirectory: what is removed in a work directory is never removed
+// somewhere else, to which somebody has made it lead.
+func TestSyncWorkDirectory(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(s *site, victim string) error{
+		"link for all": func(s *site, victim string) error { return os.Symlink(victim, s.tree("linux/production/.sync")) },
+		"link for one": func(s *site, victim string) error {
+			return errors.Join(os.Mkdir(s.tree("linux/production/.sync"), 0o700), os.Symlink(victim, s.tree("linux/production/.sync/arch_x86_64")))
+		},
+		"open to others": func(s *site, victim string) error {
+			return errors.Join(os.Mkdir(s.tree("linux/production/.sync"), 0o700), os.Chmod(s.tree("linux/production/.sync"), 0o777))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.offer(linux, "1.401.0.0")
+			s.want(SyncUpdated, "")
+			victim := t.TempDir()
+			for _, path := range []string{"precious", "arch_x86_64/precious", "next/precious"} {
+				write(t, filepath.Join(victim, path), []byte("mine"))
+			}
+			os.Chmod(victim, 0o700)
+			if err := errors.Join(os.RemoveAll(s.tree("linux/production/.sync")), spoil(s, victim)); err != nil {
+				t.Fatal(err)
+			}
+			s.offer(linux, "1.402.0.0")
+			s.want(SyncFailed, codeInstall)
+			s.holds(linux, "1.401.0.0", "")
+			onlyFiles(t, victim, "arch_x86_64", "next", "precious")
+			onlyFiles(t, filepath.Join(victim, "arch_x86_64"), "precious")
+			os.RemoveAll(s.tree("linux/production/.sync")) // the remedy
+			s.want(SyncUpdated, "")
+		})
+	}
 }
 
 // TestSyncBusy: there is one at a time.

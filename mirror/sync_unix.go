@@ -11,6 +11,12 @@ import (
 // noFollow keeps the log from being written through a link or a pipe.
 const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
+// private says whether a directory is this user's, and no other's to read or change.
+func private(info fs.FileInfo) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && s.Uid == uint32(os.Geteuid()) && !openToOthers(info)
+}
+
 // ours says whether a file belongs to this user and has no second name.
 func ours(info fs.FileInfo) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)

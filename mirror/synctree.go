@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/printable"
 )
 
 // place is where one ring's packages of one architecture lie:
@@ -61,12 +62,21 @@ func newPlace(folder string, p syncPair) (place, error) {
 	// Beside what is published, so that both are on one file system.
 	hidden := filepath.Join(filepath.Dir(arch), ".sync")
 	t := place{arch: arch, back: back, work: filepath.Join(hidden, filepath.Base(arch))}
-	for _, dir := range []string{hidden, t.work} {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return place{}, err
-		}
+	return t, errors.Join(makePrivate(hidden), makePrivate(t.work))
+}
+
+// makePrivate makes a work directory where it is missing. In one that exists things
+// are removed, so it must be a directory of this user's alone, and no link to one.
+func makePrivate(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	return t, nil
+	info, err := os.Lstat(dir)
+	if err != nil || info.IsDir() && private(info) {
+		return err
+	}
+	return &Error{Code: codeInstall, Sentence: "a work directory in the tree of packages is no directory of this user alone",
+		Hint: "take " + printable.Quote(dir) + " away; mirror sync makes it anew, with the mode 0700, and loses nothing but a download that was begun"}
 }
 
 // makeDirs makes the directories of a path that are missing. Whatever the umask is,
@@ -152,7 +162,16 @@ func (t place) writeState(s syncState) error {
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(t.work, stateFile), data)
+	path := filepath.Join(t.work, stateFile)
+	p, err := newPending(path)
+	if err != nil {
+		return err
+	}
+	defer p.Cleanup()
+	if _, err := p.Write(data); err != nil {
+		return err
+	}
+	return errors.Join(p.Chmod(0o600), commit(p, path))
 }
 
 // settle finishes what a run before this one, or this one itself, has begun: what was
