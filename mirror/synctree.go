@@ -62,7 +62,11 @@ func newPlace(folder string, p syncPair) (place, error) {
 	// Beside what is published, so that both are on one file system.
 	hidden := filepath.Join(filepath.Dir(arch), ".sync")
 	t := place{arch: arch, back: back, work: filepath.Join(hidden, filepath.Base(arch))}
-	return t, errors.Join(makePrivate(hidden), makePrivate(t.work))
+	// One after the other: nothing is made in a directory that is none of ours.
+	if err := makePrivate(hidden); err != nil {
+		return place{}, err
+	}
+	return t, makePrivate(t.work)
 }
 
 // makePrivate makes a work directory where it is missing. In one that exists things
