@@ -674,6 +674,46 @@ func TestSyncWorkDirectory(t *testing.T) {
 	}
 }
 
+// TestSyncCarries: whatever somebody keeps beside the pair stays there, or keeps the
+// next package from coming.
+func TestSyncCarries(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncUpdated, "")
+	arch := s.tree("linux/production/arch_x86_64")
+	write(t, filepath.Join(arch, "notes/2026/november.txt"), []byte("mine"))
+	write(t, filepath.Join(arch, "approved.zip"), []byte("approved"))
+	if err := errors.Join(os.Symlink("approved.zip", filepath.Join(arch, "latest.zip")), os.Chmod(filepath.Join(arch, "notes"), 0o750)); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []string{"1.402.0.0", "1.403.0.0", "1.404.0.0"} {
+		s.offer(linux, v)
+		s.want(SyncUpdated, "")
+		if got := pairIn(t, arch); got != v {
+			t.Errorf("production holds %s", got)
+		}
+		onlyFiles(t, arch, "approved.zip", "latest.zip", "manifest.json", "notes", "updates.zip")
+		if a, b := string(read(t, filepath.Join(arch, "latest.zip"))), string(read(t, filepath.Join(arch, "notes/2026/november.txt"))); a != "approved" || b != "mine" {
+			t.Errorf("%q and %q are there", a, b)
+		}
+		if info, err := os.Stat(filepath.Join(arch, "notes")); err != nil || info.Mode().Perm() != 0o750 {
+			t.Errorf("%v, %v", info.Mode(), err)
+		}
+	}
+	run(t, arch, "mkfifo", "notes/pipe")
+	s.offer(linux, "1.405.0.0")
+	got := s.want(SyncFailed, codeInstall)
+	if _, _, hint := reasonOf(got.Err); !strings.Contains(hint, "arch_x86_64/notes/pipe") {
+		t.Errorf("the hint is %s", hint)
+	}
+	if got := pairIn(t, arch); got != "1.404.0.0" {
+		t.Errorf("production holds %s", got)
+	}
+	os.Remove(filepath.Join(arch, "notes/pipe"))
+	s.want(SyncUpdated, "")
+}
+
 // TestSyncBusy: there is one at a time.
 func TestSyncBusy(t *testing.T) {
 	t.Parallel()

@@ -230,12 +230,8 @@ func (r *syncRun) publish(came syncState) error {
 	if err := os.Mkdir(next, 0o755); err != nil {
 		return err
 	}
-	left, err := carryOver(r.place.arch, next)
-	if err != nil {
+	if err := carryOver(r.place.arch, next); err != nil {
 		return err
-	}
-	for _, name := range left {
-		r.log.printf("%s: %s is no regular file and does not stay beside the new package", r.syncPair, name)
 	}
 	manifest, err := manifestOf(came.Versions)
 	if err != nil {

@@ -254,47 +254,6 @@ func undoAside(from, to string) error {
 	return os.Rename(waiting, from)
 }
 
-// carryOver gives next what lies in the published directory beside the pair, such as
-// approved packages and their lists, by a second name for each file.
-func carryOver(from, to string) (left []string, err error) {
-	entries, err := os.ReadDir(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for _, e := range entries {
-		switch name := e.Name(); {
-		case name == zipFile, name == manifestFile, name == "manifest.xml", strings.HasPrefix(name, zipFile+"_temp"):
-			// The pair, and what the vendor's script leaves when it fails.
-		case !e.Type().IsRegular():
-			left = append(left, name)
-		default:
-			err = errors.Join(err, linkOrCopy(filepath.Join(from, name), filepath.Join(to, name)))
-		}
-	}
-	return left, err
-}
-
-// linkOrCopy gives a file a second name, or a copy where the file system has none.
-func linkOrCopy(from, to string) error {
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	p, err := newPending(to)
-	if err != nil {
-		return err
-	}
-	defer p.Cleanup()
-	if _, err := io.Copy(p, src); err != nil {
-		return err
-	}
-	return commit(p, to)
-}
-
 // clear removes what is useless from the work directory.
 func (t place) clear(useless func(name string) bool) error {
 	entries, err := os.ReadDir(t.work)
