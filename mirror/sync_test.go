@@ -714,6 +714,120 @@ func TestSyncCarries(t *testing.T) {
 	s.want(SyncUpdated, "")
 }
 
+// TestSyncPreviousElsewhere keeps n-1 on another file system.
+func TestSyncPreviousElsewhere(t *testing.T) {
+	t.Parallel()
+	elsewhere, err := os.MkdirTemp("/dev/shm", "n-1-")
+	if err != nil {
+		t.Skipf("SKIPPED: there is no other file system at /dev/shm: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(elsewhere) })
+	s := newSite(t)
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncUpdated, "")
+	if err := os.Symlink(elsewhere, s.tree("linux/production_back")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.tree("linux/production/arch_x86_64/updates.zip"), filepath.Join(elsewhere, "moved")); !errors.Is(err, errOtherDisk) {
+		t.Skipf("SKIPPED: /dev/shm is no other file system: %v", err)
+	}
+	last := "1.401.0.0"
+	for _, v := range []string{"1.402.0.0", "1.403.0.0"} {
+		before, err := os.Stat(s.tree("linux/production/arch_x86_64/updates.zip"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.offer(linux, v)
+		s.want(SyncUpdated, "")
+		s.holds(linux, v, last)
+		last = v
+		// Its tag, which servers make of size and time, is what it was.
+		if after, err := os.Stat(filepath.Join(elsewhere, "arch_x86_64/updates.zip")); err != nil || !after.ModTime().Equal(before.ModTime()) {
+			t.Errorf("n-1 is of %v, %v; want %v", after, err, before.ModTime())
+		}
+		onlyFiles(t, filepath.Join(elsewhere, ".sync/arch_x86_64"))
+		onlyFiles(t, s.tree("linux/production/.sync/arch_x86_64"), "state.json")
+	}
+}
+
+// TestSyncPreviousFails: that n-1 can't be kept is told each time, and keeps nothing
+// new from coming.
+func TestSyncPreviousFails(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(back string) error{
+		"file":             func(back string) error { return os.WriteFile(back, nil, 0o644) },
+		"link to nothing":  func(back string) error { return os.Symlink("nowhere", back) },
+		"nothing can hold": func(back string) error { return os.Symlink("/proc/self", back) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			back := s.tree("linux/production_back")
+			s.offer(linux, "1.401.0.0")
+			s.want(SyncUpdated, "")
+			if err := spoil(back); err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range []string{"1.402.0.0", "1.403.0.0"} {
+				s.offer(linux, v)
+				for range 2 {
+					got := s.sync()[0]
+					if got.Err == nil || got.Definition != version(v) {
+						t.Errorf("%s, %v", got.Definition, got.Err)
+					}
+					if got := pairIn(t, s.tree("linux/production/arch_x86_64")); got != v {
+						t.Errorf("production holds %s, want %s", got, v)
+					}
+				}
+			}
+			os.Remove(back)
+			s.want(SyncUpToDate, "")
+			s.holds(linux, "1.403.0.0", "1.402.0.0")
+		})
+	}
+}
+
+// TestSyncPreviousIsRing: n-1 has no place in the ring itself.
+func TestSyncPreviousIsRing(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(s *site) error{
+		"ring": func(s *site) error { return os.Symlink("production", s.tree("linux/production_back")) },
+		"directory": func(s *site) error {
+			return errors.Join(os.Mkdir(s.tree("linux/production_back"), 0o755),
+				os.Symlink("../production/arch_x86_64", s.tree("linux/production_back/arch_x86_64")))
+		},
+		"below": func(s *site) error {
+			return os.Symlink("production/arch_x86_64", s.tree("linux/production_back"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.offer(linux, "1.401.0.0")
+			s.want(SyncUpdated, "")
+			if err := spoil(s); err != nil {
+				t.Fatal(err)
+			}
+			s.offer(linux, "1.402.0.0")
+			if got := s.want(SyncFailed, codeInstall); got.Requests != 0 {
+				t.Errorf("%d requests were made", got.Requests)
+			}
+			if got := pairIn(t, s.tree("linux/production/arch_x86_64")); got != "1.401.0.0" {
+				t.Errorf("production holds %s", got)
+			}
+			os.RemoveAll(s.tree("linux/production_back"))
+			s.want(SyncUpdated, "")
+			s.holds(linux, "1.402.0.0", "1.401.0.0")
+		})
+	}
+	s := newSite(t)
+	if err := errors.Join(os.MkdirAll(s.tree("linux/production"), 0o755), os.Symlink("production", s.tree("linux/production_back"))); err != nil {
+		t.Fatal(err)
+	}
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncFailed, codeInstall) // before there is anything, too
+}
+
 // TestSyncBusy: there is one at a time.
 func TestSyncBusy(t *testing.T) {
 	t.Parallel()

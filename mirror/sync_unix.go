@@ -11,6 +11,9 @@ import (
 // noFollow keeps the log from being written through a link or a pipe.
 const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
+// errOtherDisk is what a rename to another file system gives.
+const errOtherDisk = syscall.EXDEV
+
 // private says whether a directory is this user's, and no other's to read or change.
 func private(info fs.FileInfo) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)

@@ -1,6 +1,13 @@
 package mirror
 
-import "io/fs"
+import (
+	"io/fs"
+
+	"golang.org/x/sys/windows"
+)
+
+// errOtherDisk is what a rename to another file system gives.
+const errOtherDisk = windows.ERROR_NOT_SAME_DEVICE
 
 // Windows has no directory that every user may write to and take for granted.
 const noFollow = 0

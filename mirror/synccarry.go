@@ -81,7 +81,8 @@ func carryDir(from, to string, mode fs.FileMode, file func(from, to string) erro
 			return err
 		}
 	}
-	return errors.Join(syncDir(to), os.Chmod(to, mode))
+	const removable = 0o700 // by its owner, when its time has come
+	return errors.Join(syncDir(to), os.Chmod(to, mode|removable))
 }
 
 // linkOrCopy gives a file a second name, or a copy where the file system has none.

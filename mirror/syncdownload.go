@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -116,8 +117,8 @@ func enoughRoom(dir string, need int64) error {
 	if !known || need <= 0 || free >= need+roomReserve {
 		return nil
 	}
-	return &Error{Code: codeDiskFull, Sentence: fmt.Sprintf("%d MB are needed for the download, and %d MB are free", (need+roomReserve)/1e6, free/1e6),
-		Hint: "make room on the file system of the download folder"}
+	return &Error{Code: codeDiskFull, Sentence: fmt.Sprintf("%d MB are needed for a package, and %d MB are free", (need+roomReserve)/1e6, free/1e6),
+		Hint: "make room on the file system of " + printable.Quote(dir)}
 }
 
 // spool makes room for a package from a server that gives it only as a whole.

@@ -54,10 +54,14 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	if r.place, err = newPlace(r.folder, r.syncPair); err != nil {
 		return SyncFailed, err
 	}
-	state := r.place.readState()
-	if err := r.place.settle(state); err != nil {
+	if err := undoAside(r.place.next(), r.place.arch); err != nil {
 		return SyncFailed, err
 	}
+	state := r.place.readState()
+	if !backup {
+		state.Previous = nil
+	}
+	unkept := r.settle(state)
 	have, state, err := r.look(ctx, state)
 	if err != nil {
 		return SyncFailed, err
@@ -73,7 +77,10 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	}
 	if !fetch {
 		state.Info, state.URL = validator, r.zip.String()
-		return SyncUpToDate, errors.Join(r.place.keepPart(""), r.place.writeState(state))
+		if err := errors.Join(r.place.keepPart(""), r.place.writeState(state), unkept); err != nil {
+			return SyncFailed, err
+		}
+		return SyncUpToDate, nil
 	}
 	came, err := r.fetch(ctx, have, offered, validator, state.Package)
 	if err != nil {
@@ -82,11 +89,25 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	if backup && becomesPrevious(have, came.Versions, came.SHA256) {
 		came.Previous = &have.file
 	}
-	if err := r.publish(came); err != nil {
+	if came, err = r.publish(came); err != nil {
 		return SyncFailed, err
 	}
 	r.result.Engine, r.result.Definition, r.result.Previous = came.Versions.Engine, came.Versions.Definition, have.Definition
+	if err := r.settle(came); err != nil {
+		r.log.printf("%s: definitions %s are published all the same", r.syncPair, came.Versions.Definition)
+		return SyncFailed, err
+	}
 	return SyncUpdated, nil
+}
+
+// settle keeps n-1, and tells of what goes with the n-1 before. Its error is about
+// n-1 alone.
+func (r *syncRun) settle(state syncState) error {
+	gone, err := r.place.settle(state)
+	for _, name := range gone {
+		r.log.printf("%s: %s was in the place of n-1, and went with the package there", r.syncPair, name)
+	}
+	return treeError("n-1", r.place.back, err)
 }
 
 // look judges what is published, and gives what is remembered of it: what was
@@ -224,16 +245,35 @@ func (r *syncRun) stillOld(offered versions) error {
 		Hint:     "a cache between may be behind, so run the command again later"}
 }
 
-// publish puts what came in place, with its manifest and all else that lies there.
-func (r *syncRun) publish(came syncState) error {
+// publish puts what came in place, with its manifest and all else that lies there, and
+// gives the state that is remembered of it.
+func (r *syncRun) publish(came syncState) (syncState, error) {
+	if err := r.prepare(came.Versions); err != nil {
+		return came, err
+	}
+	var there bool
+	if came.File, there = zipIn(r.place.next()); !there {
+		return came, os.ErrNotExist
+	}
+	if err := r.place.writeState(came); err != nil {
+		return came, err
+	}
+	return came, r.place.publish()
+}
+
+// prepare makes the directory that is about to be published.
+func (r *syncRun) prepare(said versions) error {
 	next := r.place.next()
+	if err := os.RemoveAll(next); err != nil { // it could not be kept as n-1
+		return err
+	}
 	if err := os.Mkdir(next, 0o755); err != nil {
 		return err
 	}
 	if err := carryOver(r.place.arch, next); err != nil {
 		return err
 	}
-	manifest, err := manifestOf(came.Versions)
+	manifest, err := manifestOf(said)
 	if err != nil {
 		return err
 	}
@@ -245,18 +285,5 @@ func (r *syncRun) publish(came syncState) error {
 		return err
 	}
 	// Whatever the umask is, the web server must be able to read it.
-	if err := errors.Join(os.Chmod(next, 0o755), os.Chmod(zip, 0o644), syncDir(next)); err != nil {
-		return err
-	}
-	var there bool
-	if came.File, there = zipIn(next); !there {
-		return os.ErrNotExist
-	}
-	if err := r.place.writeState(came); err != nil {
-		return err
-	}
-	if err := r.place.publish(); err != nil {
-		return err
-	}
-	return r.place.settle(came)
+	return errors.Join(os.Chmod(next, 0o755), os.Chmod(zip, 0o644), syncDir(next))
 }

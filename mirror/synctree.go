@@ -55,18 +55,53 @@ func newPlace(folder string, p syncPair) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	back, err := resolve(filepath.Join(ring+"_back", p.archDir()))
-	if err != nil {
-		return place{}, err
+	back := filepath.Join(ring+"_back", p.archDir())
+	// What leads nowhere can't lead to the ring, and is told when n-1 is to be kept.
+	if real, err := resolve(back); err == nil {
+		back = real
 	}
-	// Beside what is published, so that both are on one file system.
-	hidden := filepath.Join(filepath.Dir(arch), ".sync")
-	t := place{arch: arch, back: back, work: filepath.Join(hidden, filepath.Base(arch))}
+	if overlap(arch, back) {
+		return place{}, &Error{Code: codeInstall, Sentence: "the place of n-1 is that of the ring itself, or one of the two lies in the other",
+			Hint: "make " + printable.Quote(ring+"_back") + " a directory of its own, and no link to the ring"}
+	}
+	work, err := workBeside(arch)
+	return place{arch: arch, back: back, work: work}, err
+}
+
+// workBeside makes the work directory for a directory of packages: beside it, so that
+// both are on one file system.
+func workBeside(dir string) (string, error) {
+	hidden := filepath.Join(filepath.Dir(dir), ".sync")
+	work := filepath.Join(hidden, filepath.Base(dir))
 	// One after the other: nothing is made in a directory that is none of ours.
 	if err := makePrivate(hidden); err != nil {
-		return place{}, err
+		return "", err
 	}
-	return t, makePrivate(t.work)
+	return work, makePrivate(work)
+}
+
+// overlap says whether two directories are the same, or will be once they are made, or
+// one lies in the other.
+func overlap(a, b string) bool {
+	if inside(a, b) || inside(b, a) {
+		return true
+	}
+	if filepath.Base(a) == filepath.Base(b) && sameFile(filepath.Dir(a), filepath.Dir(b)) {
+		return true
+	}
+	return sameFile(a, b)
+}
+
+func inside(outer, path string) bool {
+	rel, err := filepath.Rel(outer, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// sameFile sees through mounts, which links and names don't show.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // makePrivate makes a work directory where it is missing. In one that exists things
@@ -102,11 +137,12 @@ func makeDirs(path string) error {
 }
 
 // resolve follows links of a layout that somebody made by hand. What does not exist
-// is given as it is.
+// is given as it will be.
 func resolve(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
-	if _, missing := os.Lstat(path); errors.Is(missing, fs.ErrNotExist) {
-		return path, nil
+	if _, missing := os.Lstat(path); errors.Is(missing, fs.ErrNotExist) && filepath.Dir(path) != path {
+		parent, err := resolve(filepath.Dir(path))
+		return filepath.Join(parent, filepath.Base(path)), err
 	}
 	return real, err
 }
@@ -176,30 +212,6 @@ func (t place) writeState(s syncState) error {
 		return err
 	}
 	return errors.Join(p.Chmod(0o600), commit(p, path))
-}
-
-// settle finishes what a run before this one, or this one itself, has begun: what was
-// published pushes what was there before into n-1. Doing it twice does nothing more.
-func (t place) settle(s syncState) error {
-	for _, to := range []string{t.arch, t.back} {
-		if err := undoAside(t.next(), to); err != nil {
-			return err
-		}
-	}
-	published, ok := zipIn(t.arch)
-	if ok && published == s.File && s.Previous != nil {
-		if old, ok := zipIn(t.next()); ok && old == *s.Previous {
-			if err := makeDirs(filepath.Dir(t.back)); err != nil {
-				return err
-			}
-			if err := swap(t.next(), t.back); err != nil {
-				return err
-			}
-		}
-	}
-	// What is left was n-1 before, was never published, or is a file that was only
-	// begun.
-	return t.clear(func(name string) bool { return name != stateFile && !strings.HasPrefix(name, partPrefix) })
 }
 
 // publish makes next the published directory. It is durable when it returns.
