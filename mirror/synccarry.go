@@ -9,19 +9,54 @@ import (
 	"strings"
 
 	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
 )
+
+// The sidecar of what is published as updates.zip.
+const zipSidecar = zipFile + sidecarSuffix
 
 // carryOver gives a directory that is on its way in what lies in the published one
 // beside the pair, such as approved packages and their lists. Nobody knows what else
-// somebody keeps there, so all of it goes along.
-func carryOver(from, to string) error {
+// somebody keeps there, so all of it goes along; the sidecar only where it is still
+// about what it was about.
+func carryOver(from, to string, sidecar bool) error {
 	names, err := besidePair(from)
 	for _, name := range names {
+		if name == zipSidecar && !sidecar {
+			continue
+		}
 		if err := carry(filepath.Join(from, name), filepath.Join(to, name), linkOrCopy); err != nil {
 			return err
 		}
 	}
 	return err
+}
+
+// sidecarStays says whether the sidecar in a directory goes along when the package at
+// came replaces the one there. It does where it is about another package, which stays,
+// and the one that came does not speak for itself.
+func sidecarStays(dir, came string) bool {
+	path := filepath.Join(dir, zipFile)
+	object, err := readObject(path + sidecarSuffix)
+	if err != nil {
+		return false
+	}
+	claims, err := verifier.ReadClaims(object)
+	if err != nil || !aboutOther(claims.List, path) {
+		return false
+	}
+	info, err := os.Stat(filepath.Join(dir, claims.List.Zip))
+	return err == nil && info.Mode().IsRegular() && !hasMeta(came)
+}
+
+// hasMeta says whether a package has any entry below META/.
+func hasMeta(path string) bool {
+	a, err := openArchive(path)
+	if err != nil {
+		return false // nor has it for endpoints, which read it in the same way
+	}
+	defer a.file.Close()
+	return a.layout.HasMeta()
 }
 
 // besidePair names what lies in a directory beside the pair, and what the vendor's

@@ -33,8 +33,8 @@ type checker struct {
 }
 
 // check decides about the package at path that is said to have these versions, and
-// gives its SHA-256 in hexadecimal. A list inside must name the same versions,
-// whoever signed it.
+// gives its SHA-256 in hexadecimal. A list inside, or one beside that is about this
+// package, must name the same versions, whoever signed it.
 func (c checker) check(ctx context.Context, path string, p syncPair, said versions) (sum string, err error) {
 	f, size, err := openRegular("the package", path)
 	if err != nil {
@@ -44,7 +44,7 @@ func (c checker) check(ctx context.Context, path string, p syncPair, said versio
 	if err := checkZip(ctx, f, size); err != nil {
 		return "", err
 	}
-	if list, err := ReadList(path); err == nil {
+	if list := claimed(path); list != nil {
 		if err := sameVersions(list, said); err != nil {
 			return "", err
 		}
@@ -70,6 +70,27 @@ func (c checker) verify(ctx context.Context, path string, p syncPair, said versi
 		return &verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "the list beside the package is about another one", Hint: "verify that one by agent package verify"}
 	}
 	return sameVersions(good.Signed.List, said)
+}
+
+// claimed gives the list that claims to be about the package at path, inside or beside
+// it; nil where there is none that can be read.
+func claimed(path string) *verifier.List {
+	c, err := openClaim(path)
+	defer c.close()
+	if err != nil {
+		return nil
+	}
+	claims, err := verifier.ReadClaims(c.object)
+	if err != nil || c.origin == Sidecar && aboutOther(claims.List, path) {
+		return nil
+	}
+	return claims.List
+}
+
+// aboutOther says whether a sidecar's list is about another package than the one that
+// the sidecar lies beside.
+func aboutOther(l *verifier.List, path string) bool {
+	return l.Zip != "" && l.Zip != filepath.Base(path)
 }
 
 func sameVersions(l *verifier.List, said versions) error {

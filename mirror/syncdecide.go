@@ -9,23 +9,30 @@ import (
 // present is what is in one directory of the tree.
 type present struct {
 	// good says that a package is there with a manifest, and is one as far as can
-	// be told. Only then versions mean something, and only such a pair becomes n-1.
+	// be told. Only such a pair becomes n-1.
 	good bool
+	// What the manifest says, also of a package that is not good: readers have seen
+	// it, so what comes is not to be older. Zero where no manifest can be read.
 	versions
 	file    fileID // of updates.zip
 	sha256  string // of updates.zip, in hexadecimal
 	fetched bool   // by this program, which has seen that the versions belong to it
 }
 
+// served gives the versions of a good package, and zero for one that is none.
+func (p present) served() versions {
+	if !p.good {
+		return versions{}
+	}
+	return p.versions
+}
+
 // decideSync says whether what the cloud offers has to be fetched. allowed is the
 // one definition version that may come although it is older.
 func decideSync(have present, offered versions, allowed verifier.Version) (fetch bool, err error) {
-	if !have.good {
-		return true, nil
-	}
 	switch c := offered.compare(have.versions); {
 	case c == 0:
-		return false, nil
+		return !have.good, nil
 	case c > 0, offered.Definition == allowed:
 		return true, nil
 	}

@@ -66,7 +66,7 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	if err != nil {
 		return SyncFailed, err
 	}
-	r.result.Engine, r.result.Definition = have.Engine, have.Definition
+	r.result.Engine, r.result.Definition = have.served().Engine, have.served().Definition
 	offered, validator, err := r.ask(ctx, have.versions, state.Info)
 	if err != nil {
 		return SyncFailed, err
@@ -92,7 +92,7 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	if came, err = r.publish(came); err != nil {
 		return SyncFailed, err
 	}
-	r.result.Engine, r.result.Definition, r.result.Previous = came.Versions.Engine, came.Versions.Definition, have.Definition
+	r.result.Engine, r.result.Definition, r.result.Previous = came.Versions.Engine, came.Versions.Definition, have.served().Definition
 	if err := r.settle(came); err != nil {
 		r.log.printf("%s: definitions %s are published all the same", r.syncPair, came.Versions.Definition)
 		return SyncFailed, err
@@ -112,12 +112,13 @@ func (r *syncRun) settle(state syncState) error {
 
 // look judges what is published, and gives what is remembered of it: what was
 // published by a run before, and is as that one left it, need not be read again.
-// The state of anything else begins anew.
+// The state of anything else begins anew. What the manifest says is a floor in any
+// case.
 func (r *syncRun) look(ctx context.Context, state syncState) (present, syncState, error) {
 	file, there := zipIn(r.place.arch)
 	said, ok := readManifest(r.place.arch)
 	if !there || !ok {
-		return present{}, syncState{}, nil
+		return present{versions: said}, syncState{}, nil
 	}
 	known := state.File == file && state.Versions == said
 	if !known {
@@ -135,7 +136,7 @@ func (r *syncRun) look(ctx context.Context, state syncState) (present, syncState
 			}
 			// It is replaced, and does not become n-1.
 			r.log.printf("%s: what is published is not good: %s", r.syncPair, describeError(err))
-			return present{}, syncState{}, nil
+			return present{versions: said}, syncState{}, nil
 		}
 		state.Verified = r.o.Trust != nil
 	}
@@ -261,6 +262,16 @@ func (r *syncRun) publish(came syncState) (syncState, error) {
 	return came, r.place.publish()
 }
 
+// sidecarStays says whether the sidecar that is published, if there is one, is still
+// right beside what came, and tells where it is not.
+func (r *syncRun) sidecarStays() bool {
+	stays := sidecarStays(r.place.arch, r.part())
+	if _, err := os.Lstat(filepath.Join(r.place.arch, zipSidecar)); err == nil && !stays {
+		r.log.printf("%s: %s was about the package that is replaced, and does not stay", r.syncPair, zipSidecar)
+	}
+	return stays
+}
+
 // prepare makes the directory that is about to be published.
 func (r *syncRun) prepare(said versions) error {
 	next := r.place.next()
@@ -270,7 +281,7 @@ func (r *syncRun) prepare(said versions) error {
 	if err := os.Mkdir(next, 0o755); err != nil {
 		return err
 	}
-	if err := carryOver(r.place.arch, next); err != nil {
+	if err := carryOver(r.place.arch, next, r.sidecarStays()); err != nil {
 		return err
 	}
 	manifest, err := manifestOf(said)
