@@ -15,8 +15,8 @@ type present struct {
 	// it, so what comes is not to be older. Zero where no manifest can be read.
 	versions
 	file    fileID // of updates.zip
-	sha256  string // of updates.zip, in hexadecimal
-	fetched bool   // by this program, which has seen that the versions belong to it
+	found   finding
+	fetched bool // by this program, which has seen that the versions belong to it
 }
 
 // served gives the versions of a good package, and zero for one that is none.
@@ -46,5 +46,5 @@ func decideSync(have present, offered versions, allowed verifier.Version) (fetch
 // back, and another package. The vendor's script can leave one package under the
 // versions of the one before.
 func becomesPrevious(have present, came versions, cameSHA256 string) bool {
-	return have.good && came.compare(have.versions) > 0 && have.sha256 != cameSHA256
+	return have.good && came.compare(have.versions) > 0 && have.found.SHA256 != cameSHA256
 }

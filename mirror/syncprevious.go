@@ -34,7 +34,7 @@ func (t place) pending(s syncState) bool {
 		return false
 	}
 	old, ok := zipIn(t.next())
-	return ok && old == *s.Previous
+	return ok && old == s.Previous.fileID
 }
 
 // keepPrevious makes next n-1.

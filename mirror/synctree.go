@@ -11,6 +11,7 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
 )
 
 // place is where one ring's packages of one architecture lie:
@@ -171,15 +172,20 @@ func zipIn(dir string) (fileID, bool) {
 type syncState struct {
 	File     fileID   `json:"file"`
 	Versions versions `json:"versions"`
-	SHA256   string   `json:"sha256"`
-	Fetched  bool     `json:"fetched"`  // else taken over
-	Verified bool     `json:"verified"` // against a trust directory
+	finding
+	Fetched bool `json:"fetched"` // else taken over
 	// Previous is the package that is to be n-1; nil where none is.
-	Previous *fileID `json:"previous,omitempty"`
+	Previous *previous `json:"previous,omitempty"`
 	// What was asked, and what to ask by next time.
 	URL     string           `json:"url"`
 	Info    source.Validator `json:"info"`
 	Package source.Validator `json:"package"`
+}
+
+// previous is what is remembered of a package that was published.
+type previous struct {
+	fileID
+	Content verifier.ContentID `json:"content"` // as in finding
 }
 
 // readState reads what is remembered. What can't be read is not remembered: then
