@@ -10,7 +10,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -804,6 +806,38 @@ func TestSyncPreviousIsRing(t *testing.T) {
 	}
 	s.offer(linux, "1.401.0.0")
 	s.want(SyncFailed, codeInstall) // before there is anything, too
+}
+
+// TestSyncRoot: root leaves nothing in a folder that is another user's, who could not
+// go on with it.
+func TestSyncRoot(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: only root can act on another user's folder")
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Skipf("SKIPPED: there is no other user: %v", err)
+	}
+	uid, err := strconv.Atoi(nobody.Uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	if err := errors.Join(os.Mkdir(s.settings.DownloadFolder, 0o755), os.Chown(s.settings.DownloadFolder, uid, -1)); err != nil {
+		t.Fatal(err)
+	}
+	s.offer(linux, "1.401.0.0")
+	_, err = Sync(t.Context(), s.settings, s.o)
+	wantCode(t, err, codePermission)
+	if _, _, hint := reasonOf(err); !strings.Contains(hint, "runuser -u nobody -- ") {
+		t.Errorf("the hint is %s", hint)
+	}
+	onlyFiles(t, s.settings.DownloadFolder)
+	if err := os.Chown(s.settings.DownloadFolder, 0, -1); err != nil {
+		t.Fatal(err)
+	}
+	s.want(SyncUpdated, "")
 }
 
 // TestSyncBusy: there is one at a time.

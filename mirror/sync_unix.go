@@ -5,6 +5,8 @@ package mirror
 import (
 	"io/fs"
 	"os"
+	"os/user"
+	"strconv"
 	"syscall"
 )
 
@@ -18,6 +20,19 @@ const errOtherDisk = syscall.EXDEV
 func private(info fs.FileInfo) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	return ok && s.Uid == uint32(os.Geteuid()) && !openToOthers(info)
+}
+
+// rootOnOthers says whether this is root and a file another user's, and names that one.
+func rootOnOthers(info fs.FileInfo) (owner string, other bool) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || os.Geteuid() != 0 || s.Uid == 0 {
+		return "", false
+	}
+	owner = strconv.FormatUint(uint64(s.Uid), 10)
+	if known, err := user.LookupId(owner); err == nil {
+		owner = known.Username
+	}
+	return owner, true
 }
 
 // ours says whether a file belongs to this user and has no second name.

@@ -15,4 +15,7 @@ const noFollow = 0
 // private is about owners and modes, which are lists of access there.
 func private(fs.FileInfo) bool { return true }
 
+// rootOnOthers is about a user who may do everything, and does it as another.
+func rootOnOthers(fs.FileInfo) (string, bool) { return "", false }
+
 func ours(fs.FileInfo) bool { return true }
