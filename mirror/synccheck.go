@@ -32,10 +32,77 @@ type checker struct {
 	now     func() time.Time
 }
 
-// check decides about the package at path that is said to have these versions, and
-// gives its SHA-256 in hexadecimal. A list inside must name the same versions,
-// whoever signed it.
-func (c checker) check(ctx context.Context, path string, p syncPair, said versions) (sum string, err error) {
+// finding is what is known of a package's bytes, whoever is trusted.
+type finding struct {
+	SHA256 string `json:"sha256"` // of the file, in hexadecimal
+	// Content is that of the list with whose files every byte was compared; zero where
+	// none was.
+	Content verifier.ContentID `json:"content"`
+}
+
+// fresh decides about a package that has come to path and is said to have these
+// versions: it must be whole, and where somebody is trusted, an endpoint would
+// install it.
+func (c checker) fresh(ctx context.Context, path string, p syncPair, said versions) (finding, error) {
+	sum, err := c.whole(ctx, path, said)
+	if err != nil || c.trust == nil {
+		return finding{SHA256: sum}, err
+	}
+	want := c.identity(p)
+	good, err := Verify(ctx, path, *c.trust, c.now(), &want)
+	if err != nil {
+		return finding{}, err
+	}
+	return finding{sum, good.Signed.List.Content()}, checkSaid(good.Origin, good.Signed.List, path, said)
+}
+
+// standing decides about a package that is published already, where somebody is
+// trusted: by the trust directory and the sidecar as they are now. Time does not count
+// against it, since late definitions beat none. Its content is read only where it was
+// not compared with the same list's before.
+func (c checker) standing(ctx context.Context, path string, p syncPair, said versions, compared verifier.ContentID) (*verifier.List, error) {
+	claim, err := openClaim(path)
+	defer claim.close()
+	if err != nil {
+		return nil, err
+	}
+	signed, err := c.trust.VerifyInstalled(claim.object)
+	if err != nil {
+		return nil, err
+	}
+	if signed.Revoked {
+		return nil, &verifier.Refusal{Code: verifier.SignerRevoked, Sentence: "the signer of what is published, or one of its issuers, is revoked", Hint: "publish a package of another signer"}
+	}
+	list := signed.List
+	if err := list.CheckIdentity(c.identity(p)); err != nil {
+		return nil, err
+	}
+	if err := checkSaid(claim.origin, list, path, said); err != nil {
+		return nil, err
+	}
+	if list.Content() == compared {
+		_, err = claim.archive.layout.Match(list)
+		return list, err
+	}
+	return list, checkContent(ctx, claim.archive.file, claim.archive.layout, list)
+}
+
+func (c checker) identity(p syncPair) verifier.Identity {
+	return verifier.Identity{Product: c.product, Platform: p.platform, Arch: p.arch, Ring: p.ring}
+}
+
+// checkSaid wants a list that is about the package at path and names these versions.
+func checkSaid(origin Origin, l *verifier.List, path string, said versions) error {
+	if origin == Sidecar && aboutOther(l, path) {
+		return &verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "the list beside the package is about another one", Hint: "verify that one by agent package verify"}
+	}
+	return sameVersions(l, said)
+}
+
+// whole wants a package that is whole, and gives its SHA-256 in hexadecimal. A list
+// inside, or one beside that is about this package, must name the versions that are
+// said, whoever signed it.
+func (c checker) whole(ctx context.Context, path string, said versions) (sum string, err error) {
 	f, size, err := openRegular("the package", path)
 	if err != nil {
 		return "", err
@@ -44,13 +111,8 @@ func (c checker) check(ctx context.Context, path string, p syncPair, said versio
 	if err := checkZip(ctx, f, size); err != nil {
 		return "", err
 	}
-	if list, err := ReadList(path); err == nil {
+	if list := claimed(path); list != nil {
 		if err := sameVersions(list, said); err != nil {
-			return "", err
-		}
-	}
-	if c.trust != nil {
-		if err := c.verify(ctx, path, p, said); err != nil {
 			return "", err
 		}
 	}
@@ -61,15 +123,25 @@ func (c checker) check(ctx context.Context, path string, p syncPair, said versio
 	return hex.EncodeToString(whole.Sum(nil)), nil
 }
 
-func (c checker) verify(ctx context.Context, path string, p syncPair, said versions) error {
-	good, err := Verify(ctx, path, *c.trust, c.now(), &verifier.Identity{Product: c.product, Platform: p.platform, Arch: p.arch, Ring: p.ring})
+// claimed gives the list that claims to be about the package at path, inside or beside
+// it; nil where there is none that can be read.
+func claimed(path string) *verifier.List {
+	c, err := openClaim(path)
+	defer c.close()
 	if err != nil {
-		return err
+		return nil
 	}
-	if filepath.Base(good.Archive) != filepath.Base(path) {
-		return &verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "the list beside the package is about another one", Hint: "verify that one by agent package verify"}
+	claims, err := verifier.ReadClaims(c.object)
+	if err != nil || c.origin == Sidecar && aboutOther(claims.List, path) {
+		return nil
 	}
-	return sameVersions(good.Signed.List, said)
+	return claims.List
+}
+
+// aboutOther says whether a sidecar's list is about another package than the one that
+// the sidecar lies beside.
+func aboutOther(l *verifier.List, path string) bool {
+	return l.Zip != "" && l.Zip != filepath.Base(path)
 }
 
 func sameVersions(l *verifier.List, said versions) error {
