@@ -413,6 +413,18 @@ func TestVendorMirror(t *testing.T) {
 	}
 	r = s.check(s.dir, func(o *Options) { o.Trust, o.Arch, o.Now = nil, "x86_64", time.Now().AddDate(0, 0, 9) })
 	want(t, r, "info signature_missing linux/production/x86_64 linux/production_back/x86_64", "warning stale linux/production/x86_64")
+
+	// Damage is seen where content is read.
+	const zip = "linux/production/arch_x86_64/updates.zip"
+	data, err := os.ReadFile(s.at(zip))
+	must(t, err)
+	s.flip(zip, strings.Index(string(data), noise(8 << 10)[:1<<10])+100)
+	for full, verdict := range map[bool]string{false: "noList", true: "package_malformed"} {
+		r := s.check(s.dir, func(o *Options) { o.Trust, o.Arch, o.Full = nil, "x86_64", full })
+		if p := r.Packages[0]; p.Verdict != verdict || full != (r.Exit == 2) || len(p.Files) > 0 {
+			t.Errorf("damaged, full %v: %+v, %+v", full, p, r.Findings)
+		}
+	}
 }
 
 // TestNoMirror: what is no mirror, or gives no answer, is told as such.

@@ -148,10 +148,17 @@ type report func(severity Severity, code, message, hint string)
 
 // refused reports a failure in the words of the package that it comes from.
 func (r report) refused(err error) {
+	code, sentence, hint := explain(err)
+	r(Critical, code, sentence, hint)
+}
+
+// explain gives the reason of a failure. One that has none is of what stopped in the
+// middle, such as a file that is shorter now than it was when it was opened.
+func explain(err error) (code, sentence, hint string) {
 	if why := reasonOf(err); why != nil {
-		code, sentence, hint := why.Reason()
-		r(Critical, code, sentence, hint)
+		return why.Reason()
 	}
+	return source.CodeChanged, "what lies there could not be read to its end, so it changes or was cut", "run the check again; if that comes again, look what changes the files of the mirror in place"
 }
 
 // reasoned is a failure that a user can meet.
@@ -172,7 +179,7 @@ func (o Options) onPackage(s seen, r report) {
 	case s.html:
 		r(Critical, string(verifier.NotAPackage), "what is served as updates.zip is a web page",
 			"fetch it by hand and read it; it is the error page of whoever filled the mirror, or a proxy or portal between answers in the mirror's place")
-	case s.err != nil:
+	case s.err != nil && !s.unread:
 		r.refused(s.err)
 	}
 	switch {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -93,6 +94,9 @@ func TestFindings(t *testing.T) {
 			all[x86].list, all[x86].ends = nil, nil
 		}, Critical, source.CodeNotFound, "linux/production/x86_64", "fill it"},
 		{"a package that can't be read", func(_ *Options, all []seen) { all[x86].err = refusal(verifier.PackageMalformed) }, Critical, "package_malformed", "linux/production/x86_64", "mend it"},
+		{"one that is cut while it is read", func(_ *Options, all []seen) { all[x86].err = io.ErrUnexpectedEOF }, Critical, source.CodeChanged, "linux/production/x86_64", "to its end"},
+		{"a list that is", func(_ *Options, all []seen) { all[x86].listErr = io.ErrUnexpectedEOF }, Critical, source.CodeChanged, "linux/production/x86_64", "to its end"},
+		{"content that is", func(_ *Options, all []seen) { all[x86].zipErr = io.ErrUnexpectedEOF }, Critical, source.CodeChanged, "linux/production/x86_64", "to its end"},
 		{"the same of the one before", func(_ *Options, all []seen) { all[x86Back].err = refusal(verifier.PackageMalformed) }, Warning, "package_malformed", "linux/production_back/x86_64", "mend it"},
 		{"the one before where a fleet goes back to it", func(o *Options, all []seen) {
 			o.Target.at.dir = "/mirror/linux/production_back"
@@ -216,6 +220,27 @@ func TestFindings(t *testing.T) {
 		theirs := slices.Contains(source.Codes(), code) || strings.Contains(code, "sign") || strings.Contains(code, "wrong") || strings.Contains(code, "list_") || strings.Contains(code, "issued")
 		if !tested[code] && !theirs && code != codeListing && code != string(verifier.TrustDirInvalid) {
 			t.Errorf("%s has no test", code)
+		}
+	}
+}
+
+// TestVerdict: good is only what was read to its end, without any error.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*seen){
+		"good":                          func(*seen) {},
+		"notRead":                       func(s *seen) { s.blind, s.unread, s.err, s.origin = true, true, errWhole, mirror.Sidecar },
+		"notRead ":                      func(s *seen) { s.blind, s.zip = true, "updates-1.zip" },
+		source.CodeChanged:              func(s *seen) { s.err = io.ErrUnexpectedEOF },
+		source.CodeChanged + " ":        func(s *seen) { s.listErr = io.ErrUnexpectedEOF },
+		source.CodeChanged + "  ":       func(s *seen) { s.zipErr = io.ErrUnexpectedEOF },
+		string(verifier.SignerRevoked):  func(s *seen) { s.listErr = refusal(verifier.SignerRevoked) },
+		string(verifier.PackageExpired): func(s *seen) { s.list.Expires = now().Add(-time.Second) },
+	} {
+		s := healthy(t)[x86]
+		change(&s)
+		if got := options(t).verdict(s); got != strings.TrimSpace(want) {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"net/http"
@@ -40,6 +41,7 @@ type seen struct {
 	ends     []verifier.Ending // of the list, and of what it rests on where that was verified
 	size     int64             // of the archive that counts, in bytes; 0: unknown
 	modified time.Time         // when it was put there, by its date; zero: unknown
+	blind    bool              // nobody looked into that archive
 	zipErr   error             // why the archive that counts is not the one of the list, or can't be read
 	files    []File            // with full, what was read
 
@@ -120,7 +122,15 @@ func (o Options) look(ctx context.Context, p place, tally *source.Tally) seen {
 func changed(err error) bool {
 	var failed *source.Error
 	var refused *verifier.Refusal
-	return errors.As(err, &failed) && failed.Code == source.CodeChanged || errors.As(err, &refused) && refused.Code == verifier.ContentMismatch
+	switch {
+	case err == nil || errors.Is(err, errWhole):
+		return false
+	case errors.As(err, &failed):
+		return failed.Code == source.CodeChanged
+	case errors.As(err, &refused):
+		return refused.Code == verifier.ContentMismatch
+	}
+	return reasonOf(err) == nil
 }
 
 func (o Options) lookOnce(ctx context.Context, p place, tally *source.Tally) seen {
@@ -291,7 +301,7 @@ func (l *looker) belongs(list *verifier.List) error {
 // lookInside compares the archive that counts with the list, and reads all of it
 // where that is wanted. Of an archive with another fault nothing more is asked.
 func (l *looker) lookInside(ctx context.Context, s *seen, zip *archive) {
-	if zip == nil {
+	if s.blind = zip == nil; s.blind {
 		return
 	}
 	s.size, s.modified = zip.Size(), zip.modified
@@ -387,7 +397,8 @@ func content(layout *verifier.Archive) (entries []verifier.Entry) {
 }
 
 // readFiles reads the archive from its beginning to its directory as one stream,
-// and hashes each file as an endpoint would, against the list where there is one.
+// and hashes each file as an endpoint would, against the list where there is one. What
+// no list names must have the CRC of the directory.
 // entries are in the list's order then. It is the one place where the content of
 // packages passes, so what is to look at files belongs here.
 func readFiles(ctx context.Context, zip *archive, entries []verifier.Entry, list *verifier.List) (files []File, err error) {
@@ -424,8 +435,11 @@ func readFile(e verifier.Entry, stream io.Reader, listed map[string]verifier.Fil
 	if want, ok := listed[e.Name]; ok {
 		content = verifier.NewCheckedReader(content, want)
 	}
-	sum := sha256.New()
-	size, err := io.Copy(sum, content)
+	sum, crc := sha256.New(), crc32.NewIEEE()
+	size, err := io.Copy(io.MultiWriter(sum, crc), content)
+	if _, ok := listed[e.Name]; err == nil && !ok && crc.Sum32() != e.CRC() {
+		err = &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: "an entry's content is damaged, since its checksum is not that of the directory", Hint: "fetch the package again, and test it with unzip -t"}
+	}
 	if err != nil || e.Name == verifier.ListEntry || strings.HasSuffix(e.Name, "/") {
 		return nil, err
 	}
