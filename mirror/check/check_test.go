@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/agent/source/sourcetest"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
@@ -269,7 +270,7 @@ func TestFaults(t *testing.T) {
 		}, false, []string{"warning pair_torn linux/production/x86_64"}},
 		{"the manifest is empty, as the vendor's script writes it", func(s *site) { s.put(x86+"manifest.json", `{"EngineVersion": "", "DefinitionVersion": ""}`) }, false,
 			[]string{"warning manifest_invalid linux/production/x86_64"}},
-		{"a manifest without an end", func(s *site) { s.put(x86+"manifest.json", noise(maxManifest+1)) }, false,
+		{"a manifest without an end", func(s *site) { s.put(x86+"manifest.json", noise(manifest.MaxSize+1)) }, false,
 			[]string{"warning manifest_invalid linux/production/x86_64"}},
 		{"no manifest", func(s *site) { must(s.t, os.Remove(s.at(x86+"manifest.json"))) }, false,
 			[]string{"warning manifest_missing linux/production/x86_64"}},

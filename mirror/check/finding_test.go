@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
 )
@@ -39,7 +40,7 @@ func healthy(t *testing.T) []seen {
 		all = append(all, seen{
 			place: p, origin: mirror.Inside, list: list, ends: verifier.Trust{}.Ends(verifier.Signed{List: list}), size: 1000, modified: now().Add(-4 * time.Hour),
 			answer:   &answer{ranges: true, tag: tagStrong, modified: now().Add(-4 * time.Hour)},
-			manifest: &Manifest{Engine: engine, Definition: definition},
+			manifest: &manifest.Manifest{Engine: engine, Definition: definition},
 		})
 	}
 	return all
@@ -103,7 +104,7 @@ func TestFindings(t *testing.T) {
 			all[x86Back].err = refusal(verifier.PackageMalformed)
 		}, Critical, "package_malformed", "linux/production_back/x86_64", ""},
 		{"and that is told of the present one", func(_ *Options, all []seen) { all[x86Back].zipErr = refusal(verifier.ContentMismatch) }, Warning, codeBadPrevious, "linux/production/x86_64", "production_back"},
-		{"a web page", func(_ *Options, all []seen) { all[x86].err, all[x86].html = refusal(verifier.NotAPackage), true }, Critical, "not_a_package", "linux/production/x86_64", "web page"},
+		{"a web page", func(_ *Options, all []seen) { all[x86].err, all[x86].page = refusal(verifier.NotAPackage), true }, Critical, "not_a_package", "linux/production/x86_64", "web page"},
 		{"too large", func(_ *Options, all []seen) { all[x86].err = &source.Error{Code: source.CodeTooLarge} }, Critical, "package_too_large", "linux/production/x86_64", ""},
 		{"a list that is refused", func(_ *Options, all []seen) { all[arm].listErr = refusal(verifier.SignerUntrusted) }, Critical, "signer_untrusted", "linux/production/arm64", "mend it"},
 		{"a package that is not that of the list", func(_ *Options, all []seen) { all[arm].zipErr = refusal(verifier.ContentMismatch) }, Critical, "content_mismatch", "linux/production/arm64", ""},
@@ -133,9 +134,9 @@ func TestFindings(t *testing.T) {
 		}, Warning, codeStale, "linux/production/x86_64", "by its date"},
 		{"another limit", func(o *Options, _ []seen) { o.MaxAge = 3 * time.Hour }, Critical, codeStale, "linux/production/x86_64 linux/production/arm64", "5 hours old, and 3 hours are allowed"},
 		{"no manifest", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, none() }, Warning, codeNoManifest, "linux/production/x86_64", ""},
-		{"an empty manifest", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, errManifestEmpty }, Warning, codeBadManifest, "linux/production/x86_64", "empty version"},
-		{"one that is no JSON", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, errManifestForm }, Warning, codeBadManifest, "linux/production/x86_64", "no JSON"},
-		{"one with odd versions", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, errManifestForms }, Warning, codeBadManifest, "linux/production/x86_64", "four numbers"},
+		{"an empty manifest", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, manifest.ErrEmpty }, Warning, codeBadManifest, "linux/production/x86_64", "empty version"},
+		{"one that is no JSON", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, manifest.ErrForm }, Warning, codeBadManifest, "linux/production/x86_64", "no JSON"},
+		{"one with odd versions", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, manifest.ErrVersion }, Warning, codeBadManifest, "linux/production/x86_64", "four numbers"},
 		{"one that can't be read", func(_ *Options, all []seen) {
 			all[x86].manifest, all[x86].manifestErr = nil, &source.Error{Code: source.CodeTooLarge}
 		}, Warning, codeBadManifest, "linux/production/x86_64", "can not be read"},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
@@ -31,7 +32,7 @@ type seen struct {
 	unread bool    // it could only be read whole, which was not asked for
 	answer *answer // what the server said about it; nil for a directory, and where there was none
 	resent bool    // asked whether that has changed, the server sent it again
-	html   bool    // it is a web page, by its first bytes or its server's word
+	page   bool    // it is a web page, by its first bytes or its server's word
 
 	origin   mirror.Origin // of the list; empty: there is none
 	ignored  bool          // a sidecar lies beside an archive with a list inside
@@ -45,7 +46,7 @@ type seen struct {
 	zipErr   error             // why the archive that counts is not the one of the list, or can't be read
 	files    []File            // with full, what was read
 
-	manifest    *Manifest
+	manifest    *manifest.Manifest
 	manifestErr error
 
 	modes []mode // of a directory
@@ -206,7 +207,7 @@ func (l *looker) lookAtPackage(ctx context.Context, s *seen) {
 	}
 	var refused *verifier.Refusal
 	if errors.As(err, &refused) && refused.Code == verifier.NotAPackage {
-		s.html = s.answer != nil && s.answer.html || startsAsHTML(ctx, zip)
+		s.page = s.answer != nil && s.answer.html || startsAsPage(ctx, zip)
 	}
 	beside, besideErr := l.readSmall(ctx, source.SidecarName, verifier.MaxListSize)
 	hasSidecar := !source.NotThere(besideErr)
@@ -331,12 +332,12 @@ func (l *looker) date(name string) (date time.Time) {
 	return date
 }
 
-func (l *looker) lookAtManifest(ctx context.Context) (*Manifest, error) {
-	data, err := l.readSmall(ctx, manifestName, maxManifest)
+func (l *looker) lookAtManifest(ctx context.Context) (*manifest.Manifest, error) {
+	data, err := l.readSmall(ctx, manifest.Name, manifest.MaxSize)
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseManifest(data)
+	m, err := manifest.Parse(data)
 	if err != nil {
 		return nil, err
 	}
@@ -373,17 +374,16 @@ func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
 	return io.ReadFull(piece, p)
 }
 
-// startsAsHTML looks at the first bytes of what is no archive.
-func startsAsHTML(ctx context.Context, a *archive) bool {
+// startsAsPage looks at the first bytes of what is no archive.
+func startsAsPage(ctx context.Context, a *archive) bool {
 	if a == nil {
 		return false
 	}
-	const enough = 512 // as much as the library looks at
-	head := make([]byte, min(enough, a.Size()))
+	head := make([]byte, min(source.PageBytes, a.Size()))
 	if _, err := (readerAt{ctx, a.Package}).ReadAt(head, 0); err != nil {
 		return false
 	}
-	return strings.HasPrefix(http.DetectContentType(head), "text/html")
+	return source.IsPage(head)
 }
 
 // content gives the entries of an archive that are files.
