@@ -671,6 +671,32 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestTimeout: neither a dead mount nor a server that never comes to an end keeps a
+// check from ending, and it is the mirror that has failed then.
+func TestTimeout(t *testing.T) {
+	s := newSite(t).whole()
+	released := make(chan struct{})
+	defer close(released)
+	endless := served(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-released:
+		}
+	}))
+	late := func(name, address string) {
+		r := s.check(address, func(o *Options) { o.Timeout = time.Second })
+		want(t, r, "critical source_stalled")
+		if r.Exit != 2 || r.Complete || !strings.Contains(r.Findings[0].Message, "within 1s") {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	late("server", endless)
+	mount := sourcetest.NewMount(t, s.dir)
+	mount.Die()
+	defer mount.Revive() // what was left behind ends
+	late("mount", mount.Dir)
+}
+
 // TestNoRoom: where a package can't be kept, that is no fault of the mirror's.
 func TestNoRoom(t *testing.T) {
 	s := newSite(t).whole()
