@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
@@ -191,7 +192,7 @@ func readManifest(dir string) (versions, bool) {
 		return versions{}, false
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	data, err := io.ReadAll(io.LimitReader(f, manifest.MaxSize))
 	if err != nil {
 		return versions{}, false
 	}
