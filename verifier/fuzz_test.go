@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"mdatp-offline-agent/verifier/internal/cms"
 )
 
 // vectorArchives gives the archives of the corpus of hostile packages, to begin
@@ -58,10 +60,10 @@ func FuzzDER(f *testing.F) {
 		f.Add(object)
 	}
 	f.Add(nested(32))
-	f.Add(der(0x30, bytes.Repeat([]byte{5, 0}, maxDERElements-1)))
+	f.Add(der(0x30, bytes.Repeat([]byte{5, 0}, cms.MaxElements-1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		err := checkDER(data)
-		known := errors.Is(err, errIndefinite) || errors.Is(err, errDER) || errors.Is(err, errDERBounds) || errors.Is(err, errTrailing)
+		err := cms.CheckDER(data)
+		known := errors.Is(err, cms.ErrIndefinite) || errors.Is(err, cms.ErrDER) || errors.Is(err, cms.ErrBounds) || errors.Is(err, cms.ErrTrailing)
 		if err != nil {
 			if !known {
 				t.Fatalf("an error that nobody knows: %v", err)

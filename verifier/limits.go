@@ -20,9 +20,6 @@ const (
 	MaxPast         = 16 << 20     // all revocation lists that are kept of those it does not hold any more
 	minPastRoom     = MaxPast / 64 // what each of them counts for at the least, so there are no more than 64
 
-	maxDERElements = 4096 // OpenSSL's CMS has some 150, Authenticode some 700
-	maxDERDepth    = 32   // OpenSSL's CMS is 10 deep, Authenticode 25
-
 	// Below the least a key is weak; above the most, checking one signature takes
 	// seconds (a list has room for a key of half a million bits: ten seconds).
 	minRSABits = 2048

@@ -230,7 +230,28 @@ func attribute(kind string, value []byte) []byte {
 	return der(0x30, enc(oid(kind)), der(0x31, value))
 }
 
-const oidSigningTime = "1.2.840.113549.1.9.5"
+const (
+	oidData          = "1.2.840.113549.1.7.1"
+	oidSignedData    = "1.2.840.113549.1.7.2"
+	oidContentType   = "1.2.840.113549.1.9.3"
+	oidMessageDigest = "1.2.840.113549.1.9.4"
+	oidSigningTime   = "1.2.840.113549.1.9.5"
+	oidSHA256        = "2.16.840.1.101.3.4.2.1"
+	oidSHA384        = "2.16.840.1.101.3.4.2.2"
+	oidSHA512        = "2.16.840.1.101.3.4.2.3"
+	oidRSA           = "1.2.840.113549.1.1.1"
+	oidRSAPSS        = "1.2.840.113549.1.1.10"
+	oidEd25519       = "1.3.101.112"
+)
+
+// nested is that many sequences in each other.
+func nested(depth int) []byte {
+	var out []byte
+	for range depth {
+		out = der(0x30, out)
+	}
+	return out
+}
 
 func (m message) attributes() [][]byte {
 	h := m.hash.New()

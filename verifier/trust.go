@@ -263,9 +263,53 @@ func (t Trust) Revokes(chain []*x509.Certificate) (bool, error) {
 	return false, nil
 }
 
-// chains gives every chain from leaf to a root that is valid for code signing
-// at that time, strong throughout, and pinned where pins are set.
+// Purpose is what a certificate has to be made for.
+type Purpose int
+
+// The purposes. Pins bind who signs, and not who says when that was.
+const (
+	SignCode Purpose = iota
+	StampTime
+)
+
+// words gives the purpose as x509 and as a sentence have it, and whose chain it is.
+func (p Purpose) words() (usage x509.ExtKeyUsage, name, whose string) {
+	if p == StampTime {
+		return x509.ExtKeyUsageTimeStamping, "time stamps", "time stamp"
+	}
+	return x509.ExtKeyUsageCodeSigning, "code signing", "signer"
+}
+
+// Chain gives a chain (leaf first, root last) for that purpose that is valid at
+// that time, strong throughout, of nobody who is revoked, and for SignCode pinned
+// where pins are set. bag is where issuers may be found. It says nothing about
+// the leaf's own usages beside that they allow the purpose. Refusals:
+// signer_untrusted, signer_expired, signer_revoked, trust_invalid.
+func (t Trust) Chain(leaf *x509.Certificate, bag []*x509.Certificate, at time.Time, purpose Purpose) ([]*x509.Certificate, error) {
+	found, err := t.chainsFor(leaf, bag, later(at, epoch), purpose)
+	if err != nil {
+		return nil, err
+	}
+	chain, revoked, err := t.unrevoked(found)
+	if err == nil && revoked {
+		_, _, whose := purpose.words()
+		err = refuse(SignerRevoked, "the "+whose+"'s certificate or one of its issuers is revoked", "what was revoked once stays so, so wait for files that somebody else signed")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return chain, nil
+}
+
+// chains gives every chain for code signing.
 func (t Trust) chains(leaf *x509.Certificate, bag []*x509.Certificate, at time.Time) ([][]*x509.Certificate, error) {
+	return t.chainsFor(leaf, bag, at, SignCode)
+}
+
+// chainsFor gives every chain from leaf to a root that is valid for the purpose
+// at that time, strong throughout, and pinned where pins are set.
+func (t Trust) chainsFor(leaf *x509.Certificate, bag []*x509.Certificate, at time.Time, purpose Purpose) ([][]*x509.Certificate, error) {
+	usage, _, whose := purpose.words()
 	roots, others := x509.NewCertPool(), x509.NewCertPool() // never nil: a nil pool would mean the system's
 	for _, c := range t.roots {
 		roots.AddCert(c)
@@ -276,13 +320,16 @@ func (t Trust) chains(leaf *x509.Certificate, bag []*x509.Certificate, at time.T
 		}
 	}
 	found, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: others, CurrentTime: at,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}})
+		KeyUsages: []x509.ExtKeyUsage{usage}})
 	if err != nil {
-		return nil, chainRefusal(err, leaf, at)
+		return nil, chainRefusal(err, at, purpose)
 	}
 	strong := slices.DeleteFunc(found, func(chain []*x509.Certificate) bool { return !strongChain(chain) })
 	if len(strong) == 0 {
-		return nil, untrusted("the signer's chain has a weak key or signature", "use SHA-256 and RSA of 2048 bits or more, or P-256, P-384 or P-521, in every certificate", nil)
+		return nil, untrusted("the "+whose+"'s chain has a weak key or signature", "use SHA-256 and RSA of 2048 bits or more, or P-256, P-384 or P-521, in every certificate", nil)
+	}
+	if purpose != SignCode {
+		return strong, nil
 	}
 	pinned := slices.DeleteFunc(strong, func(chain []*x509.Certificate) bool { return !t.pinned(chain) })
 	if len(pinned) == 0 {
@@ -309,21 +356,22 @@ func untrusted(sentence, hint string, err error) error {
 	return &Refusal{Code: SignerUntrusted, Sentence: sentence, Hint: hint, Err: err}
 }
 
-func chainRefusal(err error, leaf *x509.Certificate, at time.Time) error {
+func chainRefusal(err error, at time.Time, purpose Purpose) error {
+	_, name, whose := purpose.words()
 	var bad x509.CertificateInvalidError
 	if errors.As(err, &bad) && bad.Reason == x509.Expired {
-		sentence, hint := "a certificate in the signer's chain has expired", "sign again with a certificate that is valid"
+		sentence, hint := "a certificate in the "+whose+"'s chain has expired", "sign again with a certificate that is valid"
 		if at.Before(bad.Cert.NotBefore) {
-			sentence, hint = "a certificate in the signer's chain is not valid yet", "check this machine's clock, and the publisher's"
+			sentence, hint = "a certificate in the "+whose+"'s chain is not valid yet", "check this machine's clock, and the publisher's"
 		}
 		return &Refusal{Code: SignerExpired, Sentence: sentence, Hint: hint, Err: err}
 	}
 	var unknown x509.UnknownAuthorityError
 	if errors.As(err, &unknown) {
-		return untrusted("the signer's chain ends at no root of the trust directory",
+		return untrusted("the "+whose+"'s chain ends at no root of the trust directory",
 			"sign with -certfile intermediate.pem, or put the issuing root into the trust directory if you trust it", err)
 	}
-	return untrusted("the signer's certificates make no chain for code signing", "check extended key usages, path lengths and name constraints of the CAs", err)
+	return untrusted("the "+whose+"'s certificates make no chain for "+name, "check extended key usages, path lengths and name constraints of the CAs", err)
 }
 
 // checkLeaf is the signer policy: an end entity made for signing code, and
@@ -342,8 +390,9 @@ func checkLeaf(c *x509.Certificate) error {
 	return nil
 }
 
-// checkKey refuses a signer whose key is weak.
-func checkKey(c *x509.Certificate) error {
+// CheckKey refuses a signer whose key is weak, or so large that checking one
+// signature of it would take seconds (signer_untrusted).
+func CheckKey(c *x509.Certificate) error {
 	if strongKey(c) {
 		return nil
 	}

@@ -1,31 +1,46 @@
-package verifier
+package cms
 
 import "errors"
 
-// What checkDER finds wrong. The walk stands before the CMS library because
+// The bounds of the walk.
+const (
+	MaxElements = 4096 // OpenSSL's CMS has some 150, Authenticode some 700
+	MaxDepth    = 32   // OpenSSL's CMS is 10 deep, Authenticode 25
+
+	maxLength = 8 << 20 // of one element, so that sizes fit into an int anywhere
+)
+
+// What CheckDER finds wrong. The walk stands before the CMS library because
 // that library's BER reader can be driven into exponential time and unbounded
 // recursion, neither of which a program survives.
 var (
-	errIndefinite = errors.New("indefinite length, which is BER and not DER")
-	errDER        = errors.New("not strict DER")
-	errDERBounds  = errors.New("more elements or deeper nesting than any real signature has")
-	errTrailing   = errors.New("bytes behind the object")
+	ErrIndefinite = errors.New("indefinite length, which is BER and not DER")
+	ErrDER        = errors.New("not strict DER")
+	ErrBounds     = errors.New("more elements or deeper nesting than any real signature has")
+	ErrTrailing   = errors.New("bytes behind the object")
 )
 
-// checkDER makes sure that data is exactly one DER element whose tree has
+// CheckDER makes sure that data is exactly one DER element whose tree has
 // definite minimal lengths, low tag numbers and each child inside its parent,
 // and that the tree is of bounded size and depth. What is inside primitive
 // elements is not looked at.
-func checkDER(data []byte) error {
-	w := derWalk{left: maxDERElements}
+func CheckDER(data []byte) error {
+	w := derWalk{left: MaxElements}
 	rest, err := w.element(data, 1)
 	if err != nil {
 		return err
 	}
 	if len(rest) > 0 {
-		return errTrailing
+		return ErrTrailing
 	}
 	return nil
+}
+
+// Length is how many bytes the element at the beginning of data has, header
+// included. What is inside is not looked at.
+func Length(data []byte) (int, error) {
+	_, _, rest, err := derHeader(data)
+	return len(data) - len(rest), err
 }
 
 type derWalk struct {
@@ -34,8 +49,8 @@ type derWalk struct {
 
 // element walks the first element of data and gives what is behind it.
 func (w *derWalk) element(data []byte, depth int) (rest []byte, err error) {
-	if w.left--; w.left < 0 || depth > maxDERDepth {
-		return nil, errDERBounds
+	if w.left--; w.left < 0 || depth > MaxDepth {
+		return nil, ErrBounds
 	}
 	tag, body, rest, err := derHeader(data)
 	if err != nil {
@@ -61,18 +76,18 @@ const (
 // derHeader splits data into the first element's tag, its body, and the rest.
 func derHeader(data []byte) (tag byte, body, rest []byte, err error) {
 	if len(data) < 2 {
-		return 0, nil, nil, errDER
+		return 0, nil, nil, ErrDER
 	}
 	tag = data[0]
 	if !allowedTag(tag) {
-		return 0, nil, nil, errDER
+		return 0, nil, nil, ErrDER
 	}
 	length, data, err := derLength(data[1:])
 	if err != nil {
 		return 0, nil, nil, err
 	}
 	if length > len(data) {
-		return 0, nil, nil, errDER
+		return 0, nil, nil, ErrDER
 	}
 	return tag, data[:length], data[length:], nil
 }
@@ -100,18 +115,18 @@ func derLength(data []byte) (length int, rest []byte, err error) {
 	case first < 0x80:
 		return int(first), data, nil
 	case first == 0x80:
-		return 0, nil, errIndefinite
+		return 0, nil, ErrIndefinite
 	}
 	n := int(first & 0x7f)
 	if n > 4 || n > len(data) || data[0] == 0 {
-		return 0, nil, errDER
+		return 0, nil, ErrDER
 	}
 	var length64 int64
 	for _, b := range data[:n] {
 		length64 = length64<<8 | int64(b)
 	}
-	if length64 < 0x80 || length64 > MaxTrustFile {
-		return 0, nil, errDER
+	if length64 < 0x80 || length64 > maxLength {
+		return 0, nil, ErrDER
 	}
 	return int(length64), data[n:], nil
 }

@@ -1,0 +1,64 @@
+package vendorsig
+
+import (
+	"bytes"
+	"encoding/pem"
+
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/internal/cms"
+)
+
+// detachedShape has no room for attribute certificates: openssl cms makes none.
+var detachedShape = cms.Shape{Content: cms.Data, What: "the file", Detached: true, Exact: true, MaxCertificates: maxCertificates}
+
+// verifyDetached judges the signature beside a file.
+func verifyDetached(f File, trust verifier.Trust, clock verifier.Clock) (Signature, error) {
+	if len(f.Sig) == 0 {
+		return Signature{Kind: None}, refuse(verifier.SignatureMissing, "the signature beside the file is empty", "get file and signature from their vendor anew")
+	}
+	object, known := cmsObject(f.Sig)
+	if !known {
+		return Signature{Kind: Unknown}, refuse(verifier.SignatureMissing, "the signature beside the file is of a kind that is not known here",
+			"nothing can be said about the file, so have its package approved with a signed list")
+	}
+	s := Signature{Kind: Detached}
+	if len(object) > MaxSignature {
+		return s, invalid("the signature is larger than one may be")
+	}
+	o, err := s.open(object, detachedShape)
+	if err != nil {
+		return s, err
+	}
+	if err := o.VerifyDetached(); err != nil {
+		return s, hinted(err)
+	}
+	if err := s.judge(o, oidStampOfCMS, trust, clock); err != nil {
+		return s, err
+	}
+	h := o.Hash.New()
+	err = sum(h, f, 0, f.Size)
+	if err == nil && !bytes.Equal(h.Sum(nil), o.Digest()) {
+		err = altered()
+	}
+	return s, err
+}
+
+// cmsObject gives the CMS object of a signature in DER or PEM. What does not begin
+// like one is of another kind; what does, and is none after all, is for the parser
+// to refuse.
+func cmsObject(sig []byte) (object []byte, known bool) {
+	if block, rest := pem.Decode(sig); block != nil && bytes.HasPrefix(sig, []byte("-----BEGIN")) && len(bytes.TrimSpace(rest)) == 0 {
+		sig = block.Bytes
+	}
+	// SEQUENCE, its length in whatever form, and the identifier of signed data.
+	const sequence, longForm, maxLengthBytes = 0x30, 0x80, 4
+	signedData := []byte{6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2}
+	if len(sig) < 2 || sig[0] != sequence {
+		return nil, false
+	}
+	header := 2
+	if sig[1]&longForm != 0 {
+		header += int(sig[1] &^ longForm)
+	}
+	return sig, header <= 2+maxLengthBytes && len(sig) > header && bytes.HasPrefix(sig[header:], signedData)
+}

@@ -1,0 +1,160 @@
+package vendorsig
+
+import (
+	"bytes"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/internal/cms"
+)
+
+// The files of testdata, which testdata/README.md describes.
+
+func fixture(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	must(t, err)
+	return data
+}
+
+func fixtureTrust(t testing.TB) verifier.Trust {
+	t.Helper()
+	trust, err := verifier.NewTrust([]verifier.TrustFile{{Name: "root.pem", Data: fixture(t, "root.pem")}, {Name: "time.pem", Data: fixture(t, "time.pem")}}, nil)
+	must(t, err)
+	return trust
+}
+
+// fixtureClock is a time at which the signer of signed.vdm has expired.
+func fixtureClock() verifier.Clock { return verifier.Clock{Time: date(2040)} }
+
+// hashed is what of a file Authenticode's digest is over, as this test has it.
+func hashed(file []byte) []byte {
+	at, _, directory := place(file)
+	out := bytes.Clone(file[:at])
+	optional := bytes.Index(file, []byte("PE\x00\x00")) + 24
+	copy(out[optional+64:], make([]byte, 4))
+	copy(out[directory:], make([]byte, 8))
+	return out
+}
+
+// Nothing but the one file that was ever signed is accepted, and nothing panics or
+// takes memory for what it says of itself.
+func FuzzPE(f *testing.F) {
+	file := fixture(f, "signed.vdm")
+	m := anImage()
+	f.Add(file)
+	f.Add(m.encode())
+	m.wide = true
+	f.Add(embed(append(m.encode(), make([]byte, 8)...), embedded(file)))
+	trust, original := fixtureTrust(f), hashed(file)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := verify(data, nil, trust, fixtureClock())
+		if err == nil && (!bytes.Equal(hashed(data), original) || s.Signer.Chain == nil || s.TimeStamp == nil) {
+			t.Fatal("accepted what nobody signed")
+		}
+		if _, err := verify(data, nil, verifier.Trust{}, fixtureClock()); err == nil {
+			t.Fatal("nobody is trusted, and yet it was accepted")
+		}
+	})
+}
+
+// What is read of a version resource is the same when it is read again, and fit to
+// be shown.
+func FuzzResource(f *testing.F) {
+	m := anImage()
+	f.Add(m.resource)
+	f.Add(versionInfo("a", "1.2", [4]uint16{}, node("FileVersion", 1, wide("1.3"))))
+	f.Add(node("VS_VERSION_INFO", 0, fixedInfo([4]uint16{1, 2, 3, 4})))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		direct, err := parseVersionInfo(data)
+		if len(data) > maxResource {
+			return
+		}
+		m := anImage()
+		m.resource = data
+		if len(data) == 0 {
+			return
+		}
+		file := m.encode()
+		whole, err2 := ReadResource(bytes.NewReader(file), int64(len(file)))
+		if (err == nil) != (err2 == nil) || direct != whole {
+			t.Fatalf("by itself %+v, %v, in a file %+v, %v", direct, err, whole, err2)
+		}
+	})
+}
+
+// The tree of resources can lead anywhere.
+func FuzzResourceTree(f *testing.F) {
+	file := anImage().encode()
+	f.Add(file)
+	f.Add(fixture(f, "signed.vdm"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		one, err := ReadResource(bytes.NewReader(data), int64(len(data)))
+		two, err2 := ReadResource(bytes.NewReader(data), int64(len(data)))
+		if one != two || !reflect.DeepEqual(err, err2) {
+			t.Fatal("twice read, twice another")
+		}
+	})
+}
+
+// No time but the one that was ever stamped is believed, for no other signature.
+func FuzzTimeStamp(f *testing.F) {
+	var all [][]byte
+	var over []byte
+	for _, object := range [][]byte{embedded(fixture(f, "signed.vdm")), fixture(f, "microsoft.p7")} {
+		o, err := cms.Parse(object, authenticodeShape)
+		must(f, err)
+		token, err := timeStampOf(o, oidStamp)
+		must(f, err)
+		all = append(all, token)
+		if over == nil {
+			over = o.Signature
+		}
+		f.Add([]byte(token), over)
+		f.Add([]byte(token), []byte(o.Signature))
+	}
+	trust := fixtureTrust(f)
+	first, err := verifyTimeStamp(all[0], over, trust, fixtureClock())
+	must(f, err)
+	f.Fuzz(func(t *testing.T, token, value []byte) {
+		stamp, err := verifyTimeStamp(token, value, trust, fixtureClock())
+		if err == nil && (!stamp.Time.Equal(first.Time) || !bytes.Equal(value, over) || !stamp.Signer.Certificate.Equal(first.Signer.Certificate)) {
+			t.Fatalf("believed what nobody stamped: %+v", stamp)
+		}
+		if _, err := verifyTimeStamp(token, value, verifier.Trust{}, fixtureClock()); err == nil {
+			t.Fatal("nobody is trusted, and yet it was accepted")
+		}
+	})
+}
+
+// The statement of a time stamp by itself: what is read has a time and an imprint.
+func FuzzStatement(f *testing.F) {
+	for _, object := range [][]byte{embedded(fixture(f, "signed.vdm")), fixture(f, "microsoft.p7")} {
+		f.Add(cmsTree{parseCMS(object).token()}.content().kids[1].kids[0].body)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		info, err := readStamp(data)
+		if err == nil && (info.time.IsZero() || info.hash == 0) {
+			t.Fatalf("%+v", info)
+		}
+	})
+}
+
+// Nothing but the one signature beside a file that was ever made is accepted.
+func FuzzDetached(f *testing.F) {
+	file, sig := fixture(f, "engine"), fixture(f, "engine.sig")
+	f.Add(file, sig)
+	f.Add(file, pem.EncodeToMemory(&pem.Block{Type: "CMS", Bytes: sig}))
+	f.Add(file, []byte("-----BEGIN CMS-----\n"))
+	trust := fixtureTrust(f)
+	f.Fuzz(func(t *testing.T, data, sig []byte) {
+		s, err := verify(data, sig, trust, fixtureClock())
+		if err == nil && (!bytes.Equal(data, file) || s.Kind != Detached) {
+			t.Fatalf("accepted what nobody signed: %+v", s)
+		}
+	})
+}

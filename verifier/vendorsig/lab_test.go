@@ -1,0 +1,293 @@
+package vendorsig
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mdatp-offline-agent/verifier"
+)
+
+// What the tests share: certificates, and the tools that sign and check by them.
+
+type party struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rsaKey(t testing.TB, bits int) crypto.Signer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	must(t, err)
+	return key
+}
+
+func ecKey(t testing.TB, curve elliptic.Curve) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	must(t, err)
+	return key
+}
+
+// issue makes a certificate that is valid from an hour ago, for signing code. Who
+// has no issuer signs itself, who has no key gets one on P-256.
+func issue(t testing.TB, name string, issuer *party, key crypto.Signer, edits ...func(*x509.Certificate)) party {
+	t.Helper()
+	if key == nil {
+		key = ecKey(t, elliptic.P256())
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: serial.Add(serial, big.NewInt(1)), Subject: pkix.Name{CommonName: name}, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+	}
+	for _, edit := range edits {
+		edit(template)
+	}
+	signer := party{template, key}
+	if issuer != nil {
+		signer = *issuer
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, signer.cert, key.Public(), signer.key)
+	must(t, err)
+	cert, err := x509.ParseCertificate(der)
+	must(t, err)
+	return party{cert, key}
+}
+
+func aCA(c *x509.Certificate) {
+	c.IsCA, c.KeyUsage, c.ExtKeyUsage = true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign, nil
+	c.NotBefore, c.NotAfter = date(2010), date(2100)
+}
+
+// date is the start of a year.
+func date(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+func valid(from, to time.Time) func(*x509.Certificate) {
+	return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = from, to }
+}
+
+// usages replaces the extended key usages, which are critical where it says so.
+func usages(critical bool, ids ...string) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		var list []asn1.ObjectIdentifier
+		for _, id := range ids {
+			list = append(list, oid(id))
+		}
+		c.ExtKeyUsage = nil
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oid("2.5.29.37"), Critical: critical, Value: enc(list)})
+	}
+}
+
+const (
+	signsCode  = "1.3.6.1.5.5.7.3.3"
+	stampsTime = "1.3.6.1.5.5.7.3.8"
+)
+
+// stamps makes a certificate one of a time stamp authority.
+func stamps(c *x509.Certificate) {
+	usages(true, stampsTime)(c)
+	c.NotBefore, c.NotAfter = date(2010), date(2100)
+}
+
+// lab is a directory with a vendor and an authority for time stamps.
+type lab struct {
+	dir               string
+	root, inter, leaf party
+	tsaRoot, tsa      party
+	stampedFile       []byte // see stamped
+}
+
+func needs(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("SKIPPED: %s is missing, install it with: apt-get install %s", p, p)
+		}
+	}
+}
+
+func newLab(t testing.TB) *lab {
+	t.Helper()
+	needs(t, "osslsigncode", "openssl")
+	l := &lab{dir: t.TempDir()}
+	l.root = issue(t, "vendor root", nil, nil, aCA)
+	l.inter = issue(t, "vendor issuer", &l.root, nil, aCA)
+	l.leaf = issue(t, "vendor", &l.inter, nil)
+	l.tsaRoot = issue(t, "time root", nil, nil, aCA)
+	l.tsa = issue(t, "time", &l.tsaRoot, rsaKey(t, 2048), stamps)
+	l.write(t, "root.pem", pemOf(l.root))
+	l.write(t, "tsaroot.pem", pemOf(l.tsaRoot))
+	l.write(t, "both.pem", pemOf(l.root, l.tsaRoot))
+	l.add(t, "tsa", l.tsa, l.tsaRoot)
+	l.add(t, "leaf", l.leaf, l.inter)
+	return l
+}
+
+func pemOf(all ...party) (out []byte) {
+	for _, p := range all {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.cert.Raw})...)
+	}
+	return out
+}
+
+func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
+
+func (l *lab) write(t testing.TB, name string, data []byte) {
+	t.Helper()
+	must(t, os.WriteFile(l.path(name), data, 0o600))
+}
+
+// add writes somebody's key, and their certificate with those above it.
+func (l *lab) add(t testing.TB, name string, p party, above ...party) {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(p.key)
+	must(t, err)
+	l.write(t, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	l.write(t, name+".pem", pemOf(append([]party{p}, above...)...))
+}
+
+// trust is that of the vendor and the authority, with more files.
+func (l *lab) trust(t testing.TB, more ...verifier.TrustFile) verifier.Trust {
+	t.Helper()
+	files := append([]verifier.TrustFile{{Name: "root.pem", Data: pemOf(l.root)}, {Name: "time.pem", Data: pemOf(l.tsaRoot)}}, more...)
+	trust, err := verifier.NewTrust(files, nil)
+	must(t, err)
+	return trust
+}
+
+func (l *lab) run(t testing.TB, program string, args ...string) (out []byte, err error) {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Dir = l.dir
+	if out, err = cmd.CombinedOutput(); err != nil {
+		err = fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, out)
+	}
+	return out, err
+}
+
+const stampArgs = "-TSA-certs tsa.pem -TSA-key tsa.key"
+
+// sign has osslsigncode sign a file.
+func (l *lab) sign(t testing.TB, file []byte, signer, args string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
+	must(t, os.WriteFile(in, file, 0o600))
+	all := append([]string{"sign", "-certs", signer + ".pem", "-key", signer + ".key"}, strings.Fields(args)...)
+	if !strings.Contains(args, "-h ") {
+		all = append(all, "-h", "sha256")
+	}
+	_, err := l.run(t, "osslsigncode", append(all, "-in", in, "-out", out)...)
+	must(t, err)
+	signed, err := os.ReadFile(out)
+	must(t, err)
+	return signed
+}
+
+// theirs is what osslsigncode says of a file.
+func (l *lab) theirs(t testing.TB, file []byte) (good bool, why string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(path, file, 0o600))
+	out, err := l.run(t, "osslsigncode", "verify", "-CAfile", "root.pem", "-TSA-CAfile", "tsaroot.pem", "-in", path)
+	return err == nil, string(out)
+}
+
+// authority is a server of time stamps that are made by openssl ts.
+func (l *lab) authority(t testing.TB) (url string) {
+	t.Helper()
+	l.write(t, "serial", []byte("01\n"))
+	l.write(t, "ts.conf", []byte(`[tsa]
+default_tsa = one
+[one]
+serial = serial
+signer_cert = tsa.pem
+signer_key = tsa.key
+certs = tsaroot.pem
+signer_digest = sha256
+default_policy = 1.2.3.4
+digests = sha256, sha384, sha512
+accuracy = secs:1
+ordering = yes
+tsa_name = yes
+ess_cert_id_chain = yes
+ess_cert_id_alg = sha256
+`))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = os.WriteFile(l.path("query"), query, 0o600)
+		}
+		if err == nil {
+			_, err = l.run(t, "openssl", "ts", "-reply", "-config", "ts.conf", "-queryfile", "query", "-out", "reply")
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/timestamp-reply")
+		http.ServeFile(w, r, l.path("reply"))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func clock() verifier.Clock { return verifier.Clock{Time: time.Now()} }
+
+// verify judges bytes.
+func verify(file, sig []byte, trust verifier.Trust, clock verifier.Clock) (Signature, error) {
+	return Verify(File{bytes.NewReader(file), int64(len(file)), sig}, trust, clock)
+}
+
+// want is what is expected of a verdict; the zero value: no refusal.
+type want struct {
+	code     verifier.Code
+	sentence string // a part of it
+}
+
+func (w want) check(t testing.TB, err error) {
+	t.Helper()
+	var r *verifier.Refusal
+	switch {
+	case err == nil && w.code == "":
+		return
+	case !errors.As(err, &r):
+		t.Fatalf("got %v, want %s", err, w.code)
+	}
+	code, sentence, hint := r.Reason()
+	if code != string(w.code) || !strings.Contains(sentence, w.sentence) || w.sentence == "" || hint == "" {
+		t.Fatalf("got %v, want %s with %q", err, w.code, w.sentence)
+	}
+	if strings.ContainsAny(sentence+hint, "\"\n") || strings.Contains(sentence, " : ") || strings.HasSuffix(sentence, ".") {
+		t.Fatalf("not fit for a report: %q, %q", sentence, hint)
+	}
+}

@@ -1,0 +1,264 @@
+package vendorsig
+
+import (
+	"bytes"
+	"crypto"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"mdatp-offline-agent/verifier"
+)
+
+// Who is believed: roots, pins and revocation lists, all of them the caller's.
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	bare, stamped := l.sign(t, anImage().encode(), "leaf", ""), l.sign(t, anImage().encode(), "leaf", stampArgs)
+	future := l.sign(t, anImage().encode(), "leaf", fmt.Sprintf("%s -TSA-time %d", stampArgs, time.Now().AddDate(0, 0, 3).Unix()))
+	trust := func(pins []verifier.Pin, files ...string) verifier.Trust {
+		var out []verifier.TrustFile
+		for i := 0; i < len(files); i += 2 {
+			out = append(out, verifier.TrustFile{Name: files[i], Data: []byte(files[i+1])})
+		}
+		made, err := verifier.NewTrust(out, pins)
+		must(t, err)
+		return made
+	}
+	root, tsa, both := string(pemOf(l.root)), string(pemOf(l.tsaRoot)), string(pemOf(l.root, l.tsaRoot))
+	pin := func(p party) []verifier.Pin { return []verifier.Pin{verifier.PinOf(p.cert)} }
+	list := func(ca party, revoked ...party) string { return string(crl(t, ca, revoked...)) }
+	now := verifier.Clock{Time: time.Now()}
+	untrusted := func(sentence string) want { return want{verifier.SignerUntrusted, sentence} }
+	for name, row := range map[string]struct {
+		file  []byte
+		trust verifier.Trust
+		clock verifier.Clock
+		want  want
+	}{
+		"nobody":                           {bare, verifier.Trust{}, now, untrusted("the signer's chain ends at no root")},
+		"nobody, stamped":                  {stamped, verifier.Trust{}, now, untrusted("the time stamp's chain ends at no root")},
+		"no root for time":                 {stamped, trust(nil, "a.pem", root), now, untrusted("the time stamp's chain ends at no root")},
+		"no root for signers":              {stamped, trust(nil, "a.pem", tsa), now, untrusted("the signer's chain ends at no root")},
+		"both":                             {stamped, trust(nil, "a.pem", both), now, want{}},
+		"the issuer as root":               {stamped, trust(nil, "a.pem", string(pemOf(l.inter, l.tsaRoot))), now, want{}},
+		"signer pinned":                    {stamped, trust(pin(l.leaf), "a.pem", both), now, want{}},
+		"issuer pinned":                    {stamped, trust(pin(l.inter), "a.pem", both), now, want{}},
+		"root pinned":                      {stamped, trust(pin(l.root), "a.pem", both), now, untrusted("neither the signer nor its issuer is pinned")},
+		"stamper pinned":                   {stamped, trust(pin(l.tsa), "a.pem", both), now, untrusted("neither the signer nor its issuer is pinned")},
+		"signer revoked":                   {stamped, trust(nil, "a.pem", both, "a.crl", list(l.inter, l.leaf)), now, want{verifier.SignerRevoked, "the signer's certificate"}},
+		"issuer revoked":                   {stamped, trust(nil, "a.pem", both, "a.crl", list(l.root, l.inter)), now, want{verifier.SignerRevoked, "the signer's certificate"}},
+		"stamper revoked":                  {stamped, trust(nil, "a.pem", both, "a.crl", list(l.tsaRoot, l.tsa)), now, want{verifier.SignerRevoked, "the time stamp's certificate"}},
+		"another revoked":                  {stamped, trust(nil, "a.pem", both, "a.crl", list(l.inter, l.tsa)), now, want{}},
+		"stamped, years later":             {stamped, trust(nil, "a.pem", both), verifier.Clock{Time: date(2090)}, want{}},
+		"not stamped, years later":         {bare, trust(nil, "a.pem", both), verifier.Clock{Time: date(2090)}, want{verifier.SignerExpired, "has expired"}},
+		"stamped, before":                  {stamped, trust(nil, "a.pem", both), verifier.Clock{Time: date(2020)}, want{verifier.IssuedInFuture, "in the future"}},
+		"stamped, the clock wrong":         {stamped, trust(nil, "a.pem", both), verifier.Clock{Time: date(2020), Wrong: true}, want{}},
+		"of the future, clock wrong":       {future, trust(nil, "a.pem", both), verifier.Clock{Time: date(2020), Wrong: true}, want{}},
+		"of the future, and it is so late": {future, trust(nil, "a.pem", both), verifier.Clock{Time: time.Now().AddDate(0, 0, 3)}, want{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := verify(row.file, nil, row.trust, row.clock)
+			row.want.check(t, err)
+		})
+	}
+}
+
+// No byte of a file can be another, but those of the checksum, and of certificates
+// and encodings that nobody signs and that change nothing about who signed when. A
+// seventh of them is tried here, and the rest by FuzzPE.
+func TestChangedByte(t *testing.T) {
+	t.Parallel()
+	trust := fixtureTrust(t)
+	file := fixture(t, "signed.vdm")
+	at, _, _ := place(file)
+	first, err := verify(file, nil, trust, fixtureClock())
+	must(t, err)
+	accepted := 0
+	const step = 7
+	for i := 0; i < len(file); i += step {
+		changed := bytes.Clone(file)
+		changed[i] ^= 1 << (i % 8)
+		s, err := verify(changed, nil, trust, fixtureClock())
+		if err != nil {
+			continue
+		}
+		accepted++
+		if checksum := 0x80 + 24 + 64; i < at && (i < checksum || i >= checksum+4) {
+			t.Errorf("byte %d of the file was changed", i)
+		}
+		if !s.Signer.Certificate.Equal(first.Signer.Certificate) || !s.TimeStamp.Time.Equal(first.TimeStamp.Time) || !s.TimeStamp.Signer.Certificate.Equal(first.TimeStamp.Signer.Certificate) {
+			t.Errorf("byte %d was changed, and with it who signed: %+v", i, s)
+		}
+	}
+	if accepted > len(file)/step/4 {
+		t.Errorf("%d of %d were accepted", accepted, len(file))
+	}
+}
+
+// No part of a file is a file.
+func TestEveryCut(t *testing.T) {
+	t.Parallel()
+	trust, file := fixtureTrust(t), fixture(t, "signed.vdm")
+	for n := range file {
+		if _, err := verify(file[:n], nil, trust, fixtureClock()); err == nil {
+			t.Fatalf("%d of %d bytes were accepted", n, len(file))
+		}
+	}
+}
+
+// A large file costs no more memory than a small one.
+func TestMemory(t *testing.T) {
+	l := newLab(t)
+	m := anImage()
+	m.text = bytes.Repeat([]byte("definitions, many of them"), 4<<20/25*8)
+	file := l.sign(t, m.encode(), "leaf", stampArgs)
+	path := filepath.Join(l.dir, "large.vdm")
+	must(t, os.WriteFile(path, file, 0o600))
+	size := int64(len(file))
+	file = nil
+	f, err := os.Open(path)
+	must(t, err)
+	defer f.Close()
+	trust := l.trust(t)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = Verify(File{f, size, nil}, trust, clock())
+	must(t, err)
+	_, err = ReadResource(f, size)
+	must(t, err)
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 4<<20 {
+		t.Errorf("%d bytes for a file of %d", used, size)
+	}
+}
+
+// Signatures beside a file, made as people make them.
+func TestDetached(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	file := []byte("\x7fELF an engine\nof some lines\n")
+	l.write(t, "engine", file)
+	l.write(t, "other", []byte("another"))
+	l.add(t, "rsa", issue(t, "rsa", &l.inter, rsaKey(t, 3072)), l.inter)
+	l.write(t, "inter.pem", pemOf(l.inter))
+	sign := func(signer, args string) []byte {
+		t.Helper()
+		all := append([]string{"cms", "-sign", "-in", "engine", "-signer", signer + ".pem", "-inkey", signer + ".key", "-certfile", "inter.pem", "-out", "sig"}, strings.Fields(args)...)
+		_, err := l.run(t, "openssl", all...)
+		must(t, err)
+		sig, err := os.ReadFile(l.path("sig"))
+		must(t, err)
+		return sig
+	}
+	const der, usual = "-binary -outform DER", "-binary -outform DER -md sha256"
+	usualSig := sign("leaf", usual)
+	sig := func(sentence string) want { return want{verifier.SignatureInvalid, sentence} }
+	unknown := want{verifier.SignatureMissing, "kind that is not known"}
+	changed := bytes.Clone(usualSig)
+	changed[len(changed)-5] ^= 1
+	for name, row := range map[string]struct {
+		file, sig []byte
+		kind      Kind
+		want      want
+	}{
+		"DER":                {file, usualSig, Detached, want{}},
+		"PEM":                {file, sign("leaf", "-binary -outform PEM -md sha256"), Detached, want{}},
+		"RSA":                {file, sign("rsa", usual), Detached, want{}},
+		"RSA, SHA-512":       {file, sign("rsa", der+" -md sha512"), Detached, want{}},
+		"SHA-384":            {file, sign("leaf", der+" -md sha384"), Detached, want{}},
+		"CAdES":              {file, sign("leaf", usual+" -cades"), Detached, want{}},
+		"SHA-1":              {file, sign("rsa", der+" -md sha1"), Detached, sig("weaker than SHA-256")},
+		"no attributes":      {file, sign("rsa", usual+" -noattr"), Detached, sig("no signed attributes")},
+		"RSA-PSS":            {file, sign("rsa", usual+" -keyopt rsa_padding_mode:pss"), Detached, sig("RSA-PSS")},
+		"BER":                {file, sign("leaf", usual+" -stream"), Detached, sig("BER form")},
+		"with content":       {file, sign("leaf", usual+" -nodetach"), Detached, sig("content of its own")},
+		"as text":            {file, sign("leaf", "-outform DER -md sha256"), Detached, want{verifier.ContentMismatch, "not what was signed"}},
+		"two signers":        {file, sign("leaf", usual+" -signer rsa.pem -inkey rsa.key"), Detached, sig("more than one signer")},
+		"another file":       {[]byte("another"), usualSig, Detached, want{verifier.ContentMismatch, "not what was signed"}},
+		"an empty file":      {nil, usualSig, Detached, want{verifier.ContentMismatch, "not what was signed"}},
+		"a byte more":        {append(bytes.Clone(file), 0), usualSig, Detached, want{verifier.ContentMismatch, "not what was signed"}},
+		"signature changed":  {file, changed, Detached, sig("does not match the file")},
+		"bytes behind":       {file, append(bytes.Clone(usualSig), 0), Detached, sig("stand behind")},
+		"cut":                {file, usualSig[:len(usualSig)-1], Detached, sig("strict DER")},
+		"too large":          {file, append(bytes.Clone(usualSig), make([]byte, MaxSignature)...), Detached, sig("larger than one may be")},
+		"none":               {file, nil, None, want{verifier.SignatureMissing, "neither inside nor beside"}},
+		"empty":              {file, []byte{}, None, want{verifier.SignatureMissing, "is empty"}},
+		"of unknown format":  {file, []byte("\x01\x00\x00\x00 whatever the engine's own is"), Unknown, unknown},
+		"text":               {file, []byte("untrusted comment: minisign\n"), Unknown, unknown},
+		"OpenPGP":            {file, []byte("-----BEGIN PGP SIGNATURE-----\n\niQEzBAABCAAdFiEE\n=abcd\n-----END PGP SIGNATURE-----\n"), Unknown, unknown},
+		"bare RSA":           {file, bytes.Repeat([]byte{0x30}, 256), Unknown, unknown},
+		"a certificate":      {file, l.leaf.cert.Raw, Unknown, unknown},
+		"a certificate, PEM": {file, pemOf(l.leaf), Unknown, unknown},
+		"two PEM blocks":     {file, bytes.Repeat(sign("leaf", "-binary -outform PEM -md sha256"), 2), Unknown, unknown},
+		"one byte":           {file, []byte{0x30}, Unknown, unknown},
+		"begins like a CMS":  {file, usualSig[:15], Detached, sig("strict DER")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := verify(row.file, row.sig, l.trust(t), clock())
+			row.want.check(t, err)
+			if s.Kind != row.kind {
+				t.Errorf("kind %s", s.Kind)
+			}
+			if err == nil && (s.Signer.Chain == nil || s.Signer.Issuer != "CN=vendor issuer") {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+	// One that lies inside is preferred.
+	inside := l.sign(t, anImage().encode(), "leaf", "")
+	s, err := verify(inside, []byte("whatever"), l.trust(t), clock())
+	must(t, err)
+	if s.Kind != Authenticode {
+		t.Errorf("kind %s", s.Kind)
+	}
+	// And an unsigned PE file can have one beside it.
+	l.write(t, "engine", anImage().encode())
+	_, err = verify(anImage().encode(), sign("leaf", usual), l.trust(t), clock())
+	must(t, err)
+}
+
+// A signature beside a file can have a time stamp, by the attribute of RFC 3161.
+func TestDetachedStamped(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	file := []byte("an engine\n")
+	l.write(t, "engine", file)
+	midst := date(2020).AddDate(0, 6, 0)
+	old := issue(t, "old", &l.inter, nil, valid(date(2020), date(2021)))
+	l.add(t, "old", old, l.inter)
+	l.write(t, "inter.pem", pemOf(l.inter))
+	_, err := l.run(t, "openssl", "cms", "-sign", "-in", "engine", "-signer", "old.pem", "-inkey", "old.key", "-certfile", "inter.pem", "-binary", "-outform", "DER", "-md", "sha256", "-out", "sig")
+	must(t, err)
+	sig, err := os.ReadFile(l.path("sig"))
+	must(t, err)
+	c := parseCMS(sig)
+	drop(c.signed(), "1.2.840.113549.1.9.5") // today, when the certificate is not valid
+	c.signAgain(t, old.key, crypto.SHA256, file)
+	_, err = verify(file, c.root.encode(), l.trust(t), clock())
+	want{verifier.SignerExpired, "has expired"}.check(t, err)
+
+	// The time stamp of another signature, made to be that of this one.
+	donor := parseCMS(embedded(l.sign(t, anImage().encode(), "leaf", fmt.Sprintf("%s -TSA-time %d", stampArgs, midst.Unix()))))
+	token := cmsTree{donor.token()}
+	info := parseTree(token.content().kids[1].kids[0].body)
+	h := crypto.SHA256.New()
+	h.Write(c.value().body)
+	info.kids[2].kids[1].body = h.Sum(nil)
+	token.content().kids[1].kids[0].body = info.encode()
+	token.signAgain(t, l.tsa.key, crypto.SHA256, nil)
+	c.unsigned().kids = []*tree{attribute(oidStampOfCMS, token.root.encode())}
+	s, err := verify(file, c.root.encode(), l.trust(t), clock())
+	must(t, err)
+	if s.TimeStamp == nil || !s.TimeStamp.Time.Equal(midst) {
+		t.Errorf("%+v", s.TimeStamp)
+	}
+	c.unsigned().kids = []*tree{attribute(oidStamp, token.root.encode())}
+	_, err = verify(file, c.root.encode(), l.trust(t), clock())
+	want{verifier.SignatureInvalid, "nobody signed"}.check(t, err)
+}
