@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/mirror/check"
 	"mdatp-offline-agent/verifier"
 	"mdatp-offline-agent/verifier/trustdir"
@@ -122,9 +122,9 @@ func (p *program) connection(c *cli.Context) (config source.HTTPConfig, err erro
 		return config, &usageError{"--client-cert and --client-key belong together", "give both, or none"}
 	}
 	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
+		pair, err := mirror.ReadPair(cert, key)
 		if err != nil {
-			return config, withCause{&usageError{"the client's certificate and its key can not be used", "give the certificate with its intermediates, and its key without a passphrase, both in PEM form"}, err}
+			return config, err
 		}
 		config.ClientCertificate = func() (*tls.Certificate, error) { return &pair, nil }
 	}
@@ -136,14 +136,13 @@ func authorities(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	bad := &usageError{"--ca-file has no certificate in PEM form", "give the certificates of the authorities that issued the server's certificate"}
-	data, err := os.ReadFile(file)
+	data, err := mirror.ReadSmall("the file of --ca-file", file)
 	if err != nil {
-		return nil, withCause{bad, err}
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, bad
+		return nil, &usageError{"--ca-file has no certificate in PEM form", "give the certificates of the authorities that issued the server's certificate"}
 	}
 	return pool, nil
 }
@@ -154,27 +153,17 @@ func headers(file string) (http.Header, error) {
 	if file == "" {
 		return nil, nil
 	}
-	bad := &usageError{"--header-file is no list of headers", "write one to a line, such as Authorization, a colon, and its value"}
-	data, err := os.ReadFile(file)
+	data, err := mirror.ReadSmall("the file of --header-file", file)
 	if err != nil {
-		return nil, withCause{bad, err}
+		return nil, err
 	}
 	text := strings.TrimSpace(string(data)) + "\n\n"
 	found, err := textproto.NewReader(bufio.NewReader(strings.NewReader(text))).ReadMIMEHeader()
 	if err != nil || len(found) == 0 {
-		return nil, bad // the cause would quote what may be secret
+		return nil, &usageError{"--header-file is no list of headers", "write one to a line, such as Authorization, a colon, and its value"} // the cause would quote what may be secret
 	}
 	return http.Header(found), nil
 }
-
-// withCause is a usage error whose cause the log has.
-type withCause struct {
-	*usageError
-	cause error
-}
-
-// Error gives the cause, too.
-func (e withCause) Error() string { return e.usageError.Error() + ": " + e.cause.Error() }
 
 // ageFlag reads a number of days such as 7d, or a duration such as 36h.
 func ageFlag(name, text string) (time.Duration, error) {
