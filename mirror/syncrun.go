@@ -310,7 +310,7 @@ func (r *syncRun) publish(came syncState) (syncState, error) {
 func (r *syncRun) sidecarStays() bool {
 	stays := sidecarStays(r.place.arch, r.part())
 	if _, err := os.Lstat(filepath.Join(r.place.arch, zipSidecar)); err == nil && !stays {
-		r.log.printf("%s: %s was about the package that is replaced, and does not stay", r.syncPair, zipSidecar)
+		r.log.printf("%s: %s does not count for the new package, and does not go along", r.syncPair, zipSidecar)
 	}
 	return stays
 }

@@ -109,7 +109,7 @@ func TestSyncSidecar(t *testing.T) {
 			if there := err == nil; there != c.stays {
 				t.Errorf("a sidecar is there: %v", there)
 			}
-			if told := strings.Contains(string(read(t, s.settings.LogFile)), zipSidecar+" was about"); told == c.stays {
+			if told := strings.Contains(string(read(t, s.settings.LogFile)), zipSidecar+" does not count"); told == c.stays {
 				t.Errorf("the log tells of it: %v", told)
 			}
 			// What was there before goes to n-1 as it was.

@@ -116,7 +116,7 @@ func makePrivate(dir string) error {
 		return err
 	}
 	return &Error{Code: codeInstall, Sentence: "a work directory in the tree of packages is no directory of this user alone",
-		Hint: "take " + printable.Quote(dir) + " away; mirror sync makes it anew, with the mode 0700, and loses nothing but a download that was begun"}
+		Hint: "take " + printable.Quote(dir) + " away, which mirror sync makes anew with the mode 0700; where that does not help, the file system keeps no owners and modes, so put the tree on another one"}
 }
 
 // makeDirs makes the directories of a path that are missing. Whatever the umask is,
@@ -208,16 +208,7 @@ func (t place) writeState(s syncState) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(t.work, stateFile)
-	p, err := newPending(path)
-	if err != nil {
-		return err
-	}
-	defer p.Cleanup()
-	if _, err := p.Write(data); err != nil {
-		return err
-	}
-	return errors.Join(p.Chmod(0o600), commit(p, path))
+	return replaceAs(filepath.Join(t.work, stateFile), data, 0o600)
 }
 
 // publish makes next the published directory. It is durable when it returns.
