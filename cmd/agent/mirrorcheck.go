@@ -109,6 +109,8 @@ func (p *program) connection(c *cli.Context) (config source.HTTPConfig, err erro
 			return config, &usageError{"--proxy is no http or https URL", "for example --proxy http://proxy.example:3128"}
 		}
 		proxy.HTTPProxy, proxy.HTTPSProxy = named, named
+	} else if err := usableProxies(proxy); err != nil {
+		return config, err
 	}
 	config.Proxy = proxy.ProxyFunc()
 	if config.RootCAs, err = authorities(c.String("ca-file")); err != nil {

@@ -693,8 +693,8 @@ func TestTimeout(t *testing.T) {
 	late("server", endless)
 	mount := sourcetest.NewMount(t, s.dir)
 	mount.Die()
-	defer mount.Revive() // what was left behind ends
-	late("mount", mount.Dir)
+	defer mount.Revive()                                           // what was left behind ends
+	late("mount", filepath.Join(mount.Dir, "linux", "production")) // which the kernel has not seen yet
 }
 
 // TestNoRoom: where a package can't be kept, that is no fault of the mirror's.
