@@ -428,6 +428,18 @@ func TestVendorMirror(t *testing.T) {
 	}
 }
 
+// refusing gives a URL where nobody listens, on a port that nobody else gets meanwhile.
+func refusing(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	must(t, err)
+	t.Cleanup(func() { syscall.Close(fd) })
+	must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	at, err := syscall.Getsockname(fd)
+	must(t, err)
+	return fmt.Sprintf("http://127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
+}
+
 // TestNoMirror: what is no mirror, or gives no answer, is told as such.
 func TestNoMirror(t *testing.T) {
 	t.Parallel()
@@ -439,8 +451,6 @@ func TestNoMirror(t *testing.T) {
 	secure := httptest.NewTLSServer(mirror.Handler(s.dir, nil))
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // that the client hangs up is the point
 	t.Cleanup(secure.Close)
-	dead := httptest.NewServer(nil)
-	dead.Close()
 	for name, tt := range map[string]struct {
 		address string
 		code    string
@@ -453,7 +463,7 @@ func TestNoMirror(t *testing.T) {
 		"a portal":                      {portal, "not_a_package"},
 		"a server that fails":           {served(t, status(http.StatusInternalServerError)), source.CodeUnreachable},
 		"a busy server":                 {served(t, status(http.StatusServiceUnavailable)), source.CodeRateLimited},
-		"nobody":                        {dead.URL, source.CodeUnreachable},
+		"nobody":                        {refusing(t), source.CodeUnreachable},
 		"an authority that is not ours": {secure.URL, source.CodeTLS},
 		"a redirect without an end": {served(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Path, http.StatusFound)
