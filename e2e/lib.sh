@@ -199,7 +199,11 @@ booted() {
   echo "$pid" >"$work/init.pid"
 }
 
-settled() { inside systemctl is-system-running | grep -qxE 'running|degraded'; }
+# has tells whether its input has a line like that. Unlike grep -q it reads all of it, so
+# that who writes it is not ended by a closed pipe, which would be a failure.
+has() { grep "$@" >/dev/null; }
+
+settled() { inside systemctl is-system-running | has -xE 'running|degraded'; }
 
 # system_bus starts one where there is none: nspawn wants to talk to it.
 system_bus() {

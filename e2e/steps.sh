@@ -31,7 +31,7 @@ user_and_directories() {
   same "$(inside stat -c '%U:%G %a' /etc/opt/mdatp-agent/trust)" "root:root 755"
   same "$(inside stat -c '%U:%G %a' /run/mdatp-agent/inhibit)" "root:root 755"
   same "$(inside stat -c '%U:%G %a' /usr/bin/mdatp-agent)" "root:root 755"
-  inside getent passwd mdatp-agent | grep -q ':/var/opt/mdatp-agent:/usr/sbin/nologin$'
+  inside getent passwd mdatp-agent | has ':/var/opt/mdatp-agent:/usr/sbin/nologin$'
   same "$(inside id -Gn mdatp-agent)" mdatp-agent
   test -s "$work/root/usr/share/doc/mdatp-agent/copyright"
 }
@@ -41,7 +41,7 @@ timer_is_enabled() {
   active $timer
   same "$(inside systemctl is-enabled $daemon || :)" disabled
   not active $daemon
-  inside systemctl list-timers --no-pager | grep -q "$timer *$updater"
+  inside systemctl list-timers --no-pager | has "$timer *$updater"
 }
 
 unconfigured_run_is_quiet() {
@@ -64,7 +64,7 @@ first_update_from_document() {
 
 health_for_any_user() {
   same "$(as_plain mdatp-agent health --field definitions_version)" "\"$(published)\""
-  as_plain mdatp-agent health --details definitions | grep -q '^definitions_status  *: "up_to_date"$'
+  as_plain mdatp-agent health --details definitions | has '^definitions_status  *: "up_to_date"$'
   as_plain mdatp-agent definitions verify
   not as_plain mdatp-agent definitions update
 }
@@ -83,7 +83,7 @@ timer_updates() {
   inside systemctl restart $timer
   within 80 is_installed "$(published)"
   same "$(property $updater Result)" success
-  journal --unit=$updater --output=cat | grep -q "updated from 1.407.2.0 to $(published)"
+  journal --unit=$updater --output=cat | has "updated from 1.407.2.0 to $(published)"
   # In the unit, with its filter of system calls, the process that reads sources is
   # confined as it is without.
   same "$(inside mdatp-agent health --field definitions_source_isolation)" "$by_hand"
@@ -208,7 +208,7 @@ broken_configuration_changes_nothing() {
 # came_from and fails_with are about what a run records behind the exchange.
 came_from() { [ "$(inside mdatp-agent health --field definitions_update_source_uri)" = "\"$1\"" ]; }
 
-fails_with() { inside mdatp-agent health --field definitions_update_fail_reason | grep -q "$1"; }
+fails_with() { inside mdatp-agent health --field definitions_update_fail_reason | has "$1"; }
 
 reload() {
   local pid
@@ -455,7 +455,7 @@ mirror_is_filled() {
   offer 1000000
   inside systemctl start $filler.service
   same "$(property $filler.service Result)" success
-  journal --unit=$filler.service --output=cat | grep -q "^$arch: updated from .* to $(published)$"
+  journal --unit=$filler.service --output=cat | has "^$arch: updated from .* to $(published)$"
   as_plain mdatp-agent mirror check $tree --arch "$name"
   configure $tree/linux/production
   inside mdatp-agent definitions update --wait 60s
@@ -526,12 +526,12 @@ rpm_package() {
   local rpm scratch=$work/scratch
   command -v rpm >/dev/null || cannot "rpm is missing (Debian: rpm)"
   rpm=$(echo "$top"/build/_e2e.packages/1.0.1/mdatp-agent-1.0.1-1.*.rpm)
-  rpm -qlp "$rpm" | grep -qx /usr/lib/systemd/system/$timer
-  rpm -qlp "$rpm" | grep -qx /usr/share/zsh/site-functions/_mdatp-agent
-  rpm -qp --scripts "$rpm" | grep -q 'systemctl preset'
+  rpm -qlp "$rpm" | has -x /usr/lib/systemd/system/$timer
+  rpm -qlp "$rpm" | has -x /usr/share/zsh/site-functions/_mdatp-agent
+  rpm -qp --scripts "$rpm" | has 'systemctl preset'
   mkdir -p "$scratch"
   rpm --root "$scratch" --dbpath /rpmdb --nodeps --noscripts -i "$rpm"
-  "$scratch/usr/bin/mdatp-agent" version | grep -q '^agent 1.0.1'
+  "$scratch/usr/bin/mdatp-agent" version | has '^agent 1.0.1'
   same "$(stat -c '%a' "$scratch/etc/opt/mdatp-agent/trust")" 755
   rpm --root "$scratch" --dbpath /rpmdb --nodeps --noscripts -e mdatp-agent
   same "$(find "$scratch" -name '*mdatp*')" ""
