@@ -359,7 +359,9 @@ stop_in_transfer() {
   inside systemctl stop $daemon
   took=$(seconds_since "$began")
   note "stopped in $took s"
-  [[ $took == 0.* ]] || fail "stopping took $took s"
+  # Below a second on a machine that does nothing else. What it must not do is wait for a
+  # source, which would be thirty.
+  [ "${took%.*}" -lt 20 ] || fail "stopping took $took s"
   same "$(property $daemon Result)" success
   [ "$(installed)" != "$(published)" ] || fail "it was installed before it could be stopped"
   inside systemctl start $daemon
