@@ -98,7 +98,7 @@ func (a *Agent) testSources(ctx context.Context, within time.Duration) (Connecti
 	if err := u.decide(state.View(a.Paths.State), true); err != nil {
 		return Connectivity{}, err
 	}
-	found := Connectivity{Type: "connectivityTestResult", Tests: make([]Tested, len(u.decision.Places)), Notes: notAsked(u.config.settings, u.decision)}
+	found := Connectivity{Type: "connectivityTestResult", Tests: make([]Tested, len(u.decision.Places)), Notes: notAsked(u.decision)}
 	trustErr, unseen := u.lookOn()
 	defer u.session.Close()
 	if unseen != nil {

@@ -12,7 +12,6 @@ import (
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/health"
-	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -132,7 +131,6 @@ func wholeOnly(so string) Finding {
 
 // age is about a mirror that is not filled any more.
 func (a answer) age() []Finding {
-	const hint = "publish current definitions on the mirror; if it has them, look whether the job that fills it still runs"
 	offered := healthInstalled(&installed{signed: verifier.Signed{List: a.list}})
 	now, l := a.clock.Time, a.list
 	if health.Status(health.Facts{Now: now, Due: a.due, Installed: offered}) == health.OutOfDate {
@@ -140,7 +138,7 @@ func (a answer) age() []Finding {
 		if now.After(l.Expires) {
 			message = fmt.Sprintf("the newest package there has expired, %d days ago", days(now.Sub(l.Expires)))
 		}
-		return []Finding{{Stage: stagePackage, Code: codeStale, Message: message, Hint: hint}}
+		return []Finding{{Stage: stagePackage, Code: codeStale, Message: message, Hint: hintStale}}
 	}
 	if a.verdict == verifier.Behind {
 		return []Finding{{Stage: stagePackage, Message: fmt.Sprintf("the package there, %s, is older than what this machine has accepted", l.Definition),
@@ -231,17 +229,10 @@ func (c Connectivity) summedUp() Connectivity {
 }
 
 // notAsked says which source is not tested, and why.
-func notAsked(s managedconfig.Settings, d Decision) []string {
-	notes := slices.Clone(d.Notes)
-	engine := s.AntivirusEngine
-	switch {
-	case !engine.OfflineDefinitionUpdate.Value && !engine.OfflineDefinitionUpdateURL.Value.IsZero():
-		notes = append(notes, "the mirror is not asked, since antivirusEngine.offlineDefinitionUpdate is disabled")
-	case engine.OfflineDefinitionUpdate.Value && !engine.OfflineDefinitionUpdateFallbackToCloud.Value:
-		notes = append(notes, "the cloud is not asked, since antivirusEngine.offlineDefinitionUpdateFallbackToCloud is false")
-	}
-	if notes == nil {
-		notes = []string{}
+func notAsked(d Decision) []string {
+	notes := []string{}
+	for _, step := range d.where {
+		notes = append(notes, sentence(step))
 	}
 	return notes
 }
