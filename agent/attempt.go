@@ -340,13 +340,14 @@ func (at *attempt) act(ctx context.Context, n *news, v verifier.Verdict) error {
 	return at.install(ctx, n, v)
 }
 
+const hintStale = "publish current definitions on the mirror; if it has them, look whether the job that fills it still runs"
+
 // nothingNew is a success, unless what is installed is out of date: then the
 // source has failed in what it is for.
 func (at *attempt) nothingNew(v verifier.Verdict) error {
 	facts := health.Facts{Now: at.clock.Time, Due: due(at.config.settings), Installed: healthInstalled(at.session.current)}
 	if health.Status(facts) == health.OutOfDate {
-		return &Failure{codeStale, "the source has nothing newer than what is installed, and that is out of date",
-			"publish current definitions on the mirror; if it has them, look whether the job that fills it still runs"}
+		return &Failure{codeStale, "the source has nothing newer than what is installed, and that is out of date", hintStale}
 	}
 	if v == verifier.Behind {
 		at.note("the source is behind what this machine has accepted already")

@@ -536,17 +536,21 @@ func (p *Proposal) Sign(s Signer) (Approved, error) {
 	return p.ring.publish(object, signed.List)
 }
 
-// External gives the copy its name, and the list's JSON for somebody else to sign.
-// No endpoint sees the copy before AttachApproval has put its list beside it.
-func (p *Proposal) External() ([]byte, error) {
+// External gives the copy its name, and writes the list's JSON to the file at path,
+// for somebody else to sign. No endpoint sees the copy before AttachApproval has put
+// its list beside it.
+func (p *Proposal) External(path string) error {
 	data, err := verifier.MarshalList(p.List)
 	if err != nil {
-		return nil, badList(err)
+		return badList(err)
+	}
+	if err := fileError("the file for the list", path, replace(path, data)); err != nil {
+		return err
 	}
 	if err := p.ring.remember(p.List, "", p.o.Now); err != nil {
-		return nil, err
+		return err
 	}
-	return data, p.name()
+	return p.name()
 }
 
 // name gives the private copy its name, durably. Nothing is overwritten.

@@ -386,9 +386,7 @@ func TestApproveExternal(t *testing.T) {
 		p, err := Propose(context.Background(), s.ring, o)
 		wantCode(t, err, "")
 		defer p.Close()
-		list, err := p.External()
-		wantCode(t, err, "")
-		write(t, filepath.Join(s.dir, "list.json"), list)
+		wantCode(t, p.External(filepath.Join(s.dir, "list.json")), "")
 		run(t, s.dir, "openssl", "cms", "-sign", "-nodetach", "-binary", "-nosmimecap", "-outform", "DER", "-md", "sha256", "-in", "list.json",
 			"-signer", s.keys.Leaf, "-inkey", s.keys.LeafKey, "-certfile", s.keys.Intermediate, "-out", "list.p7m")
 		return read(t, filepath.Join(s.dir, "list.p7m"))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -165,24 +164,13 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 			}
 		}
 	case c.IsSet("external"):
-		if r.err = writeExternal(c.String("external"), proposal); r.err == nil {
+		if r.err = proposal.External(c.String("external")); r.err == nil {
 			r.Outcome = "proposed"
 		}
 	default:
 		r.Outcome = "proposed"
 	}
 	return r
-}
-
-func writeExternal(path string, proposal *mirror.Proposal) error {
-	data, err := proposal.External()
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		return withCause{&usageError{"the list can not be written to the file of --external", "name a file in a directory that this user can write to"}, err}
-	}
-	return nil
 }
 
 func proposalText(w io.Writer, proposal *mirror.Proposal) {

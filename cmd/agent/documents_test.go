@@ -146,10 +146,7 @@ func understood(words []string, whole bool) error {
 	disarm(app.Commands)
 	app.Before = nil
 	app.Action = func(*cli.Context) error { reached = true; return nil }
-	line, err := normalise(app, words)
-	if err == nil {
-		err = app.Run(append([]string{app.Name}, line...))
-	}
+	err := runTree(app, words)
 	var usage *usageError
 	if !whole && errors.As(err, &usage) && (strings.Contains(usage.text, "not complete") || strings.Contains(usage.text, "needs a value")) {
 		return nil

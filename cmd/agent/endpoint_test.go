@@ -16,10 +16,7 @@ func TestOnLinux(t *testing.T) {
 		"definitions", "definitions update", "--output text definitions update --dry-run --wait 5m", "definitions --help", "help definitions", "definitions --what -- ever",
 	} {
 		app := &cli.App{Name: "agent", Flags: testApp().Flags, Commands: []*cli.Command{onLinux("definitions")}, HideHelpCommand: true}
-		line, err := normalise(app, strings.Fields(typed))
-		if err == nil {
-			err = app.RunContext(t.Context(), append([]string{"agent"}, line...))
-		}
+		err := runTree(app, strings.Fields(typed))
 		if err == nil || err.Error() != "usage: agent definitions is for endpoints, and those are Linux" {
 			t.Errorf("%s gives %v", typed, err)
 		}

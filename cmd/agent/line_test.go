@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/urfave/cli/v2"
@@ -13,6 +14,21 @@ import (
 
 func testApp() *cli.App {
 	return (&program{stdin: os.Stdin, stdout: io.Discard, stderr: io.Discard}).app()
+}
+
+// oneTree is held while a tree of commands runs in the tests' own process: the library
+// has one flag --help for all trees, and writes to it whenever a line is read.
+var oneTree sync.Mutex
+
+// runTree reads and does a line by a tree of commands.
+func runTree(app *cli.App, words []string) error {
+	oneTree.Lock()
+	defer oneTree.Unlock()
+	line, err := normalise(app, words)
+	if err != nil {
+		return err
+	}
+	return app.Run(append([]string{app.Name}, line...))
 }
 
 // lineTest is a line as it is typed, and either the line that it becomes or what

@@ -1,4 +1,4 @@
-// Cut cuts the power while the agent works: every scenario of package chaos, on
+// Command cut cuts the power while the agent works: every scenario of package chaos, on
 // every file system of package power, at every moment. It prints what it found as
 // a part of the certificate. It needs root.
 package main
