@@ -51,7 +51,7 @@ func (r *syncRun) do(ctx context.Context, backup bool) SyncedPair {
 
 func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	var err error
-	if r.place, err = newPlace(r.folder, r.syncPair); err != nil {
+	if r.place, err = newPlace(filepath.Join(r.folder, r.platform, r.ring), r.archDir()); err != nil {
 		return SyncFailed, err
 	}
 	state := r.place.readState()
@@ -244,23 +244,8 @@ func (r *syncRun) publish(came syncState) error {
 	if err := replace(filepath.Join(next, manifestFile), manifest); err != nil {
 		return err
 	}
-	zip := filepath.Join(next, zipFile)
-	if err := os.Rename(r.part(), zip); err != nil {
+	if err := os.Rename(r.part(), filepath.Join(next, zipFile)); err != nil {
 		return err
 	}
-	// Whatever the umask is, the web server must be able to read it.
-	if err := errors.Join(os.Chmod(next, 0o755), os.Chmod(zip, 0o644), syncDir(next)); err != nil {
-		return err
-	}
-	var there bool
-	if came.File, there = zipIn(next); !there {
-		return os.ErrNotExist
-	}
-	if err := r.place.writeState(came); err != nil {
-		return err
-	}
-	if err := r.place.publish(); err != nil {
-		return err
-	}
-	return r.place.settle(came)
+	return r.place.publish(came)
 }

@@ -44,17 +44,17 @@ const (
 // asideSuffix is for the file systems that can't exchange names.
 const asideSuffix = ".aside"
 
-// newPlace makes the directories that are not there yet, but for those of packages.
-func newPlace(folder string, p syncPair) (place, error) {
-	ring := filepath.Join(folder, p.platform, p.ring)
+// newPlace gives the place of one architecture in the directory of a ring, and makes
+// the directories that are not there yet, but for those of packages.
+func newPlace(ring, archDir string) (place, error) {
 	if err := os.MkdirAll(ring, 0o755); err != nil {
 		return place{}, err
 	}
-	arch, err := resolve(filepath.Join(ring, p.archDir()))
+	arch, err := resolve(filepath.Join(ring, archDir))
 	if err != nil {
 		return place{}, err
 	}
-	back, err := resolve(filepath.Join(ring+"_back", p.archDir()))
+	back, err := resolve(filepath.Join(ring+"_back", archDir))
 	if err != nil {
 		return place{}, err
 	}
@@ -161,8 +161,27 @@ func (t place) settle(s syncState) error {
 	return t.clear(func(name string) bool { return name != stateFile && !strings.HasPrefix(name, partPrefix) })
 }
 
-// publish makes next the published directory. It is durable when it returns.
-func (t place) publish() error { return swap(t.next(), t.arch) }
+// publish makes next, which is complete, the published directory, and what was there
+// before n-1 where came says so. It is durable when it returns, and finished by settle
+// where it does not.
+func (t place) publish(came syncState) error {
+	next := t.next()
+	// Whatever the umask is, the web server must be able to read it.
+	if err := errors.Join(os.Chmod(next, 0o755), os.Chmod(filepath.Join(next, zipFile), 0o644), syncDir(next)); err != nil {
+		return err
+	}
+	var there bool
+	if came.File, there = zipIn(next); !there {
+		return os.ErrNotExist
+	}
+	if err := t.writeState(came); err != nil {
+		return err
+	}
+	if err := swap(next, t.arch); err != nil {
+		return err
+	}
+	return t.settle(came)
+}
 
 var errNoExchange = errors.New("the file system can not exchange two names at once")
 
