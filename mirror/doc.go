@@ -1,5 +1,5 @@
 // Package mirror is the publisher's side: it makes, signs, inspects and checks
-// definition packages, and serves a tree of them.
+// definition packages, serves a tree of them, and promotes them from ring to ring.
 //
 // # What is promised
 //
@@ -22,6 +22,10 @@
 // [Sync] fills a tree from a cloud that it does not believe: a package that is damaged,
 // older, not what was announced, or, where somebody is trusted, not signed, changes
 // nothing. Package and manifest of what it publishes are exchanged together.
+//
+// [Promote] publishes in one ring what another one has, in the same way, and only where
+// endpoints would take it and the owner's checks hold. No promotion is without its line
+// in a log in which a change shows, as [CheckPromotions] tells.
 //
 // # What is not promised
 //
