@@ -171,15 +171,22 @@ func (a answer) torn() []Finding {
 // zone shows, and a slow answer does not.
 const apartClocks = 30 * time.Minute
 
+// farClocks is how far two clocks may be apart for the distance to be worth a number.
+const farClocks = 5 * 365 * 24 * time.Hour
+
 // clocks is about the time here and there.
 func (a answer) clocks() []Finding {
 	off := a.server.Sub(a.asked)
 	if a.server.IsZero() || off.Abs() < apartClocks {
 		return nil
 	}
-	message := fmt.Sprintf("this machine's clock is %s behind the server's", off.Round(time.Minute))
-	if off < 0 {
-		message = fmt.Sprintf("this machine's clock is %s ahead of the server's", (-off).Round(time.Minute))
+	message := "this machine's clock and the server's are years apart"
+	switch by := off.Abs().Round(time.Minute); {
+	case by > farClocks:
+	case off > 0:
+		message = fmt.Sprintf("this machine's clock is %s behind the server's", by)
+	default:
+		message = fmt.Sprintf("this machine's clock is %s ahead of the server's", by)
 	}
 	return []Finding{{Stage: string(source.StageHTTP), Message: message, Hint: "set the one that is wrong, best by NTP; certificates and the age of packages are judged by this machine's"}}
 }

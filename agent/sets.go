@@ -382,7 +382,7 @@ func (a *Agent) beginByHand(ctx context.Context, wait time.Duration) (configurat
 	if err != nil {
 		return config, nil, err
 	}
-	s, err := a.begin(ctx, pins, wait)
+	s, err := a.begin(ctx, pins, wait, true)
 	return config, s, err
 }
 
