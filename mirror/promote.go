@@ -190,6 +190,19 @@ func openTarget(dir string) (*target, error) {
 	return &target{ring, lock, log}, nil
 }
 
+// name is what the log calls the ring. It stays where the tree is moved, or mounted
+// somewhere else.
+func (t *target) name() string { return filepath.Base(t.ring) }
+
+// nameOf is what the log calls another ring: its name where the two lie together, else
+// its path.
+func (t *target) nameOf(ring string) string {
+	if filepath.Dir(ring) == filepath.Dir(t.ring) {
+		return filepath.Base(ring)
+	}
+	return ring
+}
+
 // treeOf is the directory whose lock Sync takes, in a tree such as Sync makes it.
 func treeOf(ring string) string {
 	rings := filepath.Dir(ring)
@@ -210,7 +223,14 @@ func (t *target) place(arch string) (place, error) {
 	if err != nil {
 		return p, err
 	}
-	return p, p.settle(p.readState())
+	state := p.readState()
+	if err := p.settle(state); err != nil || state.Previous == nil {
+		return p, err
+	}
+	// It is settled for good. Else what undo lays out, which are other names for the files
+	// of n-1, would be taken for an n-1 that is still on its way.
+	state.Previous = nil
+	return p, p.writeState(state)
 }
 
 // promotion brings one architecture from one ring to another.
@@ -271,7 +291,7 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
-	if takenBack(r.target.log.lines, r.o.To, r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
+	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
 		return &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "this package was promoted to the ring before, and taken back",
 			Hint: "wait for a package with other content, or give --retry-known-bad"}
 	}
@@ -463,7 +483,7 @@ func (r *promotion) publish() (PromotedPair, error) {
 	if r.outcome == PromoteUpToDate {
 		return pair, nil
 	}
-	line := Promotion{Time: r.started, Action: actionPromote, From: r.o.From, To: r.o.To, Arch: r.arch,
+	line := Promotion{Time: r.started, Action: actionPromote, From: r.target.nameOf(r.o.From), To: r.target.name(), Arch: r.arch,
 		Engine: list.Engine, Definition: list.Definition, Content: list.Content()}
 	if r.outcome == PromoteRenewed {
 		line.Action = actionRenew
@@ -540,7 +560,7 @@ func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, er
 		now = time.Now
 	}
 	var steps []undoStep
-	for _, line := range lastPromotion(t.log.lines, t.ring) {
+	for _, line := range lastPromotion(t.log.lines, t.name()) {
 		step, err := t.lookBack(line)
 		if err != nil {
 			return nil, treeError("the tree of packages", t.ring, err)
@@ -618,7 +638,7 @@ func (t *target) lookBack(line LoggedPromotion) (undoStep, error) {
 	// may have come between the two.
 	s.needed = s.have.list != nil && s.have.list.Content() == line.Content
 	switch {
-	case !s.needed && !takenBack(t.log.lines, t.ring, line.Arch, line.Content):
+	case !s.needed && !takenBack(t.log.lines, t.name(), line.Arch, line.Content):
 		return s, nothingToUndo("what is published is not what the last promotion brought")
 	case s.needed && !s.before.archive:
 		return s, nothingToUndo("no package is kept from before the last promotion")
@@ -642,7 +662,7 @@ func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 		return PromotedPair{}, err
 	}
 	pair := PromotedPair{Arch: s.arch, Outcome: PromoteUndone, Previous: s.have.definition()}
-	entry := Promotion{Time: started, Action: actionUndo, To: t.ring, Arch: s.arch}
+	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch}
 	if l := s.before.list; l != nil {
 		entry.Engine, entry.Definition, entry.Content = l.Engine, l.Definition, l.Content()
 		pair.Engine, pair.Definition = l.Engine, l.Definition

@@ -189,7 +189,7 @@ func TestPromote(t *testing.T) {
 	var actions []string
 	for _, l := range r.log() {
 		actions = append(actions, l.Action)
-		if l.To != r.o.To || l.Arch != "x86_64" || l.User == "" || l.Host == "" {
+		if l.From != "preview" && l.Action != actionUndo || l.To != "production" || l.Arch != "x86_64" || l.User == "" || l.Host == "" {
 			t.Errorf("%+v", l)
 		}
 	}
@@ -389,7 +389,7 @@ func TestPromoteAllOrNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.append(Promotion{Time: r.now, Action: actionUndo, To: r.o.To, Arch: "arm64"}); err != nil {
+	if _, err := log.append(Promotion{Time: r.now, Action: actionUndo, To: "production", Arch: "arm64"}); err != nil {
 		t.Fatal(err)
 	}
 	log.close()

@@ -43,9 +43,9 @@ type Promotion struct {
 	Time       time.Time          `json:"time"` // the same for all lines of one run
 	User       string             `json:"user"`
 	Host       string             `json:"host"`
-	Action     string             `json:"action"` // promote, renew, undo
-	From       string             `json:"from,omitempty"`
-	To         string             `json:"to"` // directory of a ring, as From
+	Action     string             `json:"action"`         // promote, renew, undo
+	From       string             `json:"from,omitempty"` // name of the ring; its path where it lies elsewhere
+	To         string             `json:"to"`             // name of the ring
 	Arch       string             `json:"arch"`
 	Engine     verifier.Version   `json:"engineVersion"`
 	Definition verifier.Version   `json:"definitionVersion"`

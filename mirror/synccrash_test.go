@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if dir := os.Getenv(promoteEnv); dir != "" {
+		os.Exit(promoteForTest(dir))
+	}
 	os.Exit(m.Run())
 }
 
@@ -84,10 +87,16 @@ func whole(state string) bool {
 func (s *site) traced(before func(trace.Point) trace.Action) trace.End {
 	s.t.Helper()
 	path, env := s.program()
-	end, err := trace.Run(s.t.Context(), trace.Command{Path: path, Args: []string{path}, Env: env, Dir: s.t.TempDir(), Before: before,
+	return traced(s.t, s.settings.DownloadFolder, path, env, before)
+}
+
+// traced runs a program that changes what is in folder.
+func traced(t testing.TB, folder, path string, env []string, before func(trace.Point) trace.Action) trace.End {
+	t.Helper()
+	end, err := trace.Run(t.Context(), trace.Command{Path: path, Args: []string{path}, Env: env, Dir: t.TempDir(), Before: before,
 		Kind: func(c trace.Call) string {
 			switch {
-			case !strings.HasPrefix(c.Path, s.settings.DownloadFolder), strings.HasSuffix(c.Path, "sync.log"):
+			case !strings.HasPrefix(c.Path, folder), strings.HasSuffix(c.Path, "sync.log"):
 				return ""
 			case strings.Contains(c.Name, "rename"), strings.Contains(c.Name, "link"), strings.Contains(c.Name, "mkdir"), strings.Contains(c.Name, "chmod"),
 				strings.Contains(c.Name, "sync"), strings.Contains(c.Name, "write"), strings.Contains(c.Name, "truncate"),
@@ -97,10 +106,10 @@ func (s *site) traced(before func(trace.Point) trace.Action) trace.End {
 			return ""
 		}})
 	if errors.Is(err, trace.ErrUnsupported) {
-		s.t.Skip("SKIPPED: system calls can not be traced here (ptrace is not permitted)")
+		t.Skip("SKIPPED: system calls can not be traced here (ptrace is not permitted)")
 	}
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return end
 }
