@@ -24,8 +24,7 @@ type accessLog struct {
 	to io.Writer
 }
 
-// openAccessLog opens the file at path to append to it. The file is never a link:
-// one that somebody else has put there would make the server write elsewhere.
+// openAccessLog opens the file at path to append to it.
 func openAccessLog(path string) (*accessLog, error) {
 	f, err := openLogFile(path)
 	if err != nil {
@@ -35,7 +34,7 @@ func openAccessLog(path string) (*accessLog, error) {
 }
 
 func openLogFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|noWait|noLink, 0o640)
+	f, err := openOwnLog(path, 0o640)
 	if err != nil {
 		return nil, fileError("the access log or its directory", path, err)
 	}

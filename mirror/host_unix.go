@@ -17,9 +17,6 @@ import (
 // noWait keeps the open of a named pipe from waiting for ever for its writer.
 const noWait = syscall.O_NONBLOCK
 
-// noLink keeps the open from following a link.
-const noLink = syscall.O_NOFOLLOW
-
 // pendingFile is a file that takes its place all at once, or never.
 type pendingFile = renameio.PendingFile
 

@@ -13,9 +13,6 @@ import (
 // noWait is nothing here, since no path of Windows leads to a pipe that waits.
 const noWait = 0
 
-// noLink is nothing here, since links are for administrators to make.
-const noLink = 0
-
 // pendingFile is a file that takes its place all at once, or never.
 type pendingFile struct {
 	*os.File

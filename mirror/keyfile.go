@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -63,12 +64,7 @@ func belongs(c *x509.Certificate, key crypto.Signer) bool {
 }
 
 func loadCertificates(path string) ([]*x509.Certificate, error) {
-	f, size, err := openRegular("a certificate file", path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := readPEM(f, size, path)
+	data, err := ReadSmall("a certificate file", path)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +97,7 @@ func loadKey(path string, passphrase func() ([]byte, error)) (crypto.Signer, err
 	if openToOthers(info) {
 		return nil, usage("the key file can be read or written by others", "chmod 600 "+printable.Quote(path)+", and think about who may have copied the key", nil)
 	}
-	data, err := readPEM(f, size, path)
+	data, err := readSmall("the key file", f, size)
 	if err != nil {
 		return nil, err
 	}
@@ -112,12 +108,42 @@ func loadKey(path string, passphrase func() ([]byte, error)) (crypto.Signer, err
 	return key, nil
 }
 
-func readPEM(f *os.File, size int64, path string) ([]byte, error) {
+// ReadSmall reads a file that a command line names, such as one of certificates: a
+// regular one of a mebibyte at the most. In errors it is called what. Errors: usage,
+// permission_denied.
+func ReadSmall(what, path string) ([]byte, error) {
+	f, size, err := openRegular(what, path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readSmall(what, f, size)
+}
+
+func readSmall(what string, f *os.File, size int64) ([]byte, error) {
 	if size > maxPEMFile {
-		return nil, usage(fmt.Sprintf("a key or certificate file has more than %d bytes", maxPEMFile), "look at "+printable.Quote(path), nil)
+		return nil, usage(fmt.Sprintf("%s has more than %d bytes", what, maxPEMFile), "look at "+printable.Quote(f.Name()), nil)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxPEMFile))
-	return data, fileError("a key or certificate file", path, err)
+	return data, fileError(what, f.Name(), err)
+}
+
+// ReadPair reads a certificate, with its issuers behind it, and its key. Errors: usage,
+// permission_denied.
+func ReadPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := ReadSmall("the certificate for TLS", certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := ReadSmall("the key for TLS", keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return pair, usage("the certificate and the key for TLS can not be used", "give two PEM files that belong together: the certificate with its issuers behind it, and its key without a passphrase", err)
+	}
+	return pair, nil
 }
 
 // parseKey reads the first private key in data. What stands before it, such as

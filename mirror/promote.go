@@ -223,8 +223,11 @@ func (t *target) place(arch string) (place, error) {
 	if err != nil {
 		return p, err
 	}
+	if err := undoAside(p.next(), p.arch); err != nil {
+		return p, err
+	}
 	state := p.readState()
-	if err := p.settle(state); err != nil || state.Previous == nil {
+	if _, err := p.settle(state); err != nil || state.Previous == nil {
 		return p, err
 	}
 	// It is settled for good. Else what undo lays out, which are other names for the files
@@ -404,7 +407,7 @@ func (r *promotion) stage(ctx context.Context) error {
 	if r.good.Origin == Sidecar && list.Zip != "" {
 		to = filepath.Join(next, list.Zip)
 	}
-	sum, err := copyFile(ctx, r.good.Archive, to)
+	sum, err := copyPackage(ctx, r.good.Archive, to)
 	if err != nil {
 		return err
 	}
@@ -425,9 +428,9 @@ func (r *promotion) stage(ctx context.Context) error {
 		return err
 	}
 	_, err = Verify(ctx, zip, r.o.Trust, r.o.Now(), &verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.To, r.o.Ring)})
-	r.came = syncState{Versions: v, SHA256: sum, Verified: true}
+	r.came = syncState{Versions: v, finding: finding{sum, list.Content()}}
 	if r.outcome == Promoted && r.have.archive {
-		r.came.Previous = &r.have.file
+		r.came.Previous = &previous{fileID: r.have.file}
 	}
 	return err
 }
@@ -437,14 +440,14 @@ func (r *promotion) stage(ctx context.Context) error {
 // it come to their end.
 func (r *promotion) carry() error {
 	next := r.place.next()
-	if _, err := carryOver(r.place.arch, next); err != nil {
+	if err := carryOver(r.place.arch, next, false); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(next)
 	for _, e := range entries {
 		approved := strings.HasPrefix(e.Name(), "updates-") && strings.HasSuffix(e.Name(), ".zip")
 		inUse := r.have.list != nil && e.Name() == r.have.list.Zip
-		if e.Name() == zipFile+sidecarSuffix || approved && !inUse {
+		if approved && !inUse {
 			err = errors.Join(err, os.Remove(filepath.Join(next, e.Name())))
 		}
 	}
@@ -497,7 +500,30 @@ func (r *promotion) publish() (PromotedPair, error) {
 		return pair, err
 	}
 	r.begun = true
-	return pair, r.place.publish(r.came)
+	return pair, r.place.putNext(r.came)
+}
+
+// putNext makes next, which is complete, the published directory, and what was there
+// before n-1 where came says so. It is durable when it returns, and finished by place
+// where it does not.
+func (t place) putNext(came syncState) error {
+	next := t.next()
+	// Whatever the umask is, the web server must be able to read it.
+	if err := errors.Join(os.Chmod(next, 0o755), os.Chmod(filepath.Join(next, zipFile), 0o644), syncDir(next)); err != nil {
+		return err
+	}
+	var there bool
+	if came.File, there = zipIn(next); !there {
+		return os.ErrNotExist
+	}
+	if err := t.writeState(came); err != nil {
+		return err
+	}
+	if err := t.publish(); err != nil {
+		return err
+	}
+	_, err := t.settle(came)
+	return err
 }
 
 // discard takes away what is not going to be published.
@@ -522,9 +548,9 @@ func caller() (name, host string) {
 	return printable.Text(name, most), printable.Text(host, most)
 }
 
-// copyFile copies a package to a file that comes into being whole, and gives its
+// copyPackage copies a package to a file that comes into being whole, and gives its
 // SHA-256 in hexadecimal.
-func copyFile(ctx context.Context, from, to string) (sum string, err error) {
+func copyPackage(ctx context.Context, from, to string) (sum string, err error) {
 	src, size, err := openRegular("the package", from)
 	if err != nil {
 		return "", err
@@ -649,15 +675,7 @@ func (t *target) lookBack(line LoggedPromotion) (undoStep, error) {
 // undo takes one architecture back.
 func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 	next := s.place.next()
-	if err := os.Mkdir(next, 0o755); err != nil {
-		return PromotedPair{}, err
-	}
-	entries, err := os.ReadDir(s.place.back)
-	for _, e := range entries {
-		if e.Type().IsRegular() {
-			err = errors.Join(err, linkOrCopy(filepath.Join(s.place.back, e.Name()), filepath.Join(next, e.Name())))
-		}
-	}
+	err := carry(s.place.back, next, linkOrCopy)
 	if err != nil {
 		return PromotedPair{}, err
 	}
@@ -672,5 +690,5 @@ func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 		return PromotedPair{}, err
 	}
 	manifest, _ := readManifest(next)
-	return pair, s.place.publish(syncState{Versions: manifest, Previous: &s.have.file})
+	return pair, s.place.putNext(syncState{Versions: manifest, Previous: &previous{fileID: s.have.file}})
 }

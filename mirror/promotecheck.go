@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"time"
 
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
@@ -45,7 +46,7 @@ func parseHealth(data []byte) (healthFile, bool) {
 		Definition verifier.Version `json:"definitionsVersion"` // null and empty where nothing is installed
 		Engine     verifier.Version `json:"engineVersion"`
 	}
-	if err := json.Unmarshal(toUTF8(data), &h); err != nil || h.Type != "getHealthDetailsDefinitionsResult" || h.Status.Type == "" {
+	if err := json.Unmarshal(manifest.UTF8(data), &h); err != nil || h.Type != "getHealthDetailsDefinitionsResult" || h.Status.Type == "" {
 		return healthFile{}, false
 	}
 	return healthFile{h.Status.Type, h.Definition, h.Engine}, true

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -207,15 +208,36 @@ func FuzzCombined(f *testing.F) {
 	})
 }
 
-// TestAccessLogIsNoLink: a link that somebody put in the log's place is not followed.
-func TestAccessLogIsNoLink(t *testing.T) {
+// TestAccessLogIsOwn: what somebody else put in the log's place is not written to.
+func TestAccessLogIsOwn(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "precious"), []byte("content"))
-	if err := os.Symlink("precious", filepath.Join(dir, "log")); err != nil {
-		t.Fatal(err)
+	for name, plant := range map[string]func(target, log string) error{
+		"link":      os.Symlink,
+		"hard link": os.Link,
+		"pipe": func(target, log string) error {
+			if err := syscall.Mkfifo(log, 0o644); err != nil {
+				return err
+			}
+			reader, err := os.OpenFile(log, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+			if err == nil {
+				t.Cleanup(func() { reader.Close() })
+			}
+			return err
+		},
+	} {
+		dir := t.TempDir()
+		target, log := filepath.Join(dir, "target"), filepath.Join(dir, "log")
+		write(t, target, []byte("content"))
+		if err := plant(target, log); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openAccessLog(log); err == nil {
+			t.Errorf("a %s is written to", name)
+		}
 	}
-	if _, err := openAccessLog(filepath.Join(dir, "log")); err == nil {
-		t.Error("the link is followed")
+	if l, err := openAccessLog(filepath.Join(t.TempDir(), "log")); err != nil {
+		t.Error(err)
+	} else if err := l.close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -2,8 +2,6 @@ package mirror
 
 import (
 	"crypto/tls"
-	"errors"
-	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -33,11 +31,7 @@ type filesStamp [2]struct {
 func loadCertificate(certFile, keyFile string, log logrus.FieldLogger) (*certificate, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
 	if err := c.refresh(); err != nil {
-		var path *fs.PathError
-		if errors.As(err, &path) {
-			return nil, fileError("a file for TLS", path.Path, err)
-		}
-		return nil, usage("the certificate and the key for TLS can not be used", "give two PEM files that belong together: the server's certificate with its issuers behind it, and its key", err)
+		return nil, err
 	}
 	return c, nil
 }
@@ -48,7 +42,7 @@ func (c *certificate) refresh() error {
 	if err != nil || c.loaded != nil && now == c.of {
 		return err
 	}
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	pair, err := ReadPair(c.certFile, c.keyFile)
 	if err != nil {
 		return err
 	}
@@ -60,7 +54,7 @@ func (c *certificate) stamp() (now filesStamp, err error) {
 	for i, path := range []string{c.certFile, c.keyFile} {
 		info, err := os.Stat(path)
 		if err != nil {
-			return now, err
+			return now, fileError("a file for TLS", path, err)
 		}
 		now[i].modified, now[i].size = info.ModTime(), info.Size()
 	}

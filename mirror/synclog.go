@@ -29,7 +29,7 @@ func openSyncLog(path string) (*syncLog, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := openOwnLog(path)
+	f, err := openOwnLog(path, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -41,15 +41,17 @@ func openSyncLog(path string) (*syncLog, error) {
 	if err := errors.Join(f.Close(), os.Rename(path, path+".1")); err != nil {
 		return nil, err
 	}
-	if f, err = openOwnLog(path); err != nil {
+	if f, err = openOwnLog(path, 0o644); err != nil {
 		return nil, err
 	}
 	return &syncLog{f}, nil
 }
 
-// openOwnLog opens a regular file of this user's, or makes it.
-func openOwnLog(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|noFollow, 0o644)
+// openOwnLog opens a regular file of this user's to append to it, or makes it with
+// that mode. It is never a link, a pipe, or a file that has a second name: what
+// somebody else has put there would make us write elsewhere.
+func openOwnLog(path string, mode fs.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|noFollow, mode)
 	if err != nil {
 		return nil, err
 	}

@@ -145,7 +145,10 @@ func TestDecideSync(t *testing.T) {
 		refused bool
 	}{
 		"nothing there":            {present{}, v("1.1.1.1", "1.1.1.1"), "", true, false},
-		"bad, and newer by name":   {present{versions: v("9.9.9.9", "9.9.9.9")}, v("1.1.1.1", "1.1.1.1"), "", true, false},
+		"bad, and newer by name":   {present{versions: v("9.9.9.9", "9.9.9.9")}, v("1.1.1.1", "1.1.1.1"), "", false, true},
+		"bad, and the same":        {present{versions: have.versions}, have.versions, "", true, false},
+		"bad, and older":           {present{versions: have.versions}, v("1.407.418.0", "1.1.24080.9"), "", true, false},
+		"bad, newer, allowed":      {present{versions: v("9.9.9.9", "9.9.9.9")}, v("1.1.1.1", "1.1.1.1"), "1.1.1.1", true, false},
 		"the same":                 {have, have.versions, "", false, false},
 		"newer":                    {have, v("1.407.418.0", "1.1.24080.9"), "", true, false},
 		"newer by number":          {have, v("1.1000.0.0", "1.1.24080.9"), "", true, false},

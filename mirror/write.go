@@ -123,14 +123,20 @@ func addList(w *zip.Writer, object []byte) error {
 	return err
 }
 
-// replace writes a small file all at once.
-func replace(path string, data []byte) error {
+// replace writes a small file all at once, for everybody to read.
+func replace(path string, data []byte) error { return replaceAs(path, data, 0o644) }
+
+// replaceAs writes a small file all at once.
+func replaceAs(path string, data []byte, mode fs.FileMode) error {
 	p, err := newPending(path)
 	if err != nil {
 		return err
 	}
 	defer p.Cleanup()
 	if _, err := p.Write(data); err != nil {
+		return err
+	}
+	if err := p.Chmod(mode); err != nil {
 		return err
 	}
 	return commit(p, path)

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/mirror/check"
 	"mdatp-offline-agent/verifier"
 	"mdatp-offline-agent/verifier/trustdir"
@@ -28,6 +28,7 @@ func (p *program) mirrorCheckCommand() *cli.Command {
 		&cli.StringFlag{Name: "trust", Usage: "trust `DIR` of the endpoints; else that of this machine"},
 		&cli.StringFlag{Name: "arch", DefaultText: "both", Usage: "`NAME` of the one architecture to look at, x86_64 or arm64"},
 		&cli.StringFlag{Name: "max-age", Value: "7d", Usage: "`AGE` from which on definitions are too old, such as 3d or 36h"},
+		&cli.StringFlag{Name: "timeout", Value: "5m", Usage: "`DURATION` after which to give up, such as 30s or 1h"},
 		boolFlag("full", "read packages whole, and hash each file as an endpoint would"),
 		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product"},
 		&cli.StringFlag{Name: "ring", Value: "production", Usage: "`NAME` of the ring, where the address does not have it"},
@@ -68,6 +69,9 @@ func (p *program) checkOptions(c *cli.Context) (o check.Options, err error) {
 	if o.MaxAge, err = ageFlag("max-age", c.String("max-age")); err != nil {
 		return o, err
 	}
+	if o.Timeout, err = time.ParseDuration(c.String("timeout")); err != nil || o.Timeout <= 0 {
+		return o, &usageError{"--timeout takes a duration", "for example --timeout 30s or --timeout 1h"}
+	}
 	if o.Target, err = check.ParseTarget(c.Args().First()); err != nil {
 		return o, err
 	}
@@ -105,6 +109,8 @@ func (p *program) connection(c *cli.Context) (config source.HTTPConfig, err erro
 			return config, &usageError{"--proxy is no http or https URL", "for example --proxy http://proxy.example:3128"}
 		}
 		proxy.HTTPProxy, proxy.HTTPSProxy = named, named
+	} else if err := usableProxies(proxy); err != nil {
+		return config, err
 	}
 	config.Proxy = proxy.ProxyFunc()
 	if config.RootCAs, err = authorities(c.String("ca-file")); err != nil {
@@ -118,9 +124,9 @@ func (p *program) connection(c *cli.Context) (config source.HTTPConfig, err erro
 		return config, &usageError{"--client-cert and --client-key belong together", "give both, or none"}
 	}
 	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
+		pair, err := mirror.ReadPair(cert, key)
 		if err != nil {
-			return config, withCause{&usageError{"the client's certificate and its key can not be used", "give the certificate with its intermediates, and its key without a passphrase, both in PEM form"}, err}
+			return config, err
 		}
 		config.ClientCertificate = func() (*tls.Certificate, error) { return &pair, nil }
 	}
@@ -132,14 +138,13 @@ func authorities(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	bad := &usageError{"--ca-file has no certificate in PEM form", "give the certificates of the authorities that issued the server's certificate"}
-	data, err := os.ReadFile(file)
+	data, err := mirror.ReadSmall("the file of --ca-file", file)
 	if err != nil {
-		return nil, withCause{bad, err}
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, bad
+		return nil, &usageError{"--ca-file has no certificate in PEM form", "give the certificates of the authorities that issued the server's certificate"}
 	}
 	return pool, nil
 }
@@ -150,27 +155,17 @@ func headers(file string) (http.Header, error) {
 	if file == "" {
 		return nil, nil
 	}
-	bad := &usageError{"--header-file is no list of headers", "write one to a line, such as Authorization, a colon, and its value"}
-	data, err := os.ReadFile(file)
+	data, err := mirror.ReadSmall("the file of --header-file", file)
 	if err != nil {
-		return nil, withCause{bad, err}
+		return nil, err
 	}
 	text := strings.TrimSpace(string(data)) + "\n\n"
 	found, err := textproto.NewReader(bufio.NewReader(strings.NewReader(text))).ReadMIMEHeader()
 	if err != nil || len(found) == 0 {
-		return nil, bad // the cause would quote what may be secret
+		return nil, &usageError{"--header-file is no list of headers", "write one to a line, such as Authorization, a colon, and its value"} // the cause would quote what may be secret
 	}
 	return http.Header(found), nil
 }
-
-// withCause is a usage error whose cause the log has.
-type withCause struct {
-	*usageError
-	cause error
-}
-
-// Error gives the cause, too.
-func (e withCause) Error() string { return e.usageError.Error() + ": " + e.cause.Error() }
 
 // ageFlag reads a number of days such as 7d, or a duration such as 36h.
 func ageFlag(name, text string) (time.Duration, error) {

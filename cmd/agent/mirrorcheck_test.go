@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"mdatp-offline-agent/agent/source/sourcetest"
@@ -55,6 +56,10 @@ func TestMirrorCheckPrivate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	known := []string{"--ca-file", authority.File}
 	shown := append([]string{"--client-cert", certFile, "--client-key", keyFile}, known...)
 	for _, tt := range []struct {
@@ -70,6 +75,10 @@ func TestMirrorCheckPrivate(t *testing.T) {
 		{"a file that is no certificate", []string{"--ca-file", file("other", "secret\n")}, "usage"},
 		{"half a pair", []string{"--client-cert", certFile}, "usage"},
 		{"no pair", []string{"--client-cert", certFile, "--client-key", certFile}, "usage"},
+		{"a file without an end", []string{"--ca-file", "/dev/zero"}, "usage"},
+		{"a file that is not there", []string{"--ca-file", filepath.Join(dir, "none")}, "usage"},
+		{"a pipe", []string{"--header-file", pipe}, "usage"},
+		{"a pair of pipes", []string{"--client-cert", pipe, "--client-key", pipe}, "usage"},
 		{"a proxy that is none", []string{"--proxy", "here"}, "usage"},
 	} {
 		cmd := exec.Command(program, append([]string{"--root", dir, "--output", "json", "mirror", "check", server.URL, "--arch", "x86_64"}, tt.options...)...)

@@ -55,10 +55,8 @@ func (p *program) sync(c *cli.Context) error {
 func syncOptions(c *cli.Context) (mirror.SyncOptions, error) {
 	o := mirror.SyncOptions{BaseURL: c.String("base-url"), Product: c.String("product"), Archs: c.StringSlice("arch"), Rate: c.Int64("max-rate")}
 	proxies := httpproxy.FromEnvironment()
-	for name, value := range map[string]string{"http_proxy": proxies.HTTPProxy, "https_proxy": proxies.HTTPSProxy} {
-		if !proxyURL(value) {
-			return o, &managedconfig.Error{Key: name, Problem: "the environment variable is no http or https URL of a proxy", Hint: "set it to a URL like http://proxy.example:3128, or unset it"}
-		}
+	if err := usableProxies(proxies); err != nil {
+		return o, err
 	}
 	o.Proxy = proxies.ProxyFunc()
 	if o.Rate < 0 {
@@ -80,14 +78,25 @@ func syncOptions(c *cli.Context) (mirror.SyncOptions, error) {
 	return o, nil
 }
 
-// proxyURL says whether a value of the environment names a proxy, or none at all. The
-// library passes over one that it can't use, and would ask directly.
+// usableProxies refuses a proxy of the environment that can't be used. The library
+// passes over such a one, and would ask directly.
+func usableProxies(proxies *httpproxy.Config) error {
+	for _, v := range []struct{ name, value string }{{"http_proxy", proxies.HTTPProxy}, {"https_proxy", proxies.HTTPSProxy}} {
+		if v.value != "" && !proxyURL(v.value) {
+			return &managedconfig.Error{Key: v.name, Problem: "the environment variable is no http or https URL of a proxy", Hint: "set it to a URL like http://proxy.example:3128, or unset it"}
+		}
+	}
+	return nil
+}
+
+// proxyURL says whether a value names a proxy, as the environment does, where http
+// may be left out.
 func proxyURL(value string) bool {
-	if value != "" && !strings.Contains(value, "://") {
+	if !strings.Contains(value, "://") {
 		value = "http://" + value
 	}
 	u, err := url.Parse(value)
-	return value == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
 }
 
 // syncedPair is a pair with the reason why it failed.
