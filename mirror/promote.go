@@ -81,9 +81,10 @@ type PromotedPair struct {
 // line about something that did not happen, and never the other way round.
 //
 // Errors: usage; the verifier's codes for what is not approved, or not for the
-// target; known_bad for what was taken back; cooling_down where a check does not hold yet; preload_failed where the test
-// program refuses; rollback_refused; busy, disk_full, permission_denied,
-// interrupted. With an error nothing is published, unless pairs are given with it.
+// target; known_bad for what was taken back; cooling_down where a check does not hold
+// yet; preload_failed where the test program refuses; rollback_refused; busy, disk_full,
+// permission_denied, interrupted. With an error nothing is published, unless pairs are
+// given with it.
 func Promote(ctx context.Context, o PromoteOptions) (published []PromotedPair, err error) {
 	t, err := openTarget(o.To)
 	if err != nil {
