@@ -17,7 +17,7 @@ import (
 )
 
 // pages are the documents that are held to it, relative to this directory.
-var pages = []string{"../README.md", "package-format.md", "architecture.md", "operations.md", "mirror-sync.md", "mirror.md", "monitoring.md", "security.md", "attacks.md", "trust-over-time.md", "mirror-check.md", "compatibility.md", "vendor-packages.md"}
+var pages = []string{"../README.md", "package-format.md", "architecture.md", "operations.md", "mirror-sync.md", "mirror.md", "monitoring.md", "security.md", "attacks.md", "trust-over-time.md", "mirror-check.md", "mirror-promote.md", "compatibility.md", "vendor-packages.md"}
 
 func read(t *testing.T, page string) string {
 	t.Helper()

@@ -17,7 +17,7 @@ import (
 // With these in its environment the test binary approves a package and ends.
 const (
 	ringEnv = "APPROVE_TEST_RING"
-	keysEnv = "APPROVE_TEST_KEYS"
+	keysEnv = "SIGNER_TEST_KEYS" // of a signer
 )
 
 func approveForTest(ring string) {
@@ -81,7 +81,7 @@ func TestApproveCrash(t *testing.T) {
 				}
 				met := ""
 				env := append(os.Environ(), ringEnv+"="+filepath.Join(tree, "linux", "production"), keysEnv+"="+filepath.Join(l.dir, "keys"), "GORACE=atexit_sleep_ms=0")
-				end := traced(t, self, env, tree, func(p trace.Point) trace.Action {
+				end := traced(t, tree, self, env, func(p trace.Point) trace.Action {
 					if got := found(tree); got != before && got != after {
 						t.Errorf("%s: before %s %s: %s", name, p.Name(), p.Path, got)
 					}

@@ -1,5 +1,5 @@
 // Package mirror is the publisher's side: it makes, signs, inspects and checks
-// definition packages, and serves a tree of them.
+// definition packages, serves a tree of them, and promotes them from ring to ring.
 //
 // # What is promised
 //
@@ -27,6 +27,10 @@
 // exactly that. Endpoints find the approval before or the new one at every moment,
 // also in a crash, and no later download changes what was approved. Signing again
 // makes no content look fresher than it was.
+//
+// [Promote] publishes in one ring what another one has, in the same way, and only where
+// endpoints would take it and the owner's checks hold. No promotion is without its line
+// in a log in which a change shows, as [CheckPromotions] tells.
 //
 // # What is not promised
 //

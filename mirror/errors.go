@@ -21,6 +21,10 @@ const (
 	codeConfig     = "config_invalid"
 	codeBusy       = "busy"
 	codeInstall    = "install_failed"
+
+	codeCoolingDown = "cooling_down"
+	codeTest        = "preload_failed"
+	codeNothing     = "nothing_installed"
 )
 
 // Error is a failure that the user of the mirror's commands can meet.

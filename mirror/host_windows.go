@@ -3,6 +3,7 @@ package mirror
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"unsafe"
 
@@ -110,3 +111,7 @@ func nanoseconds(filetime int64) int64 {
 	t := windows.Filetime{LowDateTime: uint32(filetime), HighDateTime: uint32(filetime >> 32)}
 	return t.Nanoseconds()
 }
+
+// killAll does nothing more here: the program itself is killed, and what it started
+// goes on.
+func killAll(*exec.Cmd) {}

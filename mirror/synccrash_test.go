@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if dir := os.Getenv(promoteEnv); dir != "" {
+		os.Exit(promoteForTest(dir))
+	}
 	os.Exit(m.Run())
 }
 
@@ -88,11 +91,11 @@ func whole(state string) bool {
 func (s *site) traced(before func(trace.Point) trace.Action) trace.End {
 	s.t.Helper()
 	path, env := s.program()
-	return traced(s.t, path, env, s.settings.DownloadFolder, before)
+	return traced(s.t, s.settings.DownloadFolder, path, env, before)
 }
 
-// traced runs a program that changes what is below a folder.
-func traced(t testing.TB, path string, env []string, folder string, before func(trace.Point) trace.Action) trace.End {
+// traced runs a program that changes what is in folder.
+func traced(t testing.TB, folder, path string, env []string, before func(trace.Point) trace.Action) trace.End {
 	t.Helper()
 	end, err := trace.Run(t.Context(), trace.Command{Path: path, Args: []string{path}, Env: env, Dir: t.TempDir(), Before: before,
 		Kind: func(c trace.Call) string {

@@ -56,7 +56,7 @@ func (r *syncRun) do(ctx context.Context, backup bool) SyncedPair {
 
 // run brings the pair up to date, and gives the SHA-256 of its package.
 func (r *syncRun) run(ctx context.Context, backup bool) (outcome SyncOutcome, sha256 string, err error) {
-	if r.place, err = newPlace(r.folder, r.syncPair); err != nil {
+	if r.place, err = newPlace(filepath.Join(r.folder, r.platform, r.ring), r.archDir()); err != nil {
 		return SyncFailed, "", err
 	}
 	if err := undoAside(r.place.next(), r.place.arch); err != nil {

@@ -46,17 +46,17 @@ const (
 // asideSuffix is for the file systems that can't exchange names.
 const asideSuffix = ".aside"
 
-// newPlace makes the directories that are not there yet, but for those of packages.
-func newPlace(folder string, p syncPair) (place, error) {
-	ring := filepath.Join(folder, p.platform, p.ring)
+// newPlace gives the place of one architecture in the directory of a ring, and makes
+// the directories that are not there yet, but for those of packages.
+func newPlace(ring, archDir string) (place, error) {
 	if err := makeDirs(ring); err != nil {
 		return place{}, err
 	}
-	arch, err := resolve(filepath.Join(ring, p.archDir()))
+	arch, err := resolve(filepath.Join(ring, archDir))
 	if err != nil {
 		return place{}, err
 	}
-	back := filepath.Join(ring+"_back", p.archDir())
+	back := filepath.Join(ring+"_back", archDir)
 	// What leads nowhere can't lead to the ring, and is told when n-1 is to be kept.
 	if real, err := resolve(back); err == nil {
 		back = real

@@ -33,7 +33,10 @@ type List struct {
 	Issued                  time.Time // when the list was signed
 	Expires                 time.Time // when the content is too old to rely on
 	Zip                     string    // in a sidecar: the archive it is about; empty: updates.zip
-	Files                   []File
+	// PromotionLog is the hash of a line of the log of promotions, in lower-case
+	// hexadecimal; empty: none. It is for whoever reads that log, and decides nothing.
+	PromotionLog string
+	Files        []File
 }
 
 // File is one file of a package.
@@ -150,7 +153,7 @@ func (w *wireList) list() (*List, error) {
 	if w.Type != ListType {
 		return nil, broken("its type is unknown")
 	}
-	l := &List{Product: w.Product, Platform: w.Platform, Arch: w.Arch, Rings: w.Rings}
+	l := &List{Product: w.Product, Platform: w.Platform, Arch: w.Arch, Rings: w.Rings, PromotionLog: string(w.PromotionLog)}
 	for _, word := range append([]string{l.Product, l.Platform, l.Arch}, l.Rings...) {
 		if !ValidName(word) {
 			return nil, broken("product, platform, arch and rings must be plain words")
@@ -255,7 +258,10 @@ func MarshalList(l *List) ([]byte, error) {
 		Type: ListType, Product: l.Product, Platform: l.Platform, Arch: l.Arch, Rings: l.Rings,
 		EngineVersion: l.Engine.String(), DefinitionVersion: l.Definition.String(),
 		Released: l.Released.UTC().Format(TimeFormat), Issued: l.Issued.UTC().Format(TimeFormat),
-		Expires: l.Expires.UTC().Format(TimeFormat), Zip: l.Zip,
+		Expires: l.Expires.UTC().Format(TimeFormat), Zip: l.Zip, PromotionLog: hint(l.PromotionLog),
+	}
+	if l.PromotionLog != "" && !lowerHex.MatchString(l.PromotionLog) {
+		return nil, errors.New("the hash of the log of promotions is not 64 hexadecimal digits in lower case")
 	}
 	for _, f := range l.Files {
 		w.Files = append(w.Files, wireFile{f.Name, strconv.AppendInt(nil, f.Size, 10), hex.EncodeToString(f.SHA256[:])})

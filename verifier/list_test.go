@@ -331,6 +331,37 @@ func TestMarshalListRefuses(t *testing.T) {
 }
 
 // A time in another zone and with a fraction is written as the whole second in UTC.
+// TestPromotionLog: the hash comes back as it was written, and whatever stands there
+// instead of one makes no other list of it.
+func TestPromotionLog(t *testing.T) {
+	t.Parallel()
+	plain, err := ParseList([]byte(oneFile))
+	must(t, err)
+	named := *plain
+	named.PromotionLog = hash64
+	data, err := MarshalList(&named)
+	must(t, err)
+	back, err := ParseList(data)
+	must(t, err)
+	if !reflect.DeepEqual(back, &named) {
+		t.Errorf("got %+v, want %+v", back, &named)
+	}
+	if back.Content() != plain.Content() {
+		t.Error("the hash counts as content")
+	}
+	for _, value := range []string{`null`, `17`, `{"a": 1}`, `""`, `"ABCD"`, `"` + strings.ToUpper(hash64) + `"`, `["` + hash64 + `"]`} {
+		got, err := ParseList([]byte(swap(t, `"product": "mdatp",`, `"promotionLog": `+value+`, "product": "mdatp",`)))
+		must(t, err)
+		if !reflect.DeepEqual(got, plain) {
+			t.Errorf("%s: got %+v", value, got)
+		}
+	}
+	named.PromotionLog = "what is no hash"
+	if _, err := MarshalList(&named); err == nil {
+		t.Error("what is no hash is written")
+	}
+}
+
 func TestMarshalListTimes(t *testing.T) {
 	t.Parallel()
 	l := aList()

@@ -22,6 +22,7 @@ type wireList struct {
 	Issued            string     `json:"issued"`
 	Expires           string     `json:"expires"`
 	Zip               string     `json:"zip,omitempty"`
+	PromotionLog      hint       `json:"promotionLog,omitempty"`
 	Files             []wireFile `json:"files"`
 
 	rawFiles []json.RawMessage
@@ -41,7 +42,7 @@ func (w *wireList) keys() map[string]any {
 		"type": &w.Type, "product": &w.Product, "platform": &w.Platform, "arch": &w.Arch, "rings": &w.Rings,
 		"engineVersion": &w.EngineVersion, "definitionVersion": &w.DefinitionVersion,
 		"released": &w.Released, "issued": &w.Issued, "expires": &w.Expires,
-		"zip": &optional{&w.Zip, &w.hasZip}, "files": &w.rawFiles,
+		"zip": &optional{&w.Zip, &w.hasZip}, "promotionLog": &w.PromotionLog, "files": &w.rawFiles,
 	}
 }
 
@@ -58,6 +59,18 @@ type optional struct {
 func (o *optional) UnmarshalJSON(data []byte) error {
 	*o.present = true
 	return json.Unmarshal(data, o.value)
+}
+
+// hint is a value that decides nothing: what is no SHA-256 in hexadecimal is as good
+// as absent, as it is for a reader that does not know the key.
+type hint string
+
+func (h *hint) UnmarshalJSON(data []byte) error {
+	var text string
+	if json.Unmarshal(data, &text) == nil && lowerHex.MatchString(text) {
+		*h = hint(text)
+	}
+	return nil
 }
 
 // decodeExact reads the object in data into targets, key by key. encoding/json

@@ -27,11 +27,13 @@ import (
 const passphraseEnv = "AGENT_KEY_PASSPHRASE"
 
 func (p *program) mirrorCommand() *cli.Command {
-	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: fill, check and serve a tree of packages", Subcommands: []*cli.Command{
+	return command(cli.Command{Name: "mirror", Usage: "the mirror's side: fill, check and serve a tree of packages, and promote them", Subcommands: []*cli.Command{
 		p.syncCommand(),
 		p.mirrorCheckCommand(),
 		p.approveCommand(),
 		p.serveCommand(),
+		p.promoteCommand(),
+		p.promotionsCommand(),
 	}})
 }
 

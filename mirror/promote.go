@@ -1,0 +1,695 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
+)
+
+// PromoteOptions says what is promoted, and what has to hold before.
+type PromoteOptions struct {
+	// From and To are directories of rings, such as /srv/mirror/linux/preview.
+	From, To string
+	// Archs are the architectures to promote; none means all that From has.
+	Archs []string
+	// Ring is the ring that endpoints of To are in, where its name does not tell.
+	Ring string
+	// Product is what packages must be for.
+	Product string
+	// Trust is the endpoints'. What it did not sign is not approved.
+	Trust verifier.Trust
+	// Sign signs sidecars for the target; only packages with a list inside need none.
+	Sign *Signer
+
+	MinAge      time.Duration // that a package must have been in From
+	Health      []string      // files with the reports of test endpoints
+	Test        string        // program that must succeed; empty: none
+	TestTimeout time.Duration // zero: DefaultTestTimeout
+	// AllowDowngrade is the one definition version that may replace a newer one.
+	AllowDowngrade verifier.Version
+	// RetryKnownBad promotes what was taken back before, too.
+	RetryKnownBad bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// PromoteOutcome is what became of one architecture.
+type PromoteOutcome string
+
+// The outcomes.
+const (
+	Promoted        PromoteOutcome = "promoted"
+	PromoteRenewed  PromoteOutcome = "renewed" // the same content with a newer list; n-1 stays
+	PromoteUpToDate PromoteOutcome = "upToDate"
+	PromoteUndone   PromoteOutcome = "undone"
+)
+
+// PromotedPair is one architecture, and what became of it.
+type PromotedPair struct {
+	Arch       string           `json:"arch"`
+	Outcome    PromoteOutcome   `json:"outcome"`
+	Engine     verifier.Version `json:"engineVersion"`              // published now
+	Definition verifier.Version `json:"definitionsVersion"`         // published now
+	Previous   verifier.Version `json:"previousDefinitionsVersion"` // replaced; zero: nothing that is known
+	Logged     string           `json:"logged,omitempty"`           // hash of the line in the log
+}
+
+// Promote publishes in one ring what another one has. All checks are made, and all
+// is at hand and verified, for every architecture, before the first of them is
+// published. What is replaced becomes n-1 in the same way as by Sync, whose lock of
+// the tree To is taken.
+//
+// A package with a list inside is copied, and must be for the target ring. A package
+// that is approved by a sidecar gets a new one, for the target ring alone and issued
+// now; its released and expires stay, so promotion makes nothing look fresh. The new
+// sidecar carries the hash of the line that the log has of this promotion.
+//
+// The line is on disk before anything is published. A crash between the two leaves a
+// line about something that did not happen, and never the other way round.
+//
+// Errors: usage; the verifier's codes for what is not approved, or not for the
+// target; known_bad for what was taken back; cooling_down where a check does not hold
+// yet; preload_failed where the test program refuses; rollback_refused; busy, disk_full,
+// permission_denied, interrupted. With an error nothing is published, unless pairs are
+// given with it.
+func Promote(ctx context.Context, o PromoteOptions) (published []PromotedPair, err error) {
+	t, err := openTarget(o.To)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	if o, err = o.orDefault(t.ring); err != nil {
+		return nil, err
+	}
+	started := o.Now().UTC()
+	var runs []*promotion
+	for _, arch := range o.Archs {
+		run := &promotion{o: o, target: t, started: started, arch: arch}
+		defer run.discard()
+		if err := run.prepare(ctx); err != nil {
+			return nil, treeError("the tree of packages", o.To, err)
+		}
+		runs = append(runs, run)
+	}
+	for _, run := range runs {
+		pair, err := run.publish()
+		if err != nil {
+			return published, treeError("the tree of packages", o.To, err)
+		}
+		published = append(published, pair)
+	}
+	return published, nil
+}
+
+// orDefault fills in what is left out.
+func (o PromoteOptions) orDefault(to string) (PromoteOptions, error) {
+	var err error
+	if o.From, err = filepath.Abs(o.From); err != nil {
+		return o, fileError("the ring to promote from", o.From, err)
+	}
+	if o.Test != "" {
+		if o.Test, err = filepath.Abs(o.Test); err != nil {
+			return o, fileError("the test program", o.Test, err)
+		}
+	}
+	o.To = to
+	o.TestTimeout = cmp.Or(o.TestTimeout, DefaultTestTimeout)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.From == o.To || sameDir(o.From, o.To) {
+		return o, usage("a ring can not be promoted to itself", "give two different directories with --from and --to", nil)
+	}
+	if len(o.Archs) == 0 {
+		o.Archs = archsIn(o.From)
+	}
+	if len(o.Archs) == 0 {
+		return o, usage("the ring to promote from has no directory of an architecture", "give the directory above arch_x86_64 or arch_arm64, and not "+printable.Quote(o.From), nil)
+	}
+	return o, nil
+}
+
+// archsIn gives the architectures that a ring has.
+func archsIn(ring string) []string {
+	return slices.DeleteFunc(SyncArchs(), func(arch string) bool {
+		info, err := os.Stat(filepath.Join(ring, "arch_"+arch))
+		return err != nil || !info.IsDir()
+	})
+}
+
+// ringOf is the ring of the endpoints that are told this directory, as they find it
+// out themselves; other where its name does not tell.
+func ringOf(dir, other string) string {
+	switch name := strings.TrimSuffix(filepath.Base(dir), "_back"); name {
+	case "production", "preview":
+		return name
+	}
+	return other
+}
+
+// target is the ring that is published in: its directory, the lock of its tree, and
+// the log beside it.
+type target struct {
+	ring string
+	lock io.Closer
+	log  *promotionLog
+}
+
+// openTarget takes a ring for changes. The directory above it has to be there, so that
+// a typing error makes no second tree.
+func openTarget(dir string) (*target, error) {
+	ring, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fileError("the ring to promote to", dir, err)
+	}
+	rings := filepath.Dir(ring)
+	if _, err := os.Stat(rings); err != nil {
+		return nil, fileError("the directory above the ring to promote to", rings, err)
+	}
+	lock, err := lockSync(treeOf(ring))
+	if err != nil {
+		return nil, err
+	}
+	log, err := openPromotions(rings)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return &target{ring, lock, log}, nil
+}
+
+// name is what the log calls the ring. It stays where the tree is moved, or mounted
+// somewhere else.
+func (t *target) name() string { return filepath.Base(t.ring) }
+
+// nameOf is what the log calls another ring: its name where the two lie together, else
+// its path.
+func (t *target) nameOf(ring string) string {
+	if filepath.Dir(ring) == filepath.Dir(t.ring) {
+		return filepath.Base(ring)
+	}
+	return ring
+}
+
+// treeOf is the directory whose lock Sync takes, in a tree such as Sync makes it.
+func treeOf(ring string) string {
+	rings := filepath.Dir(ring)
+	if name := filepath.Base(rings); name == verifier.Linux || name == "mac" {
+		return filepath.Dir(rings)
+	}
+	return rings
+}
+
+func (t *target) close() {
+	t.log.close()
+	t.lock.Close()
+}
+
+// place gives the place of one architecture, with what a crash left of it finished.
+func (t *target) place(arch string) (place, error) {
+	p, err := newPlace(t.ring, "arch_"+arch)
+	if err != nil {
+		return p, err
+	}
+	if err := undoAside(p.next(), p.arch); err != nil {
+		return p, err
+	}
+	state := p.readState()
+	if _, err := p.settle(state); err != nil || state.Previous == nil {
+		return p, err
+	}
+	// It is settled for good. Else what undo lays out, which are other names for the files
+	// of n-1, would be taken for an n-1 that is still on its way.
+	state.Previous = nil
+	return p, p.writeState(state)
+}
+
+// promotion brings one architecture from one ring to another.
+type promotion struct {
+	o       PromoteOptions
+	target  *target
+	started time.Time
+	arch    string
+
+	place   place
+	good    Verified // what is promoted, as it lies in the first ring
+	have    standing
+	outcome PromoteOutcome
+	expires time.Time // of the new sidecar
+	came    syncState
+	begun   bool // something may be published already
+}
+
+// standing is what is published in the target.
+type standing struct {
+	file    fileID
+	archive bool           // updates.zip is there, and one that endpoints can open
+	list    *verifier.List // its list, not believed; nil where none can be read
+}
+
+func (s standing) definition() verifier.Version {
+	if s.list == nil {
+		return verifier.Version{}
+	}
+	return s.list.Definition
+}
+
+func standingIn(dir string) standing {
+	file, there := zipIn(dir)
+	if !there {
+		return standing{}
+	}
+	c, err := openClaim(filepath.Join(dir, zipFile))
+	defer c.close()
+	s := standing{file: file, archive: c.archive != nil}
+	if err == nil {
+		if claims, err := verifier.ReadClaims(c.object); err == nil {
+			s.list = claims.List
+		}
+	}
+	return s
+}
+
+// prepare makes all checks, and lays out beside the target what is to be published.
+func (r *promotion) prepare(ctx context.Context) (err error) {
+	if r.good, err = r.approved(ctx); err != nil {
+		return err
+	}
+	if r.place, err = r.target.place(r.arch); err != nil {
+		return err
+	}
+	r.have = standingIn(r.place.arch)
+	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+		return err
+	}
+	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
+		return &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "this package was promoted to the ring before, and taken back",
+			Hint: "wait for a package with other content, or give --retry-known-bad"}
+	}
+	if err := r.check(); err != nil {
+		return err
+	}
+	if err := r.stage(ctx); err != nil {
+		return err
+	}
+	if r.o.Test == "" {
+		return nil
+	}
+	list := r.good.Signed.List
+	return runTest(ctx, r.o.Test, r.o.TestTimeout, []string{
+		"AGENT_PACKAGE=" + filepath.Join(r.place.next(), zipFile), "AGENT_ARCH=" + r.arch, "AGENT_FROM=" + r.o.From, "AGENT_TO=" + r.o.To,
+		"AGENT_DEFINITIONS_VERSION=" + list.Definition.String(), "AGENT_ENGINE_VERSION=" + list.Engine.String(),
+	})
+}
+
+// approved verifies the package in the first ring as an endpoint of that ring would.
+func (r *promotion) approved(ctx context.Context) (Verified, error) {
+	good, err := Verify(ctx, approvedIn(filepath.Join(r.o.From, "arch_"+r.arch)), r.o.Trust, r.o.Now(), nil)
+	if err != nil {
+		return good, err
+	}
+	list := good.Signed.List
+	want := verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.From, list.Rings[0])}
+	if err := list.CheckIdentity(want); err != nil {
+		return good, err
+	}
+	if good.Origin == Inside {
+		want.Ring = ringOf(r.o.To, r.o.Ring)
+		return good, list.CheckIdentity(want)
+	}
+	if r.o.Sign == nil {
+		return good, usage("the package is approved by a sidecar, which has to be signed for the ring that it goes to", "give --key and --cert of a signer whom the endpoints trust", nil)
+	}
+	chain, err := r.o.Sign.check(r.o.Now())
+	r.expires = list.Expires
+	for _, c := range chain {
+		if c.NotAfter.Before(r.expires) {
+			r.expires = c.NotAfter.UTC()
+		}
+	}
+	return good, err
+}
+
+// approvedIn gives the file by which a directory's approved package is found: the
+// sidecar, where it names an archive of its own, whatever updates.zip is by now.
+func approvedIn(dir string) string {
+	zip := filepath.Join(dir, zipFile)
+	if list, err := ReadList(zip + sidecarSuffix); err == nil && list.Zip != "" {
+		return zip + sidecarSuffix
+	}
+	return zip
+}
+
+// decidePromotion says what becomes of a package where old is published; nil for
+// nothing that can be read. allowed is the one definition version that may come
+// although it is older.
+func decidePromotion(l, old *verifier.List, allowed verifier.Version) (PromoteOutcome, error) {
+	if old == nil {
+		return Promoted, nil
+	}
+	c := versions{l.Engine, l.Definition}.compare(versions{old.Engine, old.Definition})
+	same := c == 0 && l.Content() == old.Content()
+	switch {
+	case same && l.Issued.After(old.Issued):
+		return PromoteRenewed, nil
+	case same:
+		return PromoteUpToDate, nil
+	case c < 0 && l.Definition != allowed:
+		return "", &verifier.Refusal{Code: verifier.RollbackRefused,
+			Sentence: fmt.Sprintf("the ring to promote to has definitions %s with engine %s already, and %s with %s would replace them", old.Definition, old.Engine, l.Definition, l.Engine),
+			Hint:     "wait for a newer package, take the last promotion back with --undo, or give --allow-downgrade " + l.Definition.String()}
+	}
+	return Promoted, nil
+}
+
+// check asks what else the owner wants to hold. A renewal, whose content is out
+// already, is let through: it would only make endpoints call it out of date.
+func (r *promotion) check() error {
+	if r.outcome == PromoteRenewed {
+		return nil
+	}
+	info, err := os.Stat(r.good.Archive)
+	if err != nil {
+		return fileError("the package", r.good.Archive, err)
+	}
+	list := r.good.Signed.List
+	// Nobody could install it before it was there and approved.
+	if err := checkAge(later(info.ModTime(), list.Issued), r.o.Now(), r.o.MinAge); err != nil {
+		return err
+	}
+	return checkHealthFiles(r.o.Health, versions{list.Engine, list.Definition})
+}
+
+// stage makes the directory that is to be published, and verifies it as an endpoint
+// would. Its sidecar is signed once more when the log has its line.
+func (r *promotion) stage(ctx context.Context) error {
+	next, list := r.place.next(), r.good.Signed.List
+	if err := os.Mkdir(next, 0o755); err != nil {
+		return err
+	}
+	if err := r.carry(); err != nil {
+		return err
+	}
+	zip := filepath.Join(next, zipFile)
+	to := zip
+	if r.good.Origin == Sidecar && list.Zip != "" {
+		to = filepath.Join(next, list.Zip)
+	}
+	sum, err := copyPackage(ctx, r.good.Archive, to)
+	if err != nil {
+		return err
+	}
+	if to != zip { // for machines that never updated from here, which open it first
+		if err := linkOrCopy(to, zip); err != nil {
+			return err
+		}
+	}
+	v := versions{list.Engine, list.Definition}
+	manifest, err := manifestOf(v)
+	if err != nil {
+		return err
+	}
+	if err := replace(filepath.Join(next, manifestFile), manifest); err != nil {
+		return err
+	}
+	if err := r.sign(""); err != nil {
+		return err
+	}
+	_, err = Verify(ctx, zip, r.o.Trust, r.o.Now(), &verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.To, r.o.Ring)})
+	r.came = syncState{Versions: v, finding: finding{sum, list.Content()}}
+	if r.outcome == Promoted && r.have.archive {
+		r.came.Previous = &previous{fileID: r.have.file}
+	}
+	return err
+}
+
+// carry keeps what lies beside the published package: files of somebody else, and the
+// archive that the sidecar names which is about to be replaced, so that downloads of
+// it come to their end.
+func (r *promotion) carry() error {
+	next := r.place.next()
+	if err := carryOver(r.place.arch, next, false); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(next)
+	for _, e := range entries {
+		approved := strings.HasPrefix(e.Name(), "updates-") && strings.HasSuffix(e.Name(), ".zip")
+		inUse := r.have.list != nil && e.Name() == r.have.list.Zip
+		if approved && !inUse {
+			err = errors.Join(err, os.Remove(filepath.Join(next, e.Name())))
+		}
+	}
+	return err
+}
+
+// sign writes the sidecar, where the package has one. logged is the hash of the line of
+// the log that is about it.
+func (r *promotion) sign(logged string) error {
+	if r.good.Origin == Inside {
+		return nil
+	}
+	list := *r.good.Signed.List
+	list.Rings = []string{ringOf(r.o.To, r.o.Ring)}
+	list.Expires, list.PromotionLog = r.expires, logged
+	// Endpoints take what is issued after what they have, be their clock ours or not.
+	list.Issued = later(r.o.Now().UTC(), list.Released).Truncate(time.Second)
+	if old := r.have.list; old != nil && !list.Issued.After(old.Issued) {
+		list.Issued = old.Issued.Add(time.Second)
+	}
+	if err := checkDates(&list, r.o.Now()); err != nil {
+		return err
+	}
+	object, err := SignList(&list, *r.o.Sign)
+	if err != nil {
+		return err
+	}
+	return replace(filepath.Join(r.place.next(), zipFile+sidecarSuffix), object)
+}
+
+// publish writes the line of the log, has the sidecar name it, and puts the directory
+// in place.
+func (r *promotion) publish() (PromotedPair, error) {
+	list := r.good.Signed.List
+	pair := PromotedPair{Arch: r.arch, Outcome: r.outcome, Engine: list.Engine, Definition: list.Definition, Previous: r.have.definition()}
+	if r.outcome == PromoteUpToDate {
+		return pair, nil
+	}
+	line := Promotion{Time: r.started, Action: actionPromote, From: r.target.nameOf(r.o.From), To: r.target.name(), Arch: r.arch,
+		Engine: list.Engine, Definition: list.Definition, Content: list.Content()}
+	if r.outcome == PromoteRenewed {
+		line.Action = actionRenew
+	}
+	line.User, line.Host = caller()
+	var err error
+	if pair.Logged, err = r.target.log.append(line); err != nil {
+		return pair, err
+	}
+	if err := r.sign(pair.Logged); err != nil {
+		return pair, err
+	}
+	r.begun = true
+	return pair, r.place.putNext(r.came)
+}
+
+// putNext makes next, which is complete, the published directory, and what was there
+// before n-1 where came says so. It is durable when it returns, and finished by place
+// where it does not.
+func (t place) putNext(came syncState) error {
+	next := t.next()
+	// Whatever the umask is, the web server must be able to read it.
+	if err := errors.Join(os.Chmod(next, 0o755), os.Chmod(filepath.Join(next, zipFile), 0o644), syncDir(next)); err != nil {
+		return err
+	}
+	var there bool
+	if came.File, there = zipIn(next); !there {
+		return os.ErrNotExist
+	}
+	if err := t.writeState(came); err != nil {
+		return err
+	}
+	if err := t.publish(); err != nil {
+		return err
+	}
+	_, err := t.settle(came)
+	return err
+}
+
+// discard takes away what is not going to be published.
+func (r *promotion) discard() {
+	if r.place.work != "" && !r.begun {
+		_ = os.RemoveAll(r.place.next()) // else the next run does it
+	}
+}
+
+// caller is who runs the program; with sudo, who called that. It is as honest as they
+// are.
+func caller() (name, host string) {
+	const most = 256 // bytes
+	name = os.Getenv("USER")
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if sudo := os.Getenv("SUDO_USER"); sudo != "" && os.Geteuid() == 0 {
+		name = sudo
+	}
+	host, _ = os.Hostname() // an empty name is one that is not known
+	return printable.Text(name, most), printable.Text(host, most)
+}
+
+// copyPackage copies a package to a file that comes into being whole, and gives its
+// SHA-256 in hexadecimal.
+func copyPackage(ctx context.Context, from, to string) (sum string, err error) {
+	src, size, err := openRegular("the package", from)
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	p, err := newPending(to)
+	if err != nil {
+		return "", err
+	}
+	defer p.Cleanup()
+	whole := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(p, whole), contextReader{ctx, io.NewSectionReader(src, 0, size)}); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(whole.Sum(nil)), commit(p, to)
+}
+
+// UndoPromotion takes back what the last promotion to a ring has published, for all
+// architectures that it was about: n-1 becomes what is published, and what was
+// published becomes n-1. No key is needed, since n-1 has its own list. now is the
+// clock; nil means time.Now.
+//
+// Endpoints that have the newer package keep it: they go back only where they are told
+// to. Errors: nothing_installed where there is nothing to take back; those of the tree
+// and of the log.
+func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, err error) {
+	t, err := openTarget(ring)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	if now == nil {
+		now = time.Now
+	}
+	var steps []undoStep
+	for _, line := range lastPromotion(t.log.lines, t.name()) {
+		step, err := t.lookBack(line)
+		if err != nil {
+			return nil, treeError("the tree of packages", t.ring, err)
+		}
+		if step.needed {
+			steps = append(steps, step)
+		}
+	}
+	if len(steps) == 0 {
+		return nil, nothingToUndo("no promotion to this ring is in force")
+	}
+	started := now().UTC()
+	for _, step := range steps {
+		pair, err := t.undo(step, started)
+		if err != nil {
+			return undone, treeError("the tree of packages", t.ring, err)
+		}
+		undone = append(undone, pair)
+	}
+	return undone, nil
+}
+
+// lastPromotion gives the lines of the last run that promoted something to a ring.
+func lastPromotion(lines []LoggedPromotion, ring string) (last []LoggedPromotion) {
+	for _, l := range slices.Backward(lines) {
+		if l.To != ring || l.Action != actionPromote {
+			continue
+		}
+		if len(last) > 0 && !l.Time.Equal(last[0].Time) || slices.ContainsFunc(last, func(o LoggedPromotion) bool { return o.Arch == l.Arch }) {
+			break
+		}
+		last = append(last, l)
+	}
+	return last
+}
+
+func nothingToUndo(sentence string) error {
+	return &Error{Code: codeNothing, Sentence: sentence, Hint: "look at the log with agent mirror promotions"}
+}
+
+// takenBack says whether the last that the log has of this content in a ring is that
+// it was promoted, and then undone.
+func takenBack(lines []LoggedPromotion, ring, arch string, content verifier.ContentID) bool {
+	var brought verifier.ContentID // by the last promotion
+	back := false
+	for _, l := range lines {
+		switch {
+		case l.To != ring || l.Arch != arch:
+		case l.Action == actionPromote:
+			brought = l.Content
+			back = back && brought != content
+		case l.Action == actionUndo:
+			back = back || brought == content
+		}
+	}
+	return back
+}
+
+// undoStep is one architecture that can be taken back.
+type undoStep struct {
+	arch         string
+	place        place
+	have, before standing // published, and n-1
+	needed       bool     // else it was taken back already
+}
+
+// lookBack makes sure that what a line of the log brought can be taken back.
+func (t *target) lookBack(line LoggedPromotion) (undoStep, error) {
+	p, err := t.place(line.Arch)
+	if err != nil {
+		return undoStep{}, err
+	}
+	s := undoStep{arch: line.Arch, place: p, have: standingIn(p.arch), before: standingIn(p.back)}
+	// What is published decides, and not whether the log has a line of an undo: a crash
+	// may have come between the two.
+	s.needed = s.have.list != nil && s.have.list.Content() == line.Content
+	switch {
+	case !s.needed && !takenBack(t.log.lines, t.name(), line.Arch, line.Content):
+		return s, nothingToUndo("what is published is not what the last promotion brought")
+	case s.needed && !s.before.archive:
+		return s, nothingToUndo("no package is kept from before the last promotion")
+	}
+	return s, nil
+}
+
+// undo takes one architecture back.
+func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
+	next := s.place.next()
+	err := carry(s.place.back, next, linkOrCopy)
+	if err != nil {
+		return PromotedPair{}, err
+	}
+	pair := PromotedPair{Arch: s.arch, Outcome: PromoteUndone, Previous: s.have.definition()}
+	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch}
+	if l := s.before.list; l != nil {
+		entry.Engine, entry.Definition, entry.Content = l.Engine, l.Definition, l.Content()
+		pair.Engine, pair.Definition = l.Engine, l.Definition
+	}
+	entry.User, entry.Host = caller()
+	if pair.Logged, err = t.log.append(entry); err != nil {
+		return PromotedPair{}, err
+	}
+	manifest, _ := readManifest(next)
+	return pair, s.place.putNext(syncState{Versions: manifest, Previous: &previous{fileID: s.have.file}})
+}

@@ -1,0 +1,282 @@
+package mirror
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
+)
+
+// promotionsFile is the log of promotions, in the directory above the rings. Web
+// servers as they are set up for a mirror serve no hidden file.
+const promotionsFile = ".promotions.log"
+
+// Bounds of the log, in bytes. A line has two paths in it.
+const (
+	maxPromotions     = 64 << 20
+	maxPromotionsLine = 32 << 10
+)
+
+// noLine is what the first line names as the one before it.
+var noLine = strings.Repeat("0", 2*sha256.Size)
+
+// The actions that the log knows.
+const (
+	actionPromote = "promote"
+	actionRenew   = "renew" // the same content with a newer list
+	actionUndo    = "undo"
+)
+
+// Promotion is one line of the log: what was about to be done when it was written.
+type Promotion struct {
+	Time       time.Time          `json:"time"` // the same for all lines of one run
+	User       string             `json:"user"`
+	Host       string             `json:"host"`
+	Action     string             `json:"action"`         // promote, renew, undo
+	From       string             `json:"from,omitempty"` // name of the ring; its path where it lies elsewhere
+	To         string             `json:"to"`             // name of the ring
+	Arch       string             `json:"arch"`
+	Engine     verifier.Version   `json:"engineVersion"`
+	Definition verifier.Version   `json:"definitionVersion"`
+	Content    verifier.ContentID `json:"content"` // of what is published from now on
+	Before     string             `json:"before"`  // SHA-256 of the line before, in hexadecimal
+}
+
+// LoggedPromotion is a line of the log, and the SHA-256 of its bytes without the
+// newline, in hexadecimal.
+type LoggedPromotion struct {
+	Promotion
+	Hash string `json:"hash"`
+}
+
+// parsePromotions reads a log, and checks that each line names the one before. whole
+// is the length of the lines that have their end: behind them can be the beginning of
+// one that a crash cut off. Errors: content_mismatch.
+func parsePromotions(data []byte) (lines []LoggedPromotion, whole int, err error) {
+	before := noLine
+	for {
+		line, _, found := bytes.Cut(data[whole:], []byte("\n"))
+		if !found {
+			return lines, whole, nil
+		}
+		n := len(lines) + 1
+		var p Promotion
+		if len(line) > maxPromotionsLine || json.Unmarshal(line, &p) != nil || !p.valid() {
+			return nil, 0, badPromotions(fmt.Sprintf("line %d of the log of promotions is none that this program writes", n))
+		}
+		if p.Before != before {
+			return nil, 0, badPromotions(fmt.Sprintf("line %d of the log of promotions does not name the line before it", n))
+		}
+		sum := sha256.Sum256(line)
+		before = hex.EncodeToString(sum[:])
+		lines = append(lines, LoggedPromotion{p, before})
+		whole += len(line) + 1
+	}
+}
+
+func (p Promotion) valid() bool {
+	switch p.Action {
+	case actionPromote, actionRenew, actionUndo:
+		return p.To != "" && p.Arch != "" && !p.Time.IsZero()
+	}
+	return false
+}
+
+func badPromotions(sentence string) error {
+	return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: sentence,
+		Hint: "somebody changed the log, so compare it with a copy of it; to begin a new one, put this one aside under another name"}
+}
+
+// promotionLog is the log, open for one more line. Only who holds the tree's lock may
+// have it.
+type promotionLog struct {
+	path  string
+	file  *os.File
+	lines []LoggedPromotion
+}
+
+// openPromotions opens the log of the rings in dir, and makes it where there is none.
+// What a crash left of a line is taken away: nothing can name it.
+func openPromotions(dir string) (*promotionLog, error) {
+	l := &promotionLog{path: filepath.Join(dir, promotionsFile)}
+	var err error
+	if l.file, err = os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND|noFollow, 0o644); err != nil {
+		return nil, fileError("the log of promotions", l.path, err)
+	}
+	var whole int
+	if l.lines, whole, err = readPromotions(l.file); err == nil {
+		err = errors.Join(l.file.Truncate(int64(whole)), syncDir(dir))
+	}
+	if err != nil {
+		l.file.Close()
+		return nil, fileError("the log of promotions", l.path, err)
+	}
+	return l, nil
+}
+
+// readPromotions reads a log to its end.
+func readPromotions(f *os.File) (lines []LoggedPromotion, whole int, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxPromotions {
+		return nil, 0, badPromotions(fmt.Sprintf("the log of promotions is no regular file, or has more than %d bytes", maxPromotions))
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxPromotions))
+	if err != nil {
+		return nil, 0, err
+	}
+	return parsePromotions(data)
+}
+
+// last gives the hash of the last line.
+func (l *promotionLog) last() string {
+	if len(l.lines) == 0 {
+		return noLine
+	}
+	return l.lines[len(l.lines)-1].Hash
+}
+
+// append writes one more line, and gives its hash. The line is on the disk when it
+// returns.
+func (l *promotionLog) append(p Promotion) (hash string, err error) {
+	p.Before = l.last()
+	line, err := json.Marshal(p)
+	if err != nil {
+		return "", err
+	}
+	if len(line) > maxPromotionsLine {
+		return "", usage("the paths of the rings are too long for the log of promotions", "give shorter ones", nil)
+	}
+	if _, err := l.file.Write(append(line, '\n')); err != nil {
+		return "", fileError("the log of promotions", l.path, err)
+	}
+	if err := l.file.Sync(); err != nil {
+		return "", fileError("the log of promotions", l.path, err)
+	}
+	sum := sha256.Sum256(line)
+	hash = hex.EncodeToString(sum[:])
+	l.lines = append(l.lines, LoggedPromotion{p, hash})
+	return hash, nil
+}
+
+func (l *promotionLog) close() { l.file.Close() }
+
+// PromotionAnchor is a signed list that names a line of the log.
+type PromotionAnchor struct {
+	File string `json:"file"`
+	Line int    `json:"line"` // from 1 on
+}
+
+// Promotions is a log that holds together.
+type Promotions struct {
+	Log   string            `json:"log"`
+	Lines []LoggedPromotion `json:"promotions"`
+	// Torn says that the beginning of one more line stands at the end, as a crash
+	// leaves it. The next promotion takes it away.
+	Torn bool `json:"torn"`
+	// Anchors are the lists that name a line. Whoever took lines off the end, or wrote
+	// the log anew, would have to change these, too.
+	Anchors []PromotionAnchor `json:"anchors"`
+	// Signed says that the signatures of the anchors were verified.
+	Signed bool `json:"signed"`
+}
+
+// CheckPromotions reads the log beside the ring's directory, and checks that each
+// line names the one before, and that the lists of the ring, of its n-1, and of the
+// files in lists (packages or signed lists, an endpoint's META/package.p7m for one)
+// name lines of it. With trust these lists must be signed by somebody in it.
+//
+// Errors: nothing_installed where there is no log; content_mismatch where it was
+// changed; the verifier's codes for lists; usage.
+func CheckPromotions(ring string, lists []string, trust *verifier.Trust) (Promotions, error) {
+	ring, err := filepath.Abs(ring)
+	if err != nil {
+		return Promotions{}, fileError("the ring", ring, err)
+	}
+	found := Promotions{Log: filepath.Join(filepath.Dir(ring), promotionsFile), Lines: []LoggedPromotion{}, Anchors: []PromotionAnchor{}, Signed: trust != nil}
+	f, err := os.OpenFile(found.Log, os.O_RDONLY|noFollow, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return found, &Error{Code: codeNothing, Sentence: "there is no log of promotions beside the ring", Hint: "promote something first, or check the path " + printable.Quote(ring)}
+	}
+	if err != nil {
+		return found, fileError("the log of promotions", found.Log, err)
+	}
+	defer f.Close()
+	lines, whole, err := readPromotions(f)
+	if err != nil {
+		return found, fileError("the log of promotions", found.Log, err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return found, fileError("the log of promotions", found.Log, err)
+	}
+	found.Lines, found.Torn = append(found.Lines, lines...), info.Size() > int64(whole)
+	for _, arch := range SyncArchs() {
+		for _, dir := range []string{ring, ring + "_back"} {
+			path := filepath.Join(dir, "arch_"+arch, zipFile)
+			if _, err := os.Stat(path + sidecarSuffix); err == nil {
+				if err := found.anchor(path+sidecarSuffix, trust, false); err != nil {
+					return found, err
+				}
+			}
+		}
+	}
+	for _, path := range lists {
+		if err := found.anchor(path, trust, true); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
+// anchor looks for the line that the list of a file names. Where it needs not name
+// one, it is no anchor then.
+func (p *Promotions) anchor(path string, trust *verifier.Trust, needed bool) error {
+	list, err := anchorList(path, trust)
+	if err != nil {
+		return err
+	}
+	if list.PromotionLog == "" {
+		if needed {
+			return usage("a signed list names no line of a log of promotions", "leave out "+printable.Quote(path)+", or give a list that promote has signed", nil)
+		}
+		return nil
+	}
+	for i, line := range p.Lines {
+		if line.Hash != list.PromotionLog {
+			continue
+		}
+		p.Anchors = append(p.Anchors, PromotionAnchor{path, i + 1})
+		return nil
+	}
+	return badPromotions("a signed list names a line that the log of promotions does not have")
+}
+
+// anchorList reads the list of a package, a sidecar or a bare list. Old ones count,
+// too, so the signer is judged at the time of issue.
+func anchorList(path string, trust *verifier.Trust) (*verifier.List, error) {
+	c, err := openClaim(path)
+	defer c.close()
+	if err != nil {
+		return nil, err
+	}
+	claims, err := verifier.ReadClaims(c.object)
+	if err != nil || trust == nil {
+		return claims.List, err
+	}
+	signed, err := verifySigned(*trust, c.object, claims.List.Issued)
+	return signed.List, err
+}
