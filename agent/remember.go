@@ -92,6 +92,13 @@ func lasting(code string) bool {
 		codeRevoked, "list_malformed", "wrong_product", "wrong_platform", "content_mismatch", codeKnownBad}, code)
 }
 
+// unvouchedForEver tells a refusal by the vendor's signatures that is none by the
+// time or by what is installed. No sidecar that may still come helps a file that has
+// no signature of the vendor's.
+func unvouchedForEver(err error) bool {
+	return isUnvouched(err) && Explain(err).is(string(verifier.SignatureMissing))
+}
+
 // remember keeps what was learned of the source, whatever came of it.
 func (at *attempt) remember(n *news, err error) {
 	m := &at.memory
@@ -100,8 +107,8 @@ func (at *attempt) remember(n *news, err error) {
 	switch {
 	case err == nil:
 		at.rememberGood(n)
-	case n != nil && !n.unchanged && lasting(Explain(err).Code):
-		at.rememberRefused(n, Explain(err))
+	case n != nil && !n.unchanged && (lasting(Explain(err).Code) || unvouchedForEver(err)):
+		at.rememberRefused(n, err)
 	}
 	var failed *source.Error
 	if errors.As(err, &failed) && (failed.Code == source.CodeRateLimited || failed.Code == source.CodeForbidden) {
@@ -114,14 +121,14 @@ func (at *attempt) remember(n *news, err error) {
 // rememberRefused keeps why a package was refused, so that it need not be fetched
 // again. What a sidecar says by itself costs little to ask again, and may be
 // corrected without the package; so only that a package is not what its sidecar
-// approves is kept, together with that sidecar's list.
-func (at *attempt) rememberRefused(n *news, why *Failure) {
-	m := &at.memory
+// approves, or not the vendor's, is kept, together with that sidecar's list.
+func (at *attempt) rememberRefused(n *news, refusal error) {
+	m, why := &at.memory, Explain(refusal)
 	m.Validator, m.Beside, m.List, m.Refused, m.Under = state.Validator{}, state.Validator{}, "", nil, ""
 	if n.opened {
 		m.Checked = at.started
 	}
-	if n.validator == (source.Validator{}) || n.sidecar && (n.archive == nil || !why.is(string(verifier.ContentMismatch))) {
+	if n.validator == (source.Validator{}) || n.sidecar && (n.archive == nil || !why.is(string(verifier.ContentMismatch)) && !isUnvouched(refusal)) {
 		return
 	}
 	m.Validator, m.Refused, m.Under = state.Validator(n.validator), (*state.Failure)(why), at.under
