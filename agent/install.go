@@ -83,6 +83,9 @@ func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
 	at.decided(planned)
 	at.note(tell(at.because(v, n.signed.List)).Line())
 	at.note(tell(planned).Line())
+	if at.session.trust.vendor != nil {
+		at.note("the vendor's signatures are judged once the files are here, and not in a dry run")
+	}
 	return nil
 }
 
@@ -155,7 +158,7 @@ func (at *attempt) sealed(ctx context.Context, n *news, v verifier.Verdict) (eng
 		return engine.Set{}, err
 	}
 	if err := at.vouched(n, v, staging.Content); err != nil {
-		return engine.Set{}, err
+		return engine.Set{}, errors.Join(err, dir.DropParts())
 	}
 	at.step("making definitions " + list.Definition.String() + " durable")
 	return dir.Seal(ctx, staging, list, n.raw)

@@ -85,10 +85,7 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust trusted, seen *stat
 		current.under = seen.Under
 		return current, nil
 	}
-	if why = current.whole(ctx); isUnvouched(why) && Explain(why).is(codeRevoked) {
-		current.signed.Revoked, why = true, nil
-	}
-	return current, why
+	return current, current.whole(ctx)
 }
 
 // intact hashes a set whose signed list is known. The error is set_damaged also

@@ -124,6 +124,7 @@ func TestStolenListKey(t *testing.T) {
 		{"an older file", func(w *vendored) map[string]string {
 			return map[string]string{"mpavbase.vdm": w.vdm("vendor", "mpavbase.vdm", baseVersion, base.Add(-2*day))}
 		}, "rollback_refused"},
+		{"half of the definitions", func(*vendored) map[string]string { return map[string]string{"mpavbase.vdm": ""} }, "rollback_refused"},
 		{"another engine of unknown age", func(w *vendored) map[string]string {
 			engine := string(sigtest.Engine(elf.EM_X86_64, "another"))
 			return map[string]string{soName: engine, soName + ".sig": string(w.vendor.Beside(w, "vendor", []byte(engine)))}
@@ -233,6 +234,9 @@ func TestVendorOverTime(t *testing.T) {
 	crl := filepath.Join(w.agent.Paths.Trust, "vendor", "issuer.crl")
 	w.trust("vendor/issuer.crl", w.vendor.Revoke(t, "vendor"))
 	w.status("update_failed", "signer_revoked")
+	if _, err := w.agent.Verify(context.Background()); err != nil {
+		t.Errorf("a revocation is no damage: %v", err)
+	}
 	w.publish(w.pack(2, nil))
 	w.want(agent.Failed, "signer_revoked")
 	w.has(1)

@@ -195,7 +195,7 @@ func (s *session) rollbackTarget(ctx context.Context) (*installed, error) {
 		if err != nil || target.signed.Revoked || s.knownBad(target) || !s.older(target) || set.Name == s.memory.Pending {
 			continue
 		}
-		if err := target.whole(ctx); err != nil {
+		if err := target.whole(ctx); err != nil || target.signed.Revoked {
 			s.Log.WithError(err).WithField("set", set.Name).Warn("this set can not be gone back to")
 			continue
 		}
@@ -241,7 +241,7 @@ func (s *session) installSeed(ctx context.Context) (*installed, error) {
 		return nil, err
 	}
 	if signed.Revoked {
-		return nil, &Failure{codeRevoked, "the signer of the shipped set is revoked", "install a newer version of the program"}
+		return nil, seedRevoked()
 	}
 	if err := s.dir.Room(signed.List.Size(), len(signed.List.Files)+1); err != nil {
 		return nil, err
@@ -264,8 +264,15 @@ func (s *session) installSeed(ctx context.Context) (*installed, error) {
 	if err := seed.vouched(); err != nil {
 		return nil, err
 	}
+	if seed.signed.Revoked {
+		return nil, seedRevoked()
+	}
 	s.memory.NoteSet(set.Name, state.Set{Source: s.Paths.Seed, Installed: s.Now().UTC().Truncate(time.Second)})
 	return seed, nil
+}
+
+func seedRevoked() error {
+	return &Failure{codeRevoked, "the signer of the shipped set is revoked", "install a newer version of the program"}
 }
 
 const seedHint = "install the program's package again"

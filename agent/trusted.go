@@ -178,16 +178,22 @@ func (i *installed) content() (c vendorsig.Content, err error) {
 	return c, err
 }
 
-// vouched tells whether the vendor's signatures are good, where the profile asks.
+// vouched tells whether the vendor's signatures are good, where the profile asks. Of
+// a revoked signer it tells as [verifier.Trust.VerifyInstalled] does of a list's, and
+// the caller decides.
 func (i *installed) vouched() error {
 	if i.by.vendor == nil {
 		return nil
 	}
-	if _, err := i.content(); err != nil {
-		return err
+	_, err := i.content()
+	if isUnvouched(err) && Explain(err).is(codeRevoked) {
+		i.signed.Revoked = true
+		return nil
 	}
-	i.under = i.by.under()
-	return nil
+	if err == nil {
+		i.under = i.by.under()
+	}
+	return err
 }
 
 // whole hashes the set, and judges it by the vendor's signatures where the profile

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -277,9 +278,16 @@ func mixed() error {
 
 // NotBelow refuses (rollback_refused) files that are older than those of the same
 // name before, by version or by time stamp, and those of which neither is known,
-// unless they are the same.
+// unless they are the same. Nor may one be missing that was there before: who leaves
+// out half of the definitions makes them no newer.
 func (c Content) NotBelow(before Content) error {
-	for name, now := range c.Claims {
+	for _, name := range slices.Sorted(maps.Keys(before.Claims)) {
+		if _, ok := c.Claims[name]; !ok {
+			return older("the file "+name+" is missing, which the installed definitions have", c)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
+		now := c.Claims[name]
 		was, ok := before.Claims[name]
 		switch {
 		case ok && now.SHA256 == was.SHA256:
