@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,13 +154,38 @@ func TestStolenListKey(t *testing.T) {
 			}
 			w.want(agent.Failed, c.code)
 			w.has(1)
-			w.want(agent.Failed, c.code) // also by what is remembered of it
+			w.want(agent.Failed, c.code)
 			w.has(1)
 			w.publish(w.pack(3, nil))
 			w.want(agent.Updated, "")
 			w.has(3)
 		})
 	}
+}
+
+// What the vendor's signatures refuse is not fetched again for as long as nothing
+// changes that it was refused for, be it that somebody consents to older files.
+func TestRefusedOnce(t *testing.T) {
+	t.Parallel()
+	w := newVendored(t)
+	s := w.web()
+	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), w.srv+"/linux/production", s.ringURL(), 1))
+	w.first(1)
+	for i, edits := range []map[string]string{{"extra.bin": "x"}, {"mpavbase.vdm": ""}} {
+		code := []string{"signature_missing", "rollback_refused"}[i]
+		w.publish(w.pack(uint32(i)+2, edits))
+		if r := w.want(agent.Failed, code); r.BytesDownloaded == 0 {
+			t.Errorf("%s: refused unseen", code)
+		}
+		if r := w.want(agent.Failed, code); r.BytesDownloaded != 0 {
+			t.Errorf("%s: fetched again, %d bytes", code, r.BytesDownloaded)
+		}
+		w.has(1)
+	}
+	w.publish(w.pack(4, map[string]string{"mpavbase.vdm": ""}))
+	w.want(agent.Failed, "rollback_refused")
+	w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(4)})
+	w.has(4)
 }
 
 // The vendor's signatures do not stand in for a list that is missing or bad.

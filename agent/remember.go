@@ -44,7 +44,7 @@ func (at *attempt) known() known {
 	if at.opts.RetryKnownBad || !at.lately() {
 		return known{}
 	}
-	if m.Refused != nil && m.Under == at.under {
+	if m.Refused != nil && (m.Under == at.under || m.Under == at.underCurrent() && at.opts.AllowDowngrade.IsZero()) {
 		return known{validator: source.Validator(m.Validator), refused: (*Failure)(m.Refused), list: m.List}
 	}
 	current := at.session.current
@@ -92,11 +92,21 @@ func lasting(code string) bool {
 		codeRevoked, "list_malformed", "wrong_product", "wrong_platform", "content_mismatch", codeKnownBad}, code)
 }
 
-// unvouchedForEver tells a refusal by the vendor's signatures that is none by the
-// time or by what is installed. No sidecar that may still come helps a file that has
-// no signature of the vendor's.
-func unvouchedForEver(err error) bool {
-	return isUnvouched(err) && Explain(err).is(string(verifier.SignatureMissing))
+// underCurrent is under, and which set is installed: what files are refused under that
+// are older than those of it.
+func (at *attempt) underCurrent() string {
+	if at.session.current == nil {
+		return at.under + " none"
+	}
+	return at.under + " " + at.session.current.signed.Digest.String()
+}
+
+// lastingForVendor tells a refusal by the vendor's signatures that will be the same
+// tomorrow, beside those that are so for lists: no sidecar that may still come helps a
+// file without a signature, and what is older than the installed files stays so while
+// these are installed.
+func lastingForVendor(err error) bool {
+	return isUnvouched(err) && slices.Contains([]string{string(verifier.SignatureMissing), string(verifier.RollbackRefused)}, Explain(err).Code)
 }
 
 // remember keeps what was learned of the source, whatever came of it.
@@ -107,7 +117,7 @@ func (at *attempt) remember(n *news, err error) {
 	switch {
 	case err == nil:
 		at.rememberGood(n)
-	case n != nil && !n.unchanged && (lasting(Explain(err).Code) || unvouchedForEver(err)):
+	case n != nil && !n.unchanged && (lasting(Explain(err).Code) || lastingForVendor(err)):
 		at.rememberRefused(n, err)
 	}
 	var failed *source.Error
@@ -132,6 +142,9 @@ func (at *attempt) rememberRefused(n *news, refusal error) {
 		return
 	}
 	m.Validator, m.Refused, m.Under = state.Validator(n.validator), (*state.Failure)(why), at.under
+	if isUnvouched(refusal) && why.is(string(verifier.RollbackRefused)) {
+		m.Under = at.underCurrent()
+	}
 	if n.sidecar {
 		m.List = n.signed.Digest.String()
 	}

@@ -103,6 +103,11 @@ func (a *Agent) loadTrustBy(rules trustRules) (t trusted, err error) {
 	present, _ := t.Trust.ToRecall(nil) // nothing is recalled yet
 	if rules.vendors != nil {
 		vendor, err := trustdir.Load(a.Paths.Root, filepath.Join(a.Paths.Trust, trustdir.Vendor), nil)
+		if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) && refused.Code == verifier.TrustDirInvalid {
+			copied := *refused
+			copied.Sentence = "of the vendor's part, " + refused.Sentence
+			err = &copied
+		}
 		if err != nil {
 			return trusted{}, err
 		}

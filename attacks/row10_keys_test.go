@@ -193,7 +193,6 @@ func stolenListKey(m *machine) {
 		m.installed = active
 		m.checkActive()
 	}
-	m.wantVerified()
 	m.publish(pack(421, nil))
 	m.wantUpdated(m.installed)
 	m.wantHealth("up_to_date", "")
