@@ -12,6 +12,7 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/source/apart"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/managedconfig"
@@ -233,10 +234,10 @@ func (p *probe) ask(ctx context.Context) (a answer) {
 	case err == nil:
 		a.verdict = verdict
 		if p.place.Cloud == nil && n.zip() == source.PackageName {
-			a.manifest = p.readManifest(ctx)
+			a.beside, a.besideErr = p.readManifest(ctx)
 		}
 	case errors.Is(err, errOnlyWhole), Explain(err).is(string(verifier.NotAPackage)):
-		a.page = isPage(p.beginning(ctx, n))
+		a.page = source.IsPage(p.beginning(ctx, n))
 	case source.NotThere(err) && Explain(err).is(source.CodeNotFound):
 		a.elsewhere = p.elsewhere(ctx)
 	}
@@ -251,25 +252,27 @@ func (p *probe) beginning(ctx context.Context, n *news) []byte {
 	if n == nil || n.pkg == nil {
 		return nil
 	}
-	begin, err := readRange(ctx, n.pkg, 0, min(n.pkg.Size(), 512)) // as many as tell what content is
+	begin, err := readRange(ctx, n.pkg, 0, min(n.pkg.Size(), source.PageBytes))
 	if err != nil {
 		return nil
 	}
 	return begin
 }
 
-// readManifest reads what the vendor's tools go by.
-func (p *probe) readManifest(ctx context.Context) manifest {
-	pkg, err := p.asker.from.Open(ctx, source.Request{Name: manifestName, MaxBytes: maxManifest})
+// readManifest reads what the vendor's tools go by; nil where there is none. The
+// error is why it can't be understood.
+func (p *probe) readManifest(ctx context.Context) (*manifest.Manifest, error) {
+	pkg, err := p.asker.from.Open(ctx, source.Request{Name: manifest.Name, MaxBytes: manifest.MaxSize})
 	if err != nil {
-		return manifest{} // nobody here needs one
+		return nil, nil // nobody here needs one
 	}
 	defer pkg.Close()
 	data, err := readRange(ctx, pkg, 0, pkg.Size())
 	if err != nil {
-		return manifest{}
+		return nil, nil
 	}
-	return parseManifest(data)
+	m, err := manifest.Parse(data)
+	return &m, err
 }
 
 // elsewhere looks for a package that is not where it was looked for, and gives what

@@ -179,7 +179,7 @@ func (u *update) enter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if u.session, err = u.begin(ctx, rules, u.opts.Wait); err != nil {
+	if u.session, err = u.begin(ctx, rules, u.opts.Wait, !u.opts.DryRun); err != nil {
 		return err
 	}
 	current := u.session.current

@@ -113,9 +113,7 @@ func wordings() map[string]wording {
 		ruleDueOtherSource: {"due", dueSince("another source is configured than at the last check"), nil},
 		ruleDueFirst:       {"due", dueSince("no source was asked yet"), nil},
 		ruleDueNothing:     {"due", dueSince("nothing whole is installed, or nobody knows when a source was last asked"), nil},
-		ruleDueRetry: {"due", func(s state.Step) string {
-			return dueSince(fmt.Sprintf("the update failed, %d in a row", s.Number))(s)
-		}, nil},
+		ruleDueRetry:       {"due", dueSince("the update before failed"), nil},
 		ruleDueInterval: {"due", func(s state.Step) string {
 			return dueSince(fmt.Sprintf("the interval is %d seconds", s.Number))(s)
 		}, nil},

@@ -29,7 +29,7 @@ var told = map[string]string{
 	ruleDueOtherSource:  "due: at 2026-11-01T12:00:00Z, since another source is configured than at the last check",
 	ruleDueFirst:        "due: at 2026-11-01T12:00:00Z, since no source was asked yet",
 	ruleDueNothing:      "due: at 2026-11-01T12:00:00Z, since nothing whole is installed, or nobody knows when a source was last asked",
-	ruleDueRetry:        "due: at 2026-11-01T12:00:00Z, since the update failed, 2 in a row",
+	ruleDueRetry:        "due: at 2026-11-01T12:00:00Z, since the update before failed",
 	ruleDueInterval:     "due: at 2026-11-01T12:00:00Z, since the interval is 2 seconds",
 	ruleNotYet:          "due: the next update is due at 2026-11-01T12:00:00Z | agent definitions update, without --scheduled, updates at once",
 	ruleNeverConfigured: "due: this machine was never configured for updates | antivirusEngine.offlineDefinitionUpdate has to be enabled, and offlineDefinitionUpdateUrl to name the mirror's ring",
@@ -186,6 +186,12 @@ func TestWhyDue(t *testing.T) {
 		if d.when.Rule != rule || d.Rule == "" && !d.when.At.Equal(d.Due) || d.Rule != "" && d.Rule != sentence(d.when) {
 			t.Errorf("%s: decided %+v, due %s, rule %q", rule, d.when, d.Due, d.Rule)
 		}
+	}
+	failing := func(n int) state.Step { // an outage must be one entry in the record, however long it is
+		return Decide(settings, Known{Now: now, Installed: true, Timing: state.Timing{Source: checked.Source, LastCheck: now.Add(-time.Minute), LastFailure: now, Failures: n}}).when
+	}
+	if a, b := failing(3), failing(4); a.Rule != ruleDueRetry || a.Number != b.Number {
+		t.Errorf("the third failure is due by %+v, the fourth by %+v", a, b)
 	}
 	byHand := Decide(settings, Known{Now: now, Installed: true, Timing: checked}).steps(now, false)
 	if byHand[0].Rule != ruleByHand {

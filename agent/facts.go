@@ -28,7 +28,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		status.FailReason = nil // mended since
 	}
 	f := health.Facts{UpdateFailed: status.Failed, Failure: healthFailure(status.FailReason)}
-	settingsFacts(&f, config, status)
+	settingsFacts(&f, config, err == nil, status)
 	switch {
 	case err == nil:
 		a.scheduleFacts(&f, store, config, status)
@@ -70,11 +70,11 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	return f
 }
 
-// settingsFacts fills in the settings in force: those of the files, or, where
-// this user can't read them or they are broken, those of the last run.
-func settingsFacts(f *health.Facts, config configuration, status state.Status) {
+// settingsFacts fills in the settings in force: those of the files, or of the copies
+// that stand in for them, or, where this user can read neither, those of the last run.
+func settingsFacts(f *health.Facts, config configuration, known bool, status state.Status) {
 	settings := summary(config.settings)
-	outdated := config.broken != nil || status.FailReason != nil && status.FailReason.Code == codeConfig
+	outdated := !known || config.broken == nil && status.FailReason != nil && status.FailReason.Code == codeConfig
 	if outdated && status.Settings != nil {
 		settings = status.Settings
 	}

@@ -242,3 +242,22 @@ func TestStrictUmask(t *testing.T) {
 		}
 	}
 }
+
+// While a broken file is stood in for by its copy, the report shows what the copy says,
+// although nothing was done since it was taken.
+func TestReportShowsTheCopyInForce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.ring, false, "")
+	w.publish(pack{n: 1})
+	w.want(agent.Updated, "")
+	w.write(w.agent.Paths.Managed, fmt.Appendf(nil, `{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":%q,"enforcementLevel":"passive"}}`, w.ring))
+	if r := w.update(agent.Options{Scheduled: true}); r.Outcome != agent.Skipped {
+		t.Fatalf("the update is %s", r.Outcome)
+	}
+	w.write(w.agent.Paths.Managed, []byte("{"))
+	f := w.agent.Facts(t.Context())
+	if f.Enforcement.Value != "passive" || !strings.Contains(f.Rule, "passive") || f.Failure == nil || f.Failure.Code != "config_invalid" {
+		t.Errorf("the report has the level %q, the rule %q, the failure %v", f.Enforcement.Value, f.Rule, f.Failure)
+	}
+}

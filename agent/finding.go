@@ -1,18 +1,16 @@
 package agent
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
@@ -45,15 +43,16 @@ type Finding struct {
 
 // answer is what one place answered when it was tested, and what it is judged by.
 type answer struct {
-	err       error            // why an update from there would not work; nil: it would
-	list      *verifier.List   // what it offers, where that is authentic; else nil
-	verdict   verifier.Verdict // on that
-	page      bool             // what lies there begins as a web page does
-	whole     bool             // it came whole, although its end was wanted
-	manifest  manifest
-	elsewhere string    // what to do, where the package lies in another place
-	server    time.Time // what time the server says it is; zero: it doesn't say so
-	asked     time.Time // and what time it was here
+	err       error              // why an update from there would not work; nil: it would
+	list      *verifier.List     // what it offers, where that is authentic; else nil
+	verdict   verifier.Verdict   // on that
+	page      bool               // what lies there begins as a web page does
+	whole     bool               // it came whole, although its end was wanted
+	beside    *manifest.Manifest // what manifest.json says; nil: nobody knows
+	besideErr error              // why that can not be understood
+	elsewhere string             // what to do, where the package lies in another place
+	server    time.Time          // what time the server says it is; zero: it doesn't say so
+	asked     time.Time          // and what time it was here
 
 	directory bool           // it is no server
 	within    time.Duration  // for all of the test
@@ -156,14 +155,14 @@ func days(d time.Duration) int { return int(d / (24 * time.Hour)) }
 // goes by the manifest, but the vendor's own tools do.
 func (a answer) torn() []Finding {
 	const hint = "publish both anew; if that comes again, whatever fills the mirror exchanges one after the other, and is stopped between"
-	switch m := a.manifest; {
-	case !m.there, m.read && m.definition == a.list.Definition && m.engine == a.list.Engine:
-		return nil
-	case !m.read:
+	switch m := a.beside; {
+	case a.besideErr != nil:
 		return []Finding{{Stage: stagePackage, Message: "the manifest.json beside the package can not be understood", Hint: hint}}
+	case m == nil, m.Definition == a.list.Definition && m.Engine == a.list.Engine:
+		return nil
 	default:
 		return []Finding{{Stage: stagePackage, Hint: hint, Message: fmt.Sprintf("the manifest.json beside the package is of definitions %s and engine %s, and the package of %s and %s",
-			m.definition, m.engine, a.list.Definition, a.list.Engine)}}
+			m.Definition, m.Engine, a.list.Definition, a.list.Engine)}}
 	}
 }
 
@@ -171,15 +170,22 @@ func (a answer) torn() []Finding {
 // zone shows, and a slow answer does not.
 const apartClocks = 30 * time.Minute
 
+// farClocks is how far two clocks may be apart for the distance to be worth a number.
+const farClocks = 5 * 365 * 24 * time.Hour
+
 // clocks is about the time here and there.
 func (a answer) clocks() []Finding {
 	off := a.server.Sub(a.asked)
 	if a.server.IsZero() || off.Abs() < apartClocks {
 		return nil
 	}
-	message := fmt.Sprintf("this machine's clock is %s behind the server's", off.Round(time.Minute))
-	if off < 0 {
-		message = fmt.Sprintf("this machine's clock is %s ahead of the server's", (-off).Round(time.Minute))
+	message := "this machine's clock and the server's are years apart"
+	switch by := off.Abs().Round(time.Minute); {
+	case by > farClocks:
+	case off > 0:
+		message = fmt.Sprintf("this machine's clock is %s behind the server's", by)
+	default:
+		message = fmt.Sprintf("this machine's clock is %s ahead of the server's", by)
 	}
 	return []Finding{{Stage: string(source.StageHTTP), Message: message, Hint: "set the one that is wrong, best by NTP; certificates and the age of packages are judged by this machine's"}}
 }
@@ -238,36 +244,4 @@ func notAsked(s managedconfig.Settings, d Decision) []string {
 		notes = []string{}
 	}
 	return notes
-}
-
-// isPage tells by its first bytes that something is a web page, or the XML in which
-// object stores say what is wrong.
-func isPage(begin []byte) bool {
-	kind := http.DetectContentType(begin)
-	return strings.HasPrefix(kind, "text/html") || strings.HasPrefix(kind, "text/xml")
-}
-
-// What the vendor's tools keep beside a package, and the most that it may have, in
-// bytes.
-const (
-	manifestName = "manifest.json"
-	maxManifest  = 4 << 10
-)
-
-// manifest is what stands in it.
-type manifest struct {
-	there, read        bool // it was found; it could be understood
-	definition, engine verifier.Version
-}
-
-// parseManifest reads a manifest. Tools on Windows put a mark before its text.
-func parseManifest(data []byte) manifest {
-	var text struct{ EngineVersion, DefinitionVersion string }
-	err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &text)
-	engine, engineErr := verifier.ParseVersion(text.EngineVersion)
-	definition, definitionErr := verifier.ParseVersion(text.DefinitionVersion)
-	if err != nil || engineErr != nil || definitionErr != nil {
-		return manifest{there: true}
-	}
-	return manifest{there: true, read: true, engine: engine, definition: definition}
 }

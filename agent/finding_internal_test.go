@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
 )
@@ -48,21 +49,27 @@ func TestFindings(t *testing.T) {
 		"out of time, a share": {with(func(a *answer) { a.err = context.DeadlineExceeded; a.directory = true }), []string{"path source_stalled within 40s"}},
 		"a timeout that is the source's": {failed(&source.Error{Code: source.CodeUnreachable, Stage: source.StageTCP, Sentence: "s", Err: context.DeadlineExceeded}),
 			[]string{"tcp source_unreachable s"}},
-		"a page":              {with(func(a *answer) { a.err = errors.New("x"); a.page = true; a.whole = true }), []string{"package not_a_package a web page"}},
-		"whole, too large":    {with(func(a *answer) { a.err = errOnlyWhole; a.whole = true }), []string{"http  was not looked at"}},
-		"whole, and a page":   {with(func(a *answer) { a.err = errOnlyWhole; a.whole = true; a.page = true }), []string{"package not_a_package a web page"}},
-		"whole, small":        {with(func(a *answer) { a.whole = true }), []string{"http  small enough"}},
-		"old":                 {with(func(a *answer) { a.list = list(-9*24*time.Hour, time.Hour) }), []string{"package source_stale released 9 days ago, and 7 are the most"}},
-		"old enough":          {with(func(a *answer) { a.list = list(-7*24*time.Hour, time.Hour) }), nil},
-		"expired":             {with(func(a *answer) { a.list = list(-9*24*time.Hour, -50*time.Hour) }), []string{"package source_stale has expired, 2 days ago"}},
-		"behind":              {with(func(a *answer) { a.verdict = verifier.Behind }), []string{"package  1.407.1.0, is older"}},
-		"a pair":              {with(func(a *answer) { a.manifest = manifest{true, true, a.list.Definition, a.list.Engine} }), nil},
-		"torn":                {with(func(a *answer) { a.manifest = manifest{true, true, verifier.Version{1, 407, 2, 0}, a.list.Engine} }), []string{"package  definitions 1.407.2.0 and engine 1.1.1.1, and the package of 1.407.1.0 and 1.1.1.1"}},
-		"torn in the engine":  {with(func(a *answer) { a.manifest = manifest{true, true, a.list.Definition, verifier.Version{1, 1, 2, 1}} }), []string{"package  engine 1.1.2.1"}},
-		"no manifest at all":  {with(func(a *answer) { a.manifest = manifest{there: true} }), []string{"package  can not be understood"}},
-		"the same time":       {with(func(a *answer) { a.server, a.asked = now, now.Add(29*time.Minute) }), nil},
-		"behind the server":   {with(func(a *answer) { a.server, a.asked = now, now.Add(-time.Hour) }), []string{"http  1h0m0s behind the server"}},
-		"ahead of the server": {with(func(a *answer) { a.server, a.asked = now, now.Add(time.Hour) }), []string{"http  1h0m0s ahead of the server"}},
+		"a page":            {with(func(a *answer) { a.err = errors.New("x"); a.page = true; a.whole = true }), []string{"package not_a_package a web page"}},
+		"whole, too large":  {with(func(a *answer) { a.err = errOnlyWhole; a.whole = true }), []string{"http  was not looked at"}},
+		"whole, and a page": {with(func(a *answer) { a.err = errOnlyWhole; a.whole = true; a.page = true }), []string{"package not_a_package a web page"}},
+		"whole, small":      {with(func(a *answer) { a.whole = true }), []string{"http  small enough"}},
+		"old":               {with(func(a *answer) { a.list = list(-9*24*time.Hour, time.Hour) }), []string{"package source_stale released 9 days ago, and 7 are the most"}},
+		"old enough":        {with(func(a *answer) { a.list = list(-7*24*time.Hour, time.Hour) }), nil},
+		"expired":           {with(func(a *answer) { a.list = list(-9*24*time.Hour, -50*time.Hour) }), []string{"package source_stale has expired, 2 days ago"}},
+		"behind":            {with(func(a *answer) { a.verdict = verifier.Behind }), []string{"package  1.407.1.0, is older"}},
+		"a pair":            {with(func(a *answer) { a.beside = &manifest.Manifest{Engine: a.list.Engine, Definition: a.list.Definition} }), nil},
+		"torn": {with(func(a *answer) {
+			a.beside = &manifest.Manifest{Engine: a.list.Engine, Definition: verifier.Version{1, 407, 2, 0}}
+		}), []string{"package  definitions 1.407.2.0 and engine 1.1.1.1, and the package of 1.407.1.0 and 1.1.1.1"}},
+		"torn in the engine": {with(func(a *answer) {
+			a.beside = &manifest.Manifest{Engine: verifier.Version{1, 1, 2, 1}, Definition: a.list.Definition}
+		}), []string{"package  engine 1.1.2.1"}},
+		"no manifest at all":   {with(func(a *answer) { a.besideErr = manifest.ErrForm }), []string{"package  can not be understood"}},
+		"the same time":        {with(func(a *answer) { a.server, a.asked = now, now.Add(29*time.Minute) }), nil},
+		"behind the server":    {with(func(a *answer) { a.server, a.asked = now, now.Add(-time.Hour) }), []string{"http  1h0m0s behind the server"}},
+		"ahead of the server":  {with(func(a *answer) { a.server, a.asked = now, now.Add(time.Hour) }), []string{"http  1h0m0s ahead of the server"}},
+		"far from the server":  {with(func(a *answer) { a.server, a.asked = time.Date(1700, 1, 1, 0, 0, 0, 0, time.UTC), now }), []string{"http  years apart"}},
+		"a server's far ahead": {with(func(a *answer) { a.server, a.asked = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), now }), []string{"http  years apart"}},
 		"a failure, and a clock": {with(func(a *answer) {
 			a.err = &verifier.Refusal{Code: verifier.SignerExpired, Sentence: "s"}
 			a.server, a.asked = now, now.Add(time.Hour)
@@ -96,35 +103,6 @@ func TestStateOf(t *testing.T) {
 	c := Connectivity{Tests: []Tested{{Findings: []Finding{warning}}, {Findings: []Finding{failure}}}}.summedUp()
 	if c.State != TestFailed || c.FailReason == nil || c.FailReason.Code != codeStale {
 		t.Errorf("%+v", c)
-	}
-}
-
-func TestParseManifest(t *testing.T) {
-	t.Parallel()
-	good := manifest{true, true, verifier.Version{1, 407, 2, 0}, verifier.Version{1, 1, 24080, 9}}
-	for text, want := range map[string]manifest{
-		`{ "EngineVersion": "1.1.24080.9", "DefinitionVersion": "1.407.2.0" }`:                  good,
-		"\ufeff{\r\n\"DefinitionVersion\":\"1.407.2.0\",\r\n\"EngineVersion\":\"1.1.24080.9\"}": good,
-		`{ "EngineVersion": "", "DefinitionVersion": "" }`:                                      {there: true},
-		`{ "EngineVersion": "1.1.24080.9", "DefinitionVersion": "1.407.`:                        {there: true},
-		`<html>`: {there: true},
-		``:       {there: true},
-	} {
-		if got := parseManifest([]byte(text)); got != want {
-			t.Errorf("%q: %+v, want %+v", text, got, want)
-		}
-	}
-}
-
-func TestIsPage(t *testing.T) {
-	t.Parallel()
-	for begin, want := range map[string]bool{
-		"<html><body>": true, " \n<!DOCTYPE html>\n<html>": true, "<head>": true, `<?xml version="1.0"?><Error>`: true,
-		"PK\x03\x04": false, "": false, "404 not found": false,
-	} {
-		if got := isPage([]byte(begin)); got != want {
-			t.Errorf("%q is a page: %v", begin, got)
-		}
 	}
 }
 

@@ -82,7 +82,10 @@ func (a *Agent) changeLocal(ctx context.Context, name string, change func(manage
 	}
 	file, err := filepath.EvalSymlinks(a.Paths.Local) // links are the administrator's, and stay
 	if errors.Is(err, fs.ErrNotExist) {
-		file, err = a.Paths.Local, os.MkdirAll(filepath.Dir(a.Paths.Local), 0o755)
+		file, err = a.Paths.Local, makeReadable(filepath.Dir(a.Paths.Local))
+		if _, missing := os.Lstat(file); err == nil && missing == nil {
+			return ConfigValue{}, &Failure{codeConfig, "the local configuration " + file + " is a link that leads nowhere", "make what it leads to, or remove the link"}
+		}
 	}
 	if err != nil {
 		return ConfigValue{}, cantWrite(a.Paths.Local, err)
@@ -109,6 +112,21 @@ func (a *Agent) changeLocal(ctx context.Context, name string, change func(manage
 		return ConfigValue{}, cantWrite(file, err)
 	}
 	return a.changedValue(src, changed, key), nil
+}
+
+// makeReadable makes a directory and those above it, such that the agent's user can
+// read what lies there, whatever the umask of whoever types is.
+func makeReadable(dir string) error {
+	if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeReadable(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // changedValue is what is in force after a change, with what is to be said of it.

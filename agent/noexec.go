@@ -14,7 +14,7 @@ import (
 // to be had, the default is better than nothing: not every package has an engine.
 func (s *session) avoidNoexec() error {
 	chosen, err := s.store.EngineDirectory()
-	if err != nil || chosen != "" || engine.Executable(s.Paths.Engine) == nil || s.holdsSets(s.Paths.Engine) {
+	if err != nil || chosen != "" || !engine.Noexec(s.Paths.Engine) || s.holdsSets(s.Paths.Engine) {
 		return err
 	}
 	log := s.Log.WithField("directory", s.Paths.Second)
@@ -22,16 +22,16 @@ func (s *session) avoidNoexec() error {
 	if err == nil {
 		err = s.fit(second, true)
 	}
+	var place *engine.Dir
+	if err == nil {
+		place, err = s.makePlace(second)
+	}
+	if err == nil {
+		err = place.Close()
+	}
 	if err != nil {
 		log.WithError(err).Info("the default place of the definitions is mounted noexec, and the second can not be used")
 		return nil
-	}
-	place, err := s.makePlace(second)
-	if err != nil {
-		return err
-	}
-	if err := place.Close(); err != nil {
-		return err
 	}
 	log.Info("the definitions go to the second place, since the default one is mounted noexec")
 	return s.store.SetEngineDirectory(second)
@@ -57,9 +57,9 @@ func (a *Agent) placeNotes() []string {
 	}
 	second, _ := resolve(a.Paths.Second)
 	switch {
-	case engine.Executable(here) != nil:
+	case engine.Noexec(here):
 		return []string{"the definitions lie in " + here + ", which is mounted noexec, so no engine can be loaded from there; agent definitions path set moves them"}
-	case here == second && engine.Executable(a.Paths.Engine) != nil:
+	case here == second && engine.Noexec(a.Paths.Engine):
 		return []string{"the definitions lie in " + here + ", since " + a.Paths.Engine + " is mounted noexec"}
 	}
 	return nil

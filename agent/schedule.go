@@ -55,8 +55,8 @@ func (k Known) start(s managedconfig.Settings, interval, spread time.Duration) (
 		return later(since, changed), spread, why
 	}
 	if at, delay, failed := k.retry(interval, spread); failed {
-		why = state.Step{Rule: ruleDueRetry, Number: int64(k.Timing.Failures)}
-		if at.Before(since) { // a whole site may have been started again
+		why.Rule = ruleDueRetry // how often, the record of runs counts
+		if at.Before(since) {   // a whole site may have been started again
 			return since, k.afterStart(spread, since.Sub(at)), why
 		}
 		return at, delay, why

@@ -33,13 +33,17 @@ type session struct {
 
 // begin starts a session: state directory, lock, memory, engine directory, trust,
 // in this order. wait is how long to wait for the lock, two seconds at the least.
+// Unless it acts, nothing is decided about where sets go.
 // The session must be closed also when there is an error, since a failure behind
 // the lock is recorded.
-func (a *Agent) begin(ctx context.Context, rules trustRules, wait time.Duration) (s *session, err error) {
+func (a *Agent) begin(ctx context.Context, rules trustRules, wait time.Duration, acts bool) (s *session, err error) {
 	if s, err = a.lockState(ctx, wait); err != nil {
 		return s, err
 	}
-	if err = s.avoidNoexec(); err != nil {
+	if acts {
+		err = s.avoidNoexec()
+	}
+	if err != nil {
 		return s, err
 	}
 	// Behind the lock, so that a directory that can't be written to is on record.

@@ -369,7 +369,7 @@ func (a *Agent) beginByHand(ctx context.Context, wait time.Duration) (configurat
 	if err != nil {
 		return config, nil, err
 	}
-	s, err := a.begin(ctx, rules, wait)
+	s, err := a.begin(ctx, rules, wait, true)
 	return config, s, err
 }
 

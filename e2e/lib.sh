@@ -249,8 +249,8 @@ now() { inside date '+%Y-%m-%d %H:%M:%S.%6N'; }
 # they stand there.
 from_document() {
   local commands
-  commands=$(awk -v mark="<!-- e2e: $1 -->" '$0 == mark { on = 1; next } on && /^```sh$/ { copy = 1; next } copy && /^```$/ { exit } copy' "$top/docs/operations.md")
-  [ -n "$commands" ] || fail "docs/operations.md has no commands marked $1"
+  commands=$(awk -v mark="<!-- e2e: $1 -->" '$0 == mark { on = 1; next } on && /^```sh$/ { copy = 1; next } copy && /^```$/ { exit } copy' "$top"/docs/*.md)
+  [ -n "$commands" ] || fail "no page of docs/ has commands marked $1"
   inside sh -exc "cd ${2:-/root}
 $commands"
 }
@@ -267,10 +267,13 @@ start_mirror() {
   ip -n "$id-m" link set lo up
   ip -n "$id-s" link set "$id-s" up
   ip -n "$id-s" link set lo up
-  mkdir -p "$work/mirror" "$work/cloud" "$work/files" "$work/nginx"
+  mkdir -p "$work/mirror" "$work/cloud" "$work/vendor" "$work/files" "$work/nginx"
   serve mirror 8000 "$work/mirror" ""
   serve slow 8002 "$work/mirror" "limit_rate 150k;"
   serve cloud 8001 "$work/cloud" ""
+  # One address, and the query says whether the package is wanted or what it is.
+  # shellcheck disable=SC2016 # the variables are nginx's
+  serve vendor 8003 "$work/vendor" 'set $object updates.zip; if ($arg_action = info) { set $object info.xml; } location = /vendor { try_files /$object =404; }'
   "$top/build/_e2e.packages/agent" package keys --out "$work/keys"
   cp "$work/keys/root.pem" "$work/root/root/root.pem"
   head -c 3000000 /dev/urandom >"$work/files/libmpengine.so"
@@ -309,19 +312,25 @@ stop_serving() {
 }
 
 # publish WHERE BYTES makes and signs a package whose definitions are BYTES of news, and
-# puts it on the mirror or the cloud. Its version is in $work/version.
+# puts it on the mirror or into a cloud. Its version is in $work/version.
 publish() {
   local - n out
   { set +x; } 2>/dev/null
   n=$(($(cat "$work/version") + 1))
   echo "$n" >"$work/version"
   head -c "$2" /dev/urandom >"$work/files/mpavbase.vdm"
-  out=$work/cloud/updates.zip
-  [ "$1" = cloud ] || out=$work/mirror/linux/production/arch_$(uname -m | sed s/aarch64/arm64/)/updates.zip
+  out=$work/$1/updates.zip
+  [ "$1" != mirror ] || out=$work/mirror/linux/production/arch_$(uname -m | sed s/aarch64/arm64/)/updates.zip
   mkdir -p "$(dirname "$out")"
   sleep 1 # lists are issued in whole seconds, and a later one must be later
   "$top/build/_e2e.packages/agent" package build "$work/files" --out "$out" --engine-version 1.1.24080.9 --definition-version "1.407.$n.0" --force \
     --key "$work/keys/leaf.key" --cert "$work/keys/leaf.pem" --cert "$work/keys/intermediate.pem"
+}
+
+# offer BYTES publishes news for the tool that fills mirrors, in a cloud like the vendor's.
+offer() {
+  publish vendor "$1"
+  echo "<versions><engine>1.1.24080.9</engine><signatures date=\"2026-11-26T10:00:00Z\">$(published)</signatures></versions>" >"$work/vendor/info.xml"
 }
 
 published() { echo "1.407.$(cat "$work/version").0"; }

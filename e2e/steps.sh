@@ -6,6 +6,7 @@
 updater=mdatp-agent-update.service
 timer=mdatp-agent-update.timer
 daemon=mdatp-agent.service
+filler=mdatp-agent-mirror-sync # .service and .timer
 sets=/var/opt/mdatp-agent/definitions.noindex
 
 build_packages() {
@@ -112,7 +113,7 @@ inhibited() {
 
 exposure() {
   local unit
-  for unit in $updater $daemon; do
+  for unit in $updater $daemon $filler.service; do
     inside systemd-analyze security --no-pager --threshold=15 "$unit"
   done
 }
@@ -428,6 +429,46 @@ upgrade_under_update() {
 
 gone_inside() { [ "$(property "$1" MainPID)" = 0 ]; }
 
+## The mirror's unit
+
+# mirror_is_filled has the unit and its timer fill a mirror from a cloud, and an
+# endpoint live on that.
+mirror_is_filled() {
+  local tree=/var/lib/mdatp-agent-mirror units=$work/root/etc/systemd/system name arch
+  name=$(uname -m | sed s/aarch64/arm64/)
+  arch=linux/production/arch_$name
+  same "$(inside systemctl is-enabled $filler.timer || :)" disabled
+  mkdir "$units/$filler.service.d" "$units/$filler.timer.d"
+  printf '[Service]\nExecStart=\nExecStart=/usr/bin/mdatp-agent mirror sync --settings /etc/opt/mdatp-agent/mirror/settings.json %s\n' \
+    "--base-url http://cloud.example:8003/vendor --trust /etc/opt/mdatp-agent/trust --arch $name" >"$units/$filler.service.d/e2e.conf"
+  printf '[Timer]\nOnCalendar=\nOnCalendar=*:*:0/3\nRandomizedDelaySec=0\nAccuracySec=100ms\n' >"$units/$filler.timer.d/e2e.conf"
+  inside systemctl daemon-reload
+  offer 1000000
+  from_document mirror-sync
+  within 120 inside test -e "$tree/$arch/updates.zip"
+  inside systemctl stop $filler.timer
+  within 60 gone_inside $filler.service
+  same "$(jq -r .DefinitionVersion "$work/root$tree/$arch/manifest.json")" "$(published)"
+  same "$(inside find $tree ! -user mdatp-agent)" ""
+  inside grep -q "updated to definitions $(published)" /var/log/mdatp-agent-mirror/sync.log
+  # The next release; the one before becomes n-1.
+  offer 1000000
+  inside systemctl start $filler.service
+  same "$(property $filler.service Result)" success
+  journal --unit=$filler.service --output=cat | grep -q "^$arch: updated from .* to $(published)$"
+  as_plain mdatp-agent mirror check $tree --arch "$name"
+  configure $tree/linux/production
+  inside mdatp-agent definitions update --wait 60s
+  same "$(installed)" "$(published)"
+  # A cloud that is away is a failure that cron and systemd see.
+  stop_serving vendor
+  not inside systemctl start $filler.service
+  same "$(property $filler.service ExecMainStatus)" 69
+  inside systemctl reset-failed $filler.service
+  rm -r "$units/$filler.service.d" "$units/$filler.timer.d"
+  inside systemctl daemon-reload
+}
+
 cli_package() {
   local fake=$work/fake
   cp "$top"/build/_e2e.packages/1.0.1/mdatp-agent-cli_*.deb "$work/root/root/"
@@ -462,6 +503,10 @@ removal_and_purge() {
   inside ln -s /opt/microsoft /var/opt/mdatp-agent/elsewhere
   inside install -D /dev/null /var/opt/mdatp-agent/foreign/file
   from_document purge
+  # Nor is what a mirror serves, and the settings that it was filled by.
+  inside test -e /var/lib/mdatp-agent-mirror/linux/production
+  inside test -e /etc/opt/mdatp-agent/mirror/settings.json
+  inside rm -r /var/lib/mdatp-agent-mirror
   same "$(inside find /var/opt/mdatp-agent -mindepth 1 -printf '%P ')" "foreign foreign/file "
   inside rm -r /var/opt/mdatp-agent
   inside test -e /etc/opt/mdatp-agent/trust/root.pem

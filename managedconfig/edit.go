@@ -2,6 +2,7 @@ package managedconfig
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/tailscale/hujson"
@@ -40,6 +41,9 @@ func Set(src Source, name, value string) ([]byte, error) {
 	for _, literal := range literals(value) {
 		data, err := edit(src, name, func(o *hujson.Object, path []string) { put(o, "\n", path, literal) })
 		if err == nil {
+			err = passedOver(src, data, name)
+		}
+		if err == nil {
 			return data, nil
 		}
 		if first == nil {
@@ -47,6 +51,24 @@ func Set(src Source, name, value string) ([]byte, error) {
 		}
 	}
 	return nil, first
+}
+
+// passedOver is the error of a value that a file may have, but that would count as
+// not set: nobody should believe that it is.
+func passedOver(src Source, data []byte, name string) *Error {
+	src.Data = data
+	doc, err := Parse(src)
+	if err != nil {
+		return asError(err)
+	}
+	k, _ := keyAt(placeOf(name))
+	for _, w := range doc.Warnings() {
+		set := func(r Row) bool { return r.Name == k.String() && r.Origin == src.Origin }
+		if w.Key == k.String() && !slices.ContainsFunc(Resolve(doc).Rows(), set) {
+			return &Error{Key: k.String(), Problem: "such a value would count as not set", Hint: w.Hint}
+		}
+	}
+	return nil
 }
 
 // Unset gives the content of a file without a key, else like Set. A section that is
@@ -66,7 +88,7 @@ func Unset(src Source, name string) ([]byte, error) {
 // literals are what a text may mean, the first that fits.
 func literals(text string) (all []hujson.Literal) {
 	if json.Valid([]byte(text)) {
-		all = append(all, hujson.Literal(text))
+		all = append(all, hujson.Literal(strings.TrimSpace(text)))
 	}
 	return append(all, hujson.String(text))
 }

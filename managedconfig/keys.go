@@ -61,6 +61,11 @@ var aliases = map[place]place{
 	{"features", "OfflineDefinitionUpdateVerifySig"}:             {"features", "offlineDefinitionUpdateVerifySig"},
 }
 
+// retired are the product's older names for what enforcementLevel says now. They would
+// turn periodic updates off, and whoever still writes them should not be left to think
+// that they do.
+var retired = []place{{"antivirusEngine", "passiveMode"}, {"antivirusEngine", "enableRealTimeProtection"}}
+
 // nameForm is the form of product and ring names in a signed list.
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 

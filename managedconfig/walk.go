@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"mdatp-offline-agent/printable"
 )
@@ -146,6 +147,10 @@ func (w *walk) once(at place) *Error {
 // stranger decides about a key that is not ours: nothing, a warning, or an
 // error where ignoring it would fail open.
 func (w *walk) stranger(at place) *Error {
+	if slices.Contains(retired, at) {
+		w.warn(at, w.line, "", "which the real product has given up, and which is not looked at here", "set antivirusEngine.enforcementLevel to real_time, on_demand or passive")
+		return nil
+	}
 	meant, near := suggest(at)
 	hint := "remove it, or use a version of the agent that knows it"
 	if near {

@@ -26,7 +26,7 @@
 // # What is not promised
 //
 // What [Build] writes, updates.zip and the manifest.json beside it, are two files, so a
-// crash between the two leaves the older manifest; endpoints never ask for it. [MakeKeys] is
+// crash between the two leaves the older manifest; updates never ask for it. [MakeKeys] is
 // for labs: its keys lie unencrypted on disk. [Serve] is a plain file server
 // for small fleets and tests; the bytes it serves protect themselves by their
 // signature, and it has no logins. Windows and macOS are compiled for, and nothing

@@ -19,13 +19,29 @@ const maxTags = 1024
 // again and look the same.
 const settleTime = 2 * time.Second
 
+// maxHashing bounds the files that wait to be hashed or are. Who asks for another one
+// then gets it without a tag.
+const maxHashing = 64
+
 // tags computes strong ETags, the SHA-256 of the content, and remembers them
 // for as long as a file looks unchanged. Servers that make an ETag of date and
 // size give two files one tag. Safe for concurrent use.
 type tags struct {
-	mu    sync.Mutex
-	known map[identity]string
-	turns chan struct{} // one hash at a time, so that a crowd does not hash in parallel
+	// ctx is the server's, not a request's: a file is hashed for all who ask for it,
+	// also for those who come again after they lost their patience.
+	ctx context.Context
+
+	mu      sync.Mutex
+	known   map[identity]string
+	running map[identity]*hashing
+	turns   chan struct{} // one hash at a time, so that a crowd does not hash in parallel
+}
+
+// hashing is a hash that is waited for. tag and err count once done is closed.
+type hashing struct {
+	done chan struct{}
+	tag  string
+	err  error
 }
 
 // identity is what a file's content is remembered by.
@@ -36,12 +52,12 @@ type identity struct {
 }
 
 func newTags() *tags {
-	return &tags{known: map[identity]string{}, turns: make(chan struct{}, 1)}
+	return &tags{ctx: context.Background(), known: map[identity]string{}, running: map[identity]*hashing{}, turns: make(chan struct{}, 1)}
 }
 
-// of gives the ETag of f. It reads the file where the tag
-// is not known, and leaves its offset at the start.
-func (t *tags) of(ctx context.Context, f *os.File) (string, error) {
+// of gives the ETag of f. Where it is not known, f's content is read from what open
+// opens, the same file once more, since that may go on when ctx and f are over.
+func (t *tags) of(ctx context.Context, f *os.File, open func() (*os.File, error)) (string, error) {
 	id, ok := identify(f)
 	if !ok {
 		return "", errors.New("the file system does not say which file this is")
@@ -49,24 +65,68 @@ func (t *tags) of(ctx context.Context, f *os.File) (string, error) {
 	if tag, ok := t.lookUp(id); ok {
 		return tag, nil
 	}
+	h, err := t.join(id, open)
+	if err != nil {
+		return "", err
+	}
 	select {
-	case t.turns <- struct{}{}:
-		defer func() { <-t.turns }()
+	case <-h.done:
+		return h.tag, h.err
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if tag, ok := t.lookUp(id); ok { // somebody hashed it while we waited
-		return tag, nil
+}
+
+// join gives the hash of a file that is under way, or begins it.
+func (t *tags) join(id identity, open func() (*os.File, error)) (*hashing, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := t.running[id]; h != nil {
+		return h, nil
 	}
-	tag, err := hashTag(ctx, f)
+	if len(t.running) >= maxHashing {
+		return nil, errors.New("too many files wait to be hashed")
+	}
+	h := &hashing{done: make(chan struct{})}
+	t.running[id] = h
+	go func() {
+		h.tag, h.err = t.hash(id, open)
+		if h.err == nil {
+			t.remember(id, h.tag)
+		}
+		t.mu.Lock()
+		delete(t.running, id)
+		t.mu.Unlock()
+		close(h.done)
+	}()
+	return h, nil
+}
+
+// hash reads a file when its turn comes, and makes sure that it is the one of id,
+// before and after.
+func (t *tags) hash(id identity, open func() (*os.File, error)) (string, error) {
+	select {
+	case t.turns <- struct{}{}:
+		defer func() { <-t.turns }()
+	case <-t.ctx.Done():
+		return "", t.ctx.Err()
+	}
+	f, err := open()
 	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if is, ok := identify(f); !ok || is != id {
+		return "", errors.New("the file was replaced before it was read")
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, contextReader{t.ctx, f}); err != nil {
 		return "", err
 	}
 	if after, ok := identify(f); !ok || after != id {
 		return "", errors.New("the file changed while it was read")
 	}
-	t.remember(id, tag)
-	return tag, nil
+	return `"` + hex.EncodeToString(sum.Sum(nil)) + `"`, nil
 }
 
 func (t *tags) lookUp(id identity) (string, bool) {
@@ -87,15 +147,4 @@ func (t *tags) remember(id identity, tag string) {
 		clear(t.known) // simple, and hashing again is all that it costs
 	}
 	t.known[id] = tag
-}
-
-func hashTag(ctx context.Context, f *os.File) (string, error) {
-	sum := sha256.New()
-	if _, err := io.Copy(sum, contextReader{ctx, f}); err != nil {
-		return "", err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return "", err
-	}
-	return `"` + hex.EncodeToString(sum.Sum(nil)) + `"`, nil
 }

@@ -75,7 +75,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		return usage("what is to be served is not a directory", "give the directory that holds arch_x86_64 or the rings", nil)
 	}
 	h := newHandler(o.Dir, o.Log)
-	h.listing = o.Listing
+	h.listing, h.tags.ctx = o.Listing, ctx
 	server := newServer(h, headerTimeout)
 	if err := o.secure(server, h.log); err != nil {
 		return err
@@ -250,7 +250,11 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
-	if tag, err := h.tags.of(r.Context(), f); err == nil {
+	again := func() (*os.File, error) {
+		f, _, err := h.open(r.URL.Path)
+		return f, err
+	}
+	if tag, err := h.tags.of(r.Context(), f, again); err == nil {
 		w.Header().Set("ETag", tag)
 	}
 	dropOlderDate(r, info.ModTime())

@@ -190,7 +190,7 @@ func TestTagIsRemembered(t *testing.T) {
 	}
 	defer f.Close()
 	tags := newTags()
-	if _, err := tags.of(context.Background(), f); err != nil {
+	if _, err := tags.of(context.Background(), f, func() (*os.File, error) { return os.Open(path) }); err != nil {
 		t.Fatal(err)
 	}
 	if len(tags.known) != 0 {
@@ -204,6 +204,62 @@ func TestTagIsRemembered(t *testing.T) {
 	}
 	if _, ok := tags.lookUp(id); !ok || len(tags.known) > maxTags {
 		t.Errorf("%d tags are remembered", len(tags.known))
+	}
+}
+
+// TestTagForImpatient: a client that leaves before its file is hashed leaves the hash
+// to those who come after it.
+func TestTagForImpatient(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.zip")
+	write(t, path, []byte("content"))
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	id, _ := identify(f)
+	h := newHandler(dir, nil)
+	server := httptest.NewServer(h)
+	defer server.Close()
+	h.tags.turns <- struct{}{} // as a large file would
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/a.zip", nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if resp, err := http.DefaultTransport.RoundTrip(request); err == nil {
+			resp.Body.Close()
+			t.Error("the answer came before the hash")
+		}
+	}()
+	underWay := func() *hashing {
+		h.tags.mu.Lock()
+		defer h.tags.mu.Unlock()
+		return h.tags.running[id]
+	}
+	for underWay() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	hash := underWay()
+	leave()
+	<-gone
+	if again, err := h.tags.join(id, nil); err != nil || again != hash {
+		t.Errorf("a second client does not wait for the same hash: %v", err)
+	}
+	<-h.tags.turns
+	<-hash.done
+	if want := fmt.Sprintf("\"%x\"", sha256.Sum256([]byte("content"))); hash.err != nil || hash.tag != want {
+		t.Errorf("%s, %v, want %s", hash.tag, hash.err, want)
+	}
+	if underWay() != nil {
+		t.Error("it is still under way")
 	}
 }
 

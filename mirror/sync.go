@@ -14,6 +14,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -163,7 +164,10 @@ func Sync(ctx context.Context, s SyncSettings, o SyncOptions) (SyncResult, error
 	}
 	folder, err := filepath.Abs(s.DownloadFolder)
 	if err == nil {
-		err = os.MkdirAll(folder, 0o755)
+		err = refuseRoot(folder)
+	}
+	if err == nil {
+		err = makeDirs(folder)
 	}
 	if err != nil {
 		return SyncResult{}, treeError("the download folder", s.DownloadFolder, err)
@@ -215,6 +219,22 @@ func (o SyncOptions) orDefault() (SyncOptions, *url.URL, error) {
 		return o, nil, usage("--base-url is no http or https address", "give one such as "+DefaultSyncURL, err)
 	}
 	return o, u, nil
+}
+
+// refuseRoot keeps root from filling another user's download folder: that user's own
+// runs could not go on with what it leaves, and root must not walk paths that another
+// user can change.
+func refuseRoot(folder string) error {
+	info, err := os.Stat(folder)
+	if err != nil {
+		return nil // it will be root's
+	}
+	owner, other := rootOnOthers(info)
+	if !other {
+		return nil
+	}
+	return &Error{Code: codePermission, Sentence: "the download folder belongs to another user, and root would leave files there that this user can not write",
+		Hint: "run the command as its owner, with runuser -u " + printable.Text(owner, maxName) + " -- and the same line behind it, or give the folder and all in it to root"}
 }
 
 // lockSync takes the lock of a tree. The file stays, since removing it would let two

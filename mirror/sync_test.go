@@ -10,7 +10,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -223,6 +225,7 @@ func TestSync(t *testing.T) {
 	for path, mode := range map[string]os.FileMode{
 		"linux/production/arch_x86_64": 0o755, "linux/production/arch_x86_64/updates.zip": 0o644,
 		"linux/production/arch_x86_64/manifest.json": 0o644, "linux/production/.sync": 0o700,
+		"linux/production/.sync/arch_x86_64/state.json": 0o600,
 	} {
 		if info, err := os.Stat(s.tree(path)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v; want mode %o", path, info.Mode(), err, mode)
@@ -361,19 +364,21 @@ func TestSyncStillOld(t *testing.T) {
 	s.holds(linux, "1.401.0.0", "")
 }
 
-// TestSyncDowngrade: only the version that is named may go back, and what was there
-// is n-1 then.
+// TestSyncDowngrade: only the version that is named may go back, and the release that
+// was taken back does not become n-1.
 func TestSyncDowngrade(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.offer(linux, "1.402.0.0")
-	s.want(SyncUpdated, "")
+	for _, v := range []string{"1.400.0.0", "1.402.0.0"} {
+		s.offer(linux, v)
+		s.want(SyncUpdated, "")
+	}
 	s.offer(linux, "1.401.0.0")
 	s.o.AllowDowngrade = version("1.400.0.0")
 	s.want(SyncFailed, "rollback_refused")
 	s.o.AllowDowngrade = version("1.401.0.0")
 	s.want(SyncUpdated, "")
-	s.holds(linux, "1.401.0.0", "1.402.0.0")
+	s.holds(linux, "1.401.0.0", "1.400.0.0")
 }
 
 // TestSyncNoBackup leaves n-1 alone, as the vendor's script does.
@@ -397,37 +402,17 @@ func TestSyncTrust(t *testing.T) {
 	l := newLab(t, KeyOptions{})
 	s := newSite(t)
 	s.o.Trust = &l.trust
-	offer := func(definition string, change func(*BuildOptions)) {
-		t.Helper()
-		o := l.options(t)
-		o.Definition, o.Engine = version(definition), version(engineOf(definition))
-		o.Force = true
-		if change != nil {
-			change(&o)
-		}
-		if _, err := Build(t.Context(), l.out(), o, &l.signer); err != nil {
-			t.Fatal(err)
-		}
-		write(t, s.path(linux, "updates.zip"), read(t, l.out()))
-		write(t, s.path(linux, "info.xml"), []byte(infoXML(definition)))
-		s.age(linux)
-		os.RemoveAll(filepath.Dir(l.out()))
-	}
-	manifest := func(ring string) string {
-		v, _ := readManifest(s.tree("linux", ring, "arch_x86_64"))
-		return v.Definition.String()
-	}
 	s.offer(linux, "1.400.0.0")
 	s.want(SyncFailed, "signature_missing")
-	offer("1.401.0.0", nil)
+	s.offerSigned(l, linux, "1.401.0.0", nil)
 	s.want(SyncUpdated, "")
-	offer("1.402.0.0", nil)
+	s.offerSigned(l, linux, "1.402.0.0", nil)
 	s.want(SyncUpdated, "")
-	offer("1.403.0.0", func(o *BuildOptions) { o.Arch = "arm64" })
+	s.offerSigned(l, linux, "1.403.0.0", func(o *BuildOptions) { o.Arch = "arm64" })
 	s.want(SyncFailed, "wrong_platform")
-	offer("1.404.0.0", func(o *BuildOptions) { o.Definition = version("1.404.1.0") })
+	s.offerSigned(l, linux, "1.404.0.0", func(o *BuildOptions) { o.Definition = version("1.404.1.0") })
 	s.want(SyncFailed, "source_changed")
-	offer("1.405.0.0", nil)
+	s.offerSigned(l, linux, "1.405.0.0", nil)
 	data := read(t, s.path(linux, "updates.zip"))
 	data[60] ^= 1
 	write(t, s.path(linux, "updates.zip"), data)
@@ -437,11 +422,9 @@ func TestSyncTrust(t *testing.T) {
 	}
 	other := newLab(t, KeyOptions{})
 	s.o.Trust = &other.trust
-	offer("1.406.0.0", nil)
+	s.offerSigned(l, linux, "1.406.0.0", nil)
 	s.want(SyncFailed, "signer_untrusted")
-	if p, b := manifest("production"), manifest("production_back"); p != "1.402.0.0" || b != "1.401.0.0" {
-		t.Errorf("production has %s and n-1 %s", p, b)
-	}
+	s.announces("1.402.0.0", "1.401.0.0")
 }
 
 // TestSyncScript: a tree of the vendor's script is gone on with, and the script goes on
@@ -627,6 +610,234 @@ func TestSyncFolder(t *testing.T) {
 	write(t, s.tree("linux/production/.sync"), []byte("a file"))
 	s.want(SyncFailed, codeInstall)
 	s.holds(linux, "1.401.0.0", "")
+}
+
+// TestSyncWorkDirectory: what is removed in a work directory is never removed
+// somewhere else, to which somebody has made it lead.
+func TestSyncWorkDirectory(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(s *site, victim string) error{
+		"link for all": func(s *site, victim string) error {
+			return errors.Join(os.RemoveAll(filepath.Join(victim, "arch_x86_64")), os.Symlink(victim, s.tree("linux/production/.sync")))
+		},
+		"link for one": func(s *site, victim string) error {
+			return errors.Join(os.Mkdir(s.tree("linux/production/.sync"), 0o700), os.Symlink(victim, s.tree("linux/production/.sync/arch_x86_64")))
+		},
+		"open to others": func(s *site, victim string) error {
+			return errors.Join(os.Mkdir(s.tree("linux/production/.sync"), 0o700), os.Chmod(s.tree("linux/production/.sync"), 0o777))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.offer(linux, "1.401.0.0")
+			s.want(SyncUpdated, "")
+			victim := t.TempDir()
+			for _, path := range []string{"precious", "arch_x86_64/precious", "next/precious"} {
+				write(t, filepath.Join(victim, path), []byte("mine"))
+			}
+			os.Chmod(victim, 0o700)
+			want := []string{"arch_x86_64", "next", "precious"}
+			if name == "link for all" {
+				want = want[1:]
+			}
+			if err := errors.Join(os.RemoveAll(s.tree("linux/production/.sync")), spoil(s, victim)); err != nil {
+				t.Fatal(err)
+			}
+			s.offer(linux, "1.402.0.0")
+			s.want(SyncFailed, codeInstall)
+			s.holds(linux, "1.401.0.0", "")
+			onlyFiles(t, victim, want...)
+			os.RemoveAll(s.tree("linux/production/.sync")) // the remedy
+			s.want(SyncUpdated, "")
+		})
+	}
+}
+
+// TestSyncCarries: whatever somebody keeps beside the pair stays there, or keeps the
+// next package from coming.
+func TestSyncCarries(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncUpdated, "")
+	arch := s.tree("linux/production/arch_x86_64")
+	write(t, filepath.Join(arch, "notes/2026/november.txt"), []byte("mine"))
+	write(t, filepath.Join(arch, "approved.zip"), []byte("approved"))
+	if err := errors.Join(os.Symlink("approved.zip", filepath.Join(arch, "latest.zip")), os.Chmod(filepath.Join(arch, "notes"), 0o750)); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []string{"1.402.0.0", "1.403.0.0", "1.404.0.0"} {
+		s.offer(linux, v)
+		s.want(SyncUpdated, "")
+		if got := pairIn(t, arch); got != v {
+			t.Errorf("production holds %s", got)
+		}
+		onlyFiles(t, arch, "approved.zip", "latest.zip", "manifest.json", "notes", "updates.zip")
+		if a, b := string(read(t, filepath.Join(arch, "latest.zip"))), string(read(t, filepath.Join(arch, "notes/2026/november.txt"))); a != "approved" || b != "mine" {
+			t.Errorf("%q and %q are there", a, b)
+		}
+		if info, err := os.Stat(filepath.Join(arch, "notes")); err != nil || info.Mode().Perm() != 0o750 {
+			t.Errorf("%v, %v", info.Mode(), err)
+		}
+	}
+	run(t, arch, "mkfifo", "notes/pipe")
+	s.offer(linux, "1.405.0.0")
+	got := s.want(SyncFailed, codeInstall)
+	if _, _, hint := reasonOf(got.Err); !strings.Contains(hint, "arch_x86_64/notes/pipe") {
+		t.Errorf("the hint is %s", hint)
+	}
+	if got := pairIn(t, arch); got != "1.404.0.0" {
+		t.Errorf("production holds %s", got)
+	}
+	os.Remove(filepath.Join(arch, "notes/pipe"))
+	s.want(SyncUpdated, "")
+}
+
+// TestSyncPreviousElsewhere keeps n-1 on another file system.
+func TestSyncPreviousElsewhere(t *testing.T) {
+	t.Parallel()
+	elsewhere, err := os.MkdirTemp("/dev/shm", "n-1-")
+	if err != nil {
+		t.Skipf("SKIPPED: there is no other file system at /dev/shm: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(elsewhere) })
+	s := newSite(t)
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncUpdated, "")
+	if err := os.Symlink(elsewhere, s.tree("linux/production_back")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.tree("linux/production/arch_x86_64/updates.zip"), filepath.Join(elsewhere, "moved")); !errors.Is(err, errOtherDisk) {
+		t.Skipf("SKIPPED: /dev/shm is no other file system: %v", err)
+	}
+	last := "1.401.0.0"
+	for _, v := range []string{"1.402.0.0", "1.403.0.0"} {
+		before, err := os.Stat(s.tree("linux/production/arch_x86_64/updates.zip"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.offer(linux, v)
+		s.want(SyncUpdated, "")
+		s.holds(linux, v, last)
+		last = v
+		// Its tag, which servers make of size and time, is what it was.
+		if after, err := os.Stat(filepath.Join(elsewhere, "arch_x86_64/updates.zip")); err != nil || !after.ModTime().Equal(before.ModTime()) {
+			t.Errorf("n-1 is of %v, %v; want %v", after, err, before.ModTime())
+		}
+		onlyFiles(t, filepath.Join(elsewhere, ".sync/arch_x86_64"))
+		onlyFiles(t, s.tree("linux/production/.sync/arch_x86_64"), "state.json")
+	}
+}
+
+// TestSyncPreviousFails: that n-1 can't be kept is told each time, and keeps nothing
+// new from coming.
+func TestSyncPreviousFails(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(back string) error{
+		"file":             func(back string) error { return os.WriteFile(back, nil, 0o644) },
+		"link to nothing":  func(back string) error { return os.Symlink("nowhere", back) },
+		"nothing can hold": func(back string) error { return os.Symlink("/proc/self", back) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			back := s.tree("linux/production_back")
+			s.offer(linux, "1.401.0.0")
+			s.want(SyncUpdated, "")
+			if err := spoil(back); err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range []string{"1.402.0.0", "1.403.0.0"} {
+				s.offer(linux, v)
+				for range 2 {
+					got := s.sync()[0]
+					if got.Err == nil || got.Definition != version(v) {
+						t.Errorf("%s, %v", got.Definition, got.Err)
+					}
+					if got := pairIn(t, s.tree("linux/production/arch_x86_64")); got != v {
+						t.Errorf("production holds %s, want %s", got, v)
+					}
+				}
+			}
+			os.Remove(back)
+			s.want(SyncUpToDate, "")
+			s.holds(linux, "1.403.0.0", "1.402.0.0")
+		})
+	}
+}
+
+// TestSyncPreviousIsRing: n-1 has no place in the ring itself.
+func TestSyncPreviousIsRing(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(s *site) error{
+		"ring": func(s *site) error { return os.Symlink("production", s.tree("linux/production_back")) },
+		"directory": func(s *site) error {
+			return errors.Join(os.Mkdir(s.tree("linux/production_back"), 0o755),
+				os.Symlink("../production/arch_x86_64", s.tree("linux/production_back/arch_x86_64")))
+		},
+		"below": func(s *site) error {
+			return os.Symlink("production/arch_x86_64", s.tree("linux/production_back"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.offer(linux, "1.401.0.0")
+			s.want(SyncUpdated, "")
+			if err := spoil(s); err != nil {
+				t.Fatal(err)
+			}
+			s.offer(linux, "1.402.0.0")
+			if got := s.want(SyncFailed, codeInstall); got.Requests != 0 {
+				t.Errorf("%d requests were made", got.Requests)
+			}
+			if got := pairIn(t, s.tree("linux/production/arch_x86_64")); got != "1.401.0.0" {
+				t.Errorf("production holds %s", got)
+			}
+			os.RemoveAll(s.tree("linux/production_back"))
+			s.want(SyncUpdated, "")
+			s.holds(linux, "1.402.0.0", "1.401.0.0")
+		})
+	}
+	s := newSite(t)
+	if err := errors.Join(os.MkdirAll(s.tree("linux/production"), 0o755), os.Symlink("production", s.tree("linux/production_back"))); err != nil {
+		t.Fatal(err)
+	}
+	s.offer(linux, "1.401.0.0")
+	s.want(SyncFailed, codeInstall) // before there is anything, too
+}
+
+// TestSyncRoot: root leaves nothing in a folder that is another user's, who could not
+// go on with it.
+func TestSyncRoot(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: only root can act on another user's folder")
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Skipf("SKIPPED: there is no other user: %v", err)
+	}
+	uid, err := strconv.Atoi(nobody.Uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	if err := errors.Join(os.Mkdir(s.settings.DownloadFolder, 0o755), os.Chown(s.settings.DownloadFolder, uid, -1)); err != nil {
+		t.Fatal(err)
+	}
+	s.offer(linux, "1.401.0.0")
+	_, err = Sync(t.Context(), s.settings, s.o)
+	wantCode(t, err, codePermission)
+	if _, _, hint := reasonOf(err); !strings.Contains(hint, "runuser -u nobody -- ") {
+		t.Errorf("the hint is %s", hint)
+	}
+	onlyFiles(t, s.settings.DownloadFolder)
+	if err := os.Chown(s.settings.DownloadFolder, 0, -1); err != nil {
+		t.Fatal(err)
+	}
+	s.want(SyncUpdated, "")
 }
 
 // TestSyncBusy: there is one at a time.

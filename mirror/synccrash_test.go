@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -103,6 +104,42 @@ func (s *site) traced(before func(trace.Point) trace.Action) trace.End {
 		s.t.Fatal(err)
 	}
 	return end
+}
+
+// TestSyncUmask: under a strict umask, too, the web server can read the whole tree.
+func TestSyncUmask(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	made := s.settings.DownloadFolder
+	s.settings.DownloadFolder = filepath.Join(made, "in", "it")
+	path, env := s.program()
+	for _, v := range []string{"1.401.0.0", "1.402.0.0"} {
+		s.offer(linux, v)
+		cmd := exec.Command(tool(t, "sh"), "-c", `umask 077; exec "$0"`, path)
+		cmd.Env = env
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	s.holds(linux, "1.402.0.0", "1.401.0.0")
+	err := filepath.WalkDir(made, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.Name() == ".sync":
+			return fs.SkipDir
+		case e.IsDir():
+			info, err := e.Info()
+			if err == nil && info.Mode().Perm() != 0o755 {
+				t.Errorf("%s has the mode %o", path, info.Mode().Perm())
+			}
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // TestSyncEveryMoment looks at the tree before each system call that changes it: both

@@ -9,23 +9,30 @@ import (
 // present is what is in one directory of the tree.
 type present struct {
 	// good says that a package is there with a manifest, and is one as far as can
-	// be told. Only then versions mean something, and only such a pair becomes n-1.
+	// be told. Only such a pair becomes n-1.
 	good bool
+	// What the manifest says, also of a package that is not good: readers have seen
+	// it, so what comes is not to be older. Zero where no manifest can be read.
 	versions
 	file    fileID // of updates.zip
-	sha256  string // of updates.zip, in hexadecimal
-	fetched bool   // by this program, which has seen that the versions belong to it
+	found   finding
+	fetched bool // by this program, which has seen that the versions belong to it
+}
+
+// served gives the versions of a good package, and zero for one that is none.
+func (p present) served() versions {
+	if !p.good {
+		return versions{}
+	}
+	return p.versions
 }
 
 // decideSync says whether what the cloud offers has to be fetched. allowed is the
 // one definition version that may come although it is older.
 func decideSync(have present, offered versions, allowed verifier.Version) (fetch bool, err error) {
-	if !have.good {
-		return true, nil
-	}
 	switch c := offered.compare(have.versions); {
 	case c == 0:
-		return false, nil
+		return !have.good, nil
 	case c > 0, offered.Definition == allowed:
 		return true, nil
 	}
@@ -35,8 +42,9 @@ func decideSync(have present, offered versions, allowed verifier.Version) (fetch
 }
 
 // becomesPrevious says whether what was there is to be the n-1 of what came: it
-// must be good, and another package. The vendor's script can leave one package
-// under the versions of the one before.
-func becomesPrevious(have present, cameSHA256 string) bool {
-	return have.good && have.sha256 != cameSHA256
+// must be good, older, since nobody is to be led back to a release that was taken
+// back, and another package. The vendor's script can leave one package under the
+// versions of the one before.
+func becomesPrevious(have present, came versions, cameSHA256 string) bool {
+	return have.good && came.compare(have.versions) > 0 && have.found.SHA256 != cameSHA256
 }

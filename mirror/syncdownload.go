@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -24,21 +25,21 @@ func (r *syncRun) part() string { return filepath.Join(r.place.work, r.partName)
 // download brings the package into the part and checks it. known is the validator of
 // the package that is published, or zero. What was begun before and turns out bad is
 // fetched anew, once: nobody had synced those bytes, or they are of two objects.
-func (r *syncRun) download(ctx context.Context, known source.Validator, offered versions) (v source.Validator, sum string, err error) {
+func (r *syncRun) download(ctx context.Context, known source.Validator, offered versions) (v source.Validator, found finding, err error) {
 	for again := false; ; again = true {
 		v, err := r.transferOrWhole(ctx, known)
 		if errors.Is(err, source.ErrNotModified) {
-			return v, "", r.stillOld(offered)
+			return v, finding{}, r.stillOld(offered)
 		}
 		if err != nil {
-			return v, "", err
+			return v, finding{}, err
 		}
-		sum, err := r.check.check(ctx, r.part(), r.syncPair, offered)
+		found, err := r.check.fresh(ctx, r.part(), r.syncPair, offered)
 		if err == nil || ctx.Err() != nil {
-			return v, sum, err
+			return v, found, err
 		}
 		if err := errors.Join(err, os.Remove(r.part())); !r.wentOn || again {
-			return v, "", err
+			return v, finding{}, err
 		}
 	}
 }
@@ -116,8 +117,8 @@ func enoughRoom(dir string, need int64) error {
 	if !known || need <= 0 || free >= need+roomReserve {
 		return nil
 	}
-	return &Error{Code: codeDiskFull, Sentence: fmt.Sprintf("%d MB are needed for the download, and %d MB are free", (need+roomReserve)/1e6, free/1e6),
-		Hint: "make room on the file system of the download folder"}
+	return &Error{Code: codeDiskFull, Sentence: fmt.Sprintf("%d MB are needed for a package, and %d MB are free", (need+roomReserve)/1e6, free/1e6),
+		Hint: "make room on the file system of " + printable.Quote(dir)}
 }
 
 // spool makes room for a package from a server that gives it only as a whole.

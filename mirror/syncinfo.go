@@ -2,12 +2,12 @@ package mirror
 
 import (
 	"bytes"
-	"encoding/json"
 	"encoding/xml"
 	"io"
 	"strings"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -34,7 +34,7 @@ const maxInfo = 64 << 10
 // about one version is refused.
 func parseInfo(data []byte) (versions, error) {
 	var v versions
-	dec := xml.NewDecoder(bytes.NewReader(toUTF8(data)))
+	dec := xml.NewDecoder(bytes.NewReader(manifest.UTF8(data)))
 	// All that matters is ASCII, whatever the document calls itself.
 	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	for {
@@ -74,17 +74,9 @@ func badInfo(cause error) error {
 		Hint: "a portal or a proxy may answer in place of the cloud, so fetch the address with action=info by hand and look at it", Err: cause}
 }
 
-// maxManifest is the most that manifest.json may have, in bytes.
-const maxManifest = 64 << 10
-
-// parseManifest reads a manifest.json, as the vendor's scripts write it in bash and
-// in PowerShell. It gives false where the versions are not there or are no versions.
+// parseManifest reads a manifest.json. It gives false where the versions are not
+// there or are no versions.
 func parseManifest(data []byte) (versions, bool) {
-	var text struct{ EngineVersion, DefinitionVersion string }
-	if err := json.Unmarshal(toUTF8(data), &text); err != nil {
-		return versions{}, false
-	}
-	engine, errEngine := verifier.ParseVersion(text.EngineVersion)
-	definition, errDefinition := verifier.ParseVersion(text.DefinitionVersion)
-	return versions{engine, definition}, errEngine == nil && errDefinition == nil && !engine.IsZero() && !definition.IsZero()
+	m, err := manifest.Parse(data)
+	return versions(m), err == nil
 }

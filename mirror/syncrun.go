@@ -11,7 +11,9 @@ import (
 	"slices"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
 )
 
 // rounds is how often a package is fetched where another one is announced when it
@@ -54,15 +56,19 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	if r.place, err = newPlace(r.folder, r.syncPair); err != nil {
 		return SyncFailed, err
 	}
-	state := r.place.readState()
-	if err := r.place.settle(state); err != nil {
+	if err := undoAside(r.place.next(), r.place.arch); err != nil {
 		return SyncFailed, err
 	}
+	state := r.place.readState()
+	if !backup {
+		state.Previous = nil
+	}
+	unkept := r.settle(ctx, state)
 	have, state, err := r.look(ctx, state)
 	if err != nil {
 		return SyncFailed, err
 	}
-	r.result.Engine, r.result.Definition = have.Engine, have.Definition
+	r.result.Engine, r.result.Definition = have.served().Engine, have.served().Definition
 	offered, validator, err := r.ask(ctx, have.versions, state.Info)
 	if err != nil {
 		return SyncFailed, err
@@ -73,30 +79,70 @@ func (r *syncRun) run(ctx context.Context, backup bool) (SyncOutcome, error) {
 	}
 	if !fetch {
 		state.Info, state.URL = validator, r.zip.String()
-		return SyncUpToDate, errors.Join(r.place.keepPart(""), r.place.writeState(state))
+		if err := errors.Join(r.place.keepPart(""), r.place.writeState(state), unkept); err != nil {
+			return SyncFailed, err
+		}
+		return SyncUpToDate, nil
 	}
 	came, err := r.fetch(ctx, have, offered, validator, state.Package)
 	if err != nil {
 		return SyncFailed, err
 	}
-	if backup && becomesPrevious(have, came.SHA256) {
-		came.Previous = &have.file
+	if backup && becomesPrevious(have, came.Versions, came.SHA256) {
+		came.Previous = &previous{have.file, have.found.Content}
 	}
-	if err := r.publish(came); err != nil {
+	if came, err = r.publish(came); err != nil {
 		return SyncFailed, err
 	}
-	r.result.Engine, r.result.Definition, r.result.Previous = came.Versions.Engine, came.Versions.Definition, have.Definition
+	r.result.Engine, r.result.Definition, r.result.Previous = came.Versions.Engine, came.Versions.Definition, have.served().Definition
+	if err := r.settle(ctx, came); err != nil {
+		r.log.printf("%s: definitions %s are published all the same", r.syncPair, came.Versions.Definition)
+		return SyncFailed, err
+	}
 	return SyncUpdated, nil
+}
+
+// settle keeps n-1, and tells of what goes with the n-1 before. Its error is about
+// n-1 alone.
+func (r *syncRun) settle(ctx context.Context, state syncState) error {
+	if r.place.pending(state) && r.o.Trust != nil {
+		switch refused, err := r.refused(ctx, r.place.next(), state.Previous.Content); {
+		case err != nil:
+			return err
+		case refused != nil:
+			r.log.printf("%s: what was published before does not become n-1: %s", r.syncPair, describeError(refused))
+			state.Previous = nil
+		}
+	}
+	gone, err := r.place.settle(state)
+	for _, name := range gone {
+		r.log.printf("%s: %s was in the place of n-1, and went with the package there", r.syncPair, name)
+	}
+	return treeError("n-1", r.place.back, err)
+}
+
+// refused says why what was published in a directory can not stand any more, or nil
+// where it can. An error means that nobody knows.
+func (r *syncRun) refused(ctx context.Context, dir string, compared verifier.ContentID) (refused, err error) {
+	said, _ := readManifest(dir)
+	_, err = r.check.standing(ctx, filepath.Join(dir, zipFile), r.syncPair, said, compared)
+	var judgement *verifier.Refusal
+	var torn *source.Error
+	if errors.As(err, &judgement) || errors.As(err, &torn) {
+		return err, nil
+	}
+	return nil, err
 }
 
 // look judges what is published, and gives what is remembered of it: what was
 // published by a run before, and is as that one left it, need not be read again.
-// The state of anything else begins anew.
+// The state of anything else begins anew. What the manifest says is a floor in any
+// case.
 func (r *syncRun) look(ctx context.Context, state syncState) (present, syncState, error) {
 	file, there := zipIn(r.place.arch)
 	said, ok := readManifest(r.place.arch)
 	if !there || !ok {
-		return present{}, syncState{}, nil
+		return present{versions: said}, syncState{}, nil
 	}
 	known := state.File == file && state.Versions == said
 	if !known {
@@ -105,20 +151,39 @@ func (r *syncRun) look(ctx context.Context, state syncState) (present, syncState
 	if state.URL != r.zip.String() {
 		state.Info, state.Package = source.Validator{}, source.Validator{}
 	}
-	if !known || r.o.Trust != nil && !state.Verified {
-		var err error
-		path := filepath.Join(r.place.arch, zipFile)
-		if state.SHA256, err = r.check.check(ctx, path, r.syncPair, said); err != nil {
-			if ctx.Err() != nil {
-				return present{}, syncState{}, err
-			}
-			// It is replaced, and does not become n-1.
-			r.log.printf("%s: what is published is not good: %s", r.syncPair, describeError(err))
-			return present{}, syncState{}, nil
+	if err := r.judge(ctx, &state, known); err != nil {
+		if ctx.Err() != nil {
+			return present{}, syncState{}, err
 		}
-		state.Verified = r.o.Trust != nil
+		// It is replaced, and does not become n-1.
+		r.log.printf("%s: what is published is not good: %s", r.syncPair, describeError(err))
+		return present{versions: said}, syncState{}, nil
 	}
-	return present{good: true, versions: said, file: file, sha256: state.SHA256, fetched: state.Fetched}, state, nil
+	return present{good: true, versions: said, file: file, found: state.finding, fetched: state.Fetched}, state, nil
+}
+
+// judge looks at the package that is published, and notes what it finds. Whoever is
+// trusted is asked each time: the trust directory, or a sidecar, may be another one
+// than it was.
+func (r *syncRun) judge(ctx context.Context, state *syncState, known bool) (err error) {
+	path := filepath.Join(r.place.arch, zipFile)
+	if !known {
+		if state.SHA256, err = r.check.whole(ctx, path, state.Versions); err != nil {
+			return err
+		}
+	}
+	if r.o.Trust == nil {
+		return nil
+	}
+	list, err := r.check.standing(ctx, path, r.syncPair, state.Versions, state.Content)
+	if err != nil {
+		return err
+	}
+	state.Content = list.Content()
+	if r.o.Now().After(list.Expires) {
+		r.log.printf("%s: the package that is published has expired, and stays until a newer one comes", r.syncPair)
+	}
+	return nil
 }
 
 func readManifest(dir string) (versions, bool) {
@@ -127,7 +192,7 @@ func readManifest(dir string) (versions, bool) {
 		return versions{}, false
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
+	data, err := io.ReadAll(io.LimitReader(f, manifest.MaxSize))
 	if err != nil {
 		return versions{}, false
 	}
@@ -171,14 +236,14 @@ func (r *syncRun) ask(ctx context.Context, known versions, validator source.Vali
 func (r *syncRun) fetch(ctx context.Context, have present, offered versions, info, known source.Validator) (syncState, error) {
 	var seen []string // SHA-256
 	if have.fetched {
-		seen = append(seen, have.sha256)
+		seen = append(seen, have.found.SHA256)
 	}
 	for range rounds {
-		validator, sum, err := r.download(ctx, known, offered)
+		validator, found, err := r.download(ctx, known, offered)
 		if err != nil {
 			return syncState{}, err
 		}
-		if slices.Contains(seen, sum) {
+		if slices.Contains(seen, found.SHA256) {
 			return syncState{}, errors.Join(r.stillOld(offered), os.Remove(r.part()))
 		}
 		after, afterInfo, err := r.ask(ctx, offered, info)
@@ -186,7 +251,7 @@ func (r *syncRun) fetch(ctx context.Context, have present, offered versions, inf
 			return syncState{}, err
 		}
 		if after == offered {
-			return syncState{Versions: offered, SHA256: sum, Fetched: true, Verified: r.o.Trust != nil,
+			return syncState{Versions: offered, finding: found, Fetched: true,
 				URL: r.zip.String(), Info: afterInfo, Package: validator}, nil
 		}
 		again, err := decideSync(have, after, r.o.AllowDowngrade)
@@ -196,7 +261,7 @@ func (r *syncRun) fetch(ctx context.Context, have present, offered versions, inf
 		if !again {
 			break
 		}
-		offered, info, seen = after, afterInfo, append(seen, sum)
+		offered, info, seen = after, afterInfo, append(seen, found.SHA256)
 	}
 	return syncState{}, &source.Error{Code: source.CodeChanged, Sentence: "other versions are announced when the package has come", Hint: "run the command again later"}
 }
@@ -224,20 +289,45 @@ func (r *syncRun) stillOld(offered versions) error {
 		Hint:     "a cache between may be behind, so run the command again later"}
 }
 
-// publish puts what came in place, with its manifest and all else that lies there.
-func (r *syncRun) publish(came syncState) error {
+// publish puts what came in place, with its manifest and all else that lies there, and
+// gives the state that is remembered of it.
+func (r *syncRun) publish(came syncState) (syncState, error) {
+	if err := r.prepare(came.Versions); err != nil {
+		return came, err
+	}
+	var there bool
+	if came.File, there = zipIn(r.place.next()); !there {
+		return came, os.ErrNotExist
+	}
+	if err := r.place.writeState(came); err != nil {
+		return came, err
+	}
+	return came, r.place.publish()
+}
+
+// sidecarStays says whether the sidecar that is published, if there is one, is still
+// right beside what came, and tells where it is not.
+func (r *syncRun) sidecarStays() bool {
+	stays := sidecarStays(r.place.arch, r.part())
+	if _, err := os.Lstat(filepath.Join(r.place.arch, zipSidecar)); err == nil && !stays {
+		r.log.printf("%s: %s was about the package that is replaced, and does not stay", r.syncPair, zipSidecar)
+	}
+	return stays
+}
+
+// prepare makes the directory that is about to be published.
+func (r *syncRun) prepare(said versions) error {
 	next := r.place.next()
+	if err := os.RemoveAll(next); err != nil { // it could not be kept as n-1
+		return err
+	}
 	if err := os.Mkdir(next, 0o755); err != nil {
 		return err
 	}
-	left, err := carryOver(r.place.arch, next)
-	if err != nil {
+	if err := carryOver(r.place.arch, next, r.sidecarStays()); err != nil {
 		return err
 	}
-	for _, name := range left {
-		r.log.printf("%s: %s is no regular file and does not stay beside the new package", r.syncPair, name)
-	}
-	manifest, err := manifestOf(came.Versions)
+	manifest, err := manifestOf(said)
 	if err != nil {
 		return err
 	}
@@ -249,18 +339,5 @@ func (r *syncRun) publish(came syncState) error {
 		return err
 	}
 	// Whatever the umask is, the web server must be able to read it.
-	if err := errors.Join(os.Chmod(next, 0o755), os.Chmod(zip, 0o644), syncDir(next)); err != nil {
-		return err
-	}
-	var there bool
-	if came.File, there = zipIn(next); !there {
-		return os.ErrNotExist
-	}
-	if err := r.place.writeState(came); err != nil {
-		return err
-	}
-	if err := r.place.publish(); err != nil {
-		return err
-	}
-	return r.place.settle(came)
+	return errors.Join(os.Chmod(next, 0o755), os.Chmod(zip, 0o644), syncDir(next))
 }

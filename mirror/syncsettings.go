@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,8 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode/utf16"
 
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/printable"
 )
 
@@ -79,7 +78,7 @@ const (
 // parseSyncSettings reads the text of a settings.json.
 func parseSyncSettings(data []byte, home string) (SyncSettings, error) {
 	var fields map[string]json.RawMessage
-	dec := json.NewDecoder(bytes.NewReader(toUTF8(data)))
+	dec := json.NewDecoder(bytes.NewReader(manifest.UTF8(data)))
 	if err := dec.Decode(&fields); err != nil || fields == nil {
 		return SyncSettings{}, badSettings("the settings file is no JSON object")
 	}
@@ -149,24 +148,4 @@ func boolField(to *bool) func(json.RawMessage) error {
 		}
 		return nil
 	}
-}
-
-// toUTF8 takes a byte order mark away, and turns UTF-16 into UTF-8: older
-// PowerShell writes it, also by the vendor's settings.ps1.
-func toUTF8(data []byte) []byte {
-	const mark8 = "\xef\xbb\xbf"
-	var order binary.ByteOrder
-	switch {
-	case bytes.HasPrefix(data, []byte("\xff\xfe")):
-		order = binary.LittleEndian
-	case bytes.HasPrefix(data, []byte("\xfe\xff")):
-		order = binary.BigEndian
-	default:
-		return bytes.TrimPrefix(data, []byte(mark8))
-	}
-	var units []uint16
-	for rest := data[2:]; len(rest) >= 2; rest = rest[2:] {
-		units = append(units, order.Uint16(rest))
-	}
-	return []byte(string(utf16.Decode(units)))
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
 )
 
 // place is where one ring's packages of one architecture lie:
@@ -47,34 +49,101 @@ const asideSuffix = ".aside"
 // newPlace makes the directories that are not there yet, but for those of packages.
 func newPlace(folder string, p syncPair) (place, error) {
 	ring := filepath.Join(folder, p.platform, p.ring)
-	if err := os.MkdirAll(ring, 0o755); err != nil {
+	if err := makeDirs(ring); err != nil {
 		return place{}, err
 	}
 	arch, err := resolve(filepath.Join(ring, p.archDir()))
 	if err != nil {
 		return place{}, err
 	}
-	back, err := resolve(filepath.Join(ring+"_back", p.archDir()))
-	if err != nil {
-		return place{}, err
+	back := filepath.Join(ring+"_back", p.archDir())
+	// What leads nowhere can't lead to the ring, and is told when n-1 is to be kept.
+	if real, err := resolve(back); err == nil {
+		back = real
 	}
-	// Beside what is published, so that both are on one file system.
-	hidden := filepath.Join(filepath.Dir(arch), ".sync")
-	t := place{arch: arch, back: back, work: filepath.Join(hidden, filepath.Base(arch))}
-	for _, dir := range []string{hidden, t.work} {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return place{}, err
+	if overlap(arch, back) {
+		return place{}, &Error{Code: codeInstall, Sentence: "the place of n-1 is that of the ring itself, or one of the two lies in the other",
+			Hint: "make " + printable.Quote(ring+"_back") + " a directory of its own, and no link to the ring"}
+	}
+	work, err := workBeside(arch)
+	return place{arch: arch, back: back, work: work}, err
+}
+
+// workBeside makes the work directory for a directory of packages: beside it, so that
+// both are on one file system.
+func workBeside(dir string) (string, error) {
+	hidden := filepath.Join(filepath.Dir(dir), ".sync")
+	work := filepath.Join(hidden, filepath.Base(dir))
+	// One after the other: nothing is made in a directory that is none of ours.
+	if err := makePrivate(hidden); err != nil {
+		return "", err
+	}
+	return work, makePrivate(work)
+}
+
+// overlap says whether two directories are the same, or will be once they are made, or
+// one lies in the other.
+func overlap(a, b string) bool {
+	if inside(a, b) || inside(b, a) {
+		return true
+	}
+	if filepath.Base(a) == filepath.Base(b) && sameFile(filepath.Dir(a), filepath.Dir(b)) {
+		return true
+	}
+	return sameFile(a, b)
+}
+
+func inside(outer, path string) bool {
+	rel, err := filepath.Rel(outer, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// sameFile sees through mounts, which links and names don't show.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
+// makePrivate makes a work directory where it is missing. In one that exists things
+// are removed, so it must be a directory of this user's alone, and no link to one.
+func makePrivate(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil || info.IsDir() && private(info) {
+		return err
+	}
+	return &Error{Code: codeInstall, Sentence: "a work directory in the tree of packages is no directory of this user alone",
+		Hint: "take " + printable.Quote(dir) + " away; mirror sync makes it anew, with the mode 0700, and loses nothing but a download that was begun"}
+}
+
+// makeDirs makes the directories of a path that are missing. Whatever the umask is,
+// the web server must be able to go through them.
+func makeDirs(path string) error {
+	err := os.Mkdir(path, 0o755)
+	switch {
+	case err == nil:
+		return os.Chmod(path, 0o755)
+	case errors.Is(err, fs.ErrExist):
+		return os.MkdirAll(path, 0o755) // says whether it is a directory
+	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) != path:
+		if err := makeDirs(filepath.Dir(path)); err != nil {
+			return err
 		}
+		return makeDirs(path)
 	}
-	return t, nil
+	return err
 }
 
 // resolve follows links of a layout that somebody made by hand. What does not exist
-// is given as it is.
+// is given as it will be.
 func resolve(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
-	if _, missing := os.Lstat(path); errors.Is(missing, fs.ErrNotExist) {
-		return path, nil
+	if _, missing := os.Lstat(path); errors.Is(missing, fs.ErrNotExist) && filepath.Dir(path) != path {
+		parent, err := resolve(filepath.Dir(path))
+		return filepath.Join(parent, filepath.Base(path)), err
 	}
 	return real, err
 }
@@ -103,15 +172,20 @@ func zipIn(dir string) (fileID, bool) {
 type syncState struct {
 	File     fileID   `json:"file"`
 	Versions versions `json:"versions"`
-	SHA256   string   `json:"sha256"`
-	Fetched  bool     `json:"fetched"`  // else taken over
-	Verified bool     `json:"verified"` // against a trust directory
+	finding
+	Fetched bool `json:"fetched"` // else taken over
 	// Previous is the package that is to be n-1; nil where none is.
-	Previous *fileID `json:"previous,omitempty"`
+	Previous *previous `json:"previous,omitempty"`
 	// What was asked, and what to ask by next time.
 	URL     string           `json:"url"`
 	Info    source.Validator `json:"info"`
 	Package source.Validator `json:"package"`
+}
+
+// previous is what is remembered of a package that was published.
+type previous struct {
+	fileID
+	Content verifier.ContentID `json:"content"` // as in finding
 }
 
 // readState reads what is remembered. What can't be read is not remembered: then
@@ -134,31 +208,16 @@ func (t place) writeState(s syncState) error {
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(t.work, stateFile), data)
-}
-
-// settle finishes what a run before this one, or this one itself, has begun: what was
-// published pushes what was there before into n-1. Doing it twice does nothing more.
-func (t place) settle(s syncState) error {
-	for _, to := range []string{t.arch, t.back} {
-		if err := undoAside(t.next(), to); err != nil {
-			return err
-		}
+	path := filepath.Join(t.work, stateFile)
+	p, err := newPending(path)
+	if err != nil {
+		return err
 	}
-	published, ok := zipIn(t.arch)
-	if ok && published == s.File && s.Previous != nil {
-		if old, ok := zipIn(t.next()); ok && old == *s.Previous {
-			if err := os.MkdirAll(filepath.Dir(t.back), 0o755); err != nil {
-				return err
-			}
-			if err := swap(t.next(), t.back); err != nil {
-				return err
-			}
-		}
+	defer p.Cleanup()
+	if _, err := p.Write(data); err != nil {
+		return err
 	}
-	// What is left was n-1 before, was never published, or is a file that was only
-	// begun.
-	return t.clear(func(name string) bool { return name != stateFile && !strings.HasPrefix(name, partPrefix) })
+	return errors.Join(p.Chmod(0o600), commit(p, path))
 }
 
 // publish makes next the published directory. It is durable when it returns.
@@ -211,47 +270,6 @@ func undoAside(from, to string) error {
 		return os.Rename(waiting, to)
 	}
 	return os.Rename(waiting, from)
-}
-
-// carryOver gives next what lies in the published directory beside the pair, such as
-// approved packages and their lists, by a second name for each file.
-func carryOver(from, to string) (left []string, err error) {
-	entries, err := os.ReadDir(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for _, e := range entries {
-		switch name := e.Name(); {
-		case name == zipFile, name == manifestFile, name == "manifest.xml", strings.HasPrefix(name, zipFile+"_temp"):
-			// The pair, and what the vendor's script leaves when it fails.
-		case !e.Type().IsRegular():
-			left = append(left, name)
-		default:
-			err = errors.Join(err, linkOrCopy(filepath.Join(from, name), filepath.Join(to, name)))
-		}
-	}
-	return left, err
-}
-
-// linkOrCopy gives a file a second name, or a copy where the file system has none.
-func linkOrCopy(from, to string) error {
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	p, err := newPending(to)
-	if err != nil {
-		return err
-	}
-	defer p.Cleanup()
-	if _, err := io.Copy(p, src); err != nil {
-		return err
-	}
-	return commit(p, to)
 }
 
 // clear removes what is useless from the work directory.

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
@@ -55,15 +56,19 @@ func (t Trust) Ends(s Signed) []Ending {
 		}
 		all = append(all, Ending{Object: object, Begin: c.NotBefore, End: c.NotAfter})
 	}
-	all = append(all, t.crlEnds()...)
+	all = append(all, t.crlEnds(s.Chain)...)
 	all = append(all, Ending{Object: EndOfList, Begin: s.List.Issued, End: s.List.Expires})
 	return earliest(all)
 }
 
-// crlEnds gives when each CA's newest revocation list is to be replaced. That of
-// an older one beside it says nothing.
-func (t Trust) crlEnds() (ends []Ending) {
+// crlEnds gives when the newest revocation list of each CA of a chain is to be
+// replaced. That of an older one beside it says nothing, and neither does that of a CA
+// that nothing here rests on, which may have been given up and makes no more.
+func (t Trust) crlEnds(chain []*x509.Certificate) (ends []Ending) {
 	for _, r := range t.crls {
+		if !slices.ContainsFunc(chain, r.verifies) {
+			continue
+		}
 		isLast := func(o revocations) bool { return o.sameCA(r) && o.list.NextUpdate.After(r.list.NextUpdate) }
 		if !r.list.NextUpdate.IsZero() && !slices.ContainsFunc(t.crls, isLast) {
 			ends = append(ends, Ending{Object: EndOfCRL, File: r.file, Begin: r.list.ThisUpdate, End: r.list.NextUpdate})

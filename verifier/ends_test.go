@@ -17,16 +17,19 @@ func replacedAt(next time.Time) func(*x509.RevocationList) {
 }
 
 // TestEnds has a chain of five certificates, and lists of two CAs, of which one
-// has an older list beside the newer one.
+// has an older list beside the newer one. A root that nothing rests on any more makes no
+// lists, and the end of its last one is nobody's business.
 func TestEnds(t *testing.T) {
 	t.Parallel()
 	root := issue(t, "root", nil, nil, aCA)
 	upper := issue(t, "upper", &root, nil, aCA, valid(base, base.Add(200*aDay)))
 	lower := issue(t, "lower", &upper, nil, aCA, valid(base, base.Add(300*aDay)))
 	leaf := issue(t, "leaf", &lower, nil)
-	trust, err := NewTrust(withRoot(root,
+	retired := issue(t, "retired", nil, nil, aCA)
+	files := withRoot(root,
 		crlBy(t, root, nil, replacedAt(base.Add(10*aDay))), crlBy(t, root, nil, replacedAt(base.Add(40*aDay))),
-		crlBy(t, lower, nil, replacedAt(base.Add(60*aDay)))), nil)
+		crlBy(t, lower, nil, replacedAt(base.Add(60*aDay))), crlBy(t, retired, nil, replacedAt(base.Add(5*aDay))))
+	trust, err := NewTrust(append(files, TrustFile{"retired.pem", retired.pem()}), nil)
 	must(t, err)
 	signed, err := trust.Verify(messageBy(leaf, listJSON(t), leaf, lower, upper).encode(t), soon)
 	must(t, err)

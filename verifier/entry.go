@@ -14,7 +14,8 @@ import (
 // agree and be the last. What a source reports as its own error comes through
 // unchanged; everything else is a Refusal with package_malformed.
 //
-// CRCs are not computed: the signed SHA-256 is what decides (CheckedReader).
+// CRCs are not computed: the signed SHA-256 is what decides (CheckedReader). Where
+// there is no list, see CRC.
 func (e Entry) Open(region io.Reader) (io.Reader, error) {
 	source := &sourceReader{from: io.LimitReader(region, e.End-e.Offset)}
 	headerSize, err := e.checkLocal(source)
@@ -29,6 +30,10 @@ func (e Entry) Open(region io.Reader) (io.Reader, error) {
 	}
 	return r, nil
 }
+
+// CRC is the CRC-32 (IEEE) of the content, as the directory has it. It shows damage,
+// and proves nothing.
+func (e Entry) CRC() uint32 { return e.crc }
 
 // sourceReader remembers the source's own error. A transfer that breaks off
 // often ends in io.ErrUnexpectedEOF, just as an archive does that is cut; only

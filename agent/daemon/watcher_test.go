@@ -376,8 +376,8 @@ func TestWatcherBurst(t *testing.T) {
 	}
 	took := time.Since(began)
 	close(writing)
-	// One in 600 ms, and one that was begun.
-	if n, most := <-hints, int(took/(600*time.Millisecond))+1; n < 1 || n > most {
+	// One in 150 ms where a busy machine writes with pauses, and one that was begun.
+	if n, most := <-hints, int(took/(150*time.Millisecond))+1; n < 1 || n > most {
 		t.Errorf("%d hints of 1000 writes in %s, want 1 to %d", n, took, most)
 	}
 	w.seen("999")

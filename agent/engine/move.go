@@ -191,14 +191,20 @@ func giveHint(dir string, uid int) string {
 	return fmt.Sprintf("make it as root, and give it to the agent's user, with install -d -m 755 -o %d %s", uid, dir)
 }
 
-// Executable tells whether something can be executed where path is, or would be if
-// it were made. The error is an *Error.
-func Executable(path string) error {
-	there, err := nearest(path)
-	if err != nil {
-		return writing(path, "the directory can't be looked at", err)
+// Noexec tells whether a path is known to lie, or would lie if it were made, where
+// nothing may be executed. Links are followed. What can't be looked at is not known.
+func Noexec(path string) bool {
+	for {
+		var st unix.Statfs_t
+		err := unix.Statfs(path, &st)
+		if err == nil {
+			return st.Flags&unix.ST_NOEXEC != 0
+		}
+		if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {
+			return false
+		}
+		path = filepath.Dir(path)
 	}
-	return executable(there)
 }
 
 // executable refuses a file system that is mounted noexec.

@@ -19,7 +19,7 @@ import (
 // documents are what has such lines: pages, manuals, units and examples.
 func documents(t *testing.T) (paths []string) {
 	t.Helper()
-	for _, pattern := range []string{"../../README.md", "../../docs/*.md", "../../packaging/man/*", "../../packaging/systemd/*", "../../packaging/examples/*"} {
+	for _, pattern := range []string{"../../README.md", "../../docs/*.md", "../../packaging/man/*", "../../packaging/systemd/*", "../../packaging/examples/*.*", "../../packaging/examples/mirror/*"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatalf("nothing is found at %s: %v", pattern, err)

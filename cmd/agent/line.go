@@ -108,9 +108,10 @@ func readLine(app *cli.App, args []string) (l line, err error) {
 	return l, nil
 }
 
-// parseOption gives the name of an option, and whether its value is part of arg.
+// parseOption gives the name of an option, and whether its value is part of arg. What
+// begins as a negative number does is none.
 func parseOption(arg string) (name string, inline, isOption bool) {
-	if len(arg) < 2 || arg[0] != '-' {
+	if len(arg) < 2 || arg[0] != '-' || arg[1] >= '0' && arg[1] <= '9' {
 		return "", false, false
 	}
 	name, _, inline = strings.Cut(strings.TrimLeft(arg, "-"), "=")

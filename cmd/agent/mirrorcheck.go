@@ -28,6 +28,7 @@ func (p *program) mirrorCheckCommand() *cli.Command {
 		&cli.StringFlag{Name: "trust", Usage: "trust `DIR` of the endpoints; else that of this machine"},
 		&cli.StringFlag{Name: "arch", DefaultText: "both", Usage: "`NAME` of the one architecture to look at, x86_64 or arm64"},
 		&cli.StringFlag{Name: "max-age", Value: "7d", Usage: "`AGE` from which on definitions are too old, such as 3d or 36h"},
+		&cli.StringFlag{Name: "timeout", Value: "5m", Usage: "`DURATION` after which to give up, such as 30s or 1h"},
 		boolFlag("full", "read packages whole, and hash each file as an endpoint would"),
 		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product"},
 		&cli.StringFlag{Name: "ring", Value: "production", Usage: "`NAME` of the ring, where the address does not have it"},
@@ -67,6 +68,9 @@ func (p *program) checkOptions(c *cli.Context) (o check.Options, err error) {
 	}
 	if o.MaxAge, err = ageFlag("max-age", c.String("max-age")); err != nil {
 		return o, err
+	}
+	if o.Timeout, err = time.ParseDuration(c.String("timeout")); err != nil || o.Timeout <= 0 {
+		return o, &usageError{"--timeout takes a duration", "for example --timeout 30s or --timeout 1h"}
 	}
 	if o.Target, err = check.ParseTarget(c.Args().First()); err != nil {
 		return o, err

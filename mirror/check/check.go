@@ -17,6 +17,9 @@ import (
 // endpoints let them become.
 const DefaultMaxAge = 7 * 24 * time.Hour
 
+// DefaultTimeout is how long a check may take where Options does not say.
+const DefaultTimeout = 5 * time.Minute
+
 // Options says what to check, and how.
 type Options struct {
 	Target Target
@@ -27,6 +30,7 @@ type Options struct {
 	Product, Ring string
 	MaxAge        time.Duration     // how old definitions may be; zero: DefaultMaxAge
 	Full          bool              // read packages whole
+	Timeout       time.Duration     // how long all of it may take; zero: DefaultTimeout
 	Now           time.Time         // zero: the clock's
 	HTTP          source.HTTPConfig // how a server is reached; Base, Spool and Answered are not looked at
 }
@@ -34,8 +38,45 @@ type Options struct {
 // Check looks at a mirror. What is wrong there is told by the report, also where
 // there is no mirror or no answer. An error means that this machine could not look:
 // it was interrupted, or had no room for a package.
+//
+// It returns when its time is over, also where a file system does not answer. What
+// waits for that one is left behind, and ends with it or with the process.
 func Check(ctx context.Context, o Options) (Report, error) {
 	o = o.withDefaults()
+	within, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	type result struct {
+		report Report
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		report, err := o.check(within)
+		done <- result{report, err}
+	}()
+	var got result
+	select {
+	case got = <-done:
+	case <-within.Done():
+		got.err = within.Err()
+	}
+	if errors.Is(got.err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return o.report("", nil, []Finding{o.late()}, &checking{stopped: true}), nil
+	}
+	return got.report, got.err
+}
+
+// late is the finding where the time was over before all was seen.
+func (o Options) late() Finding {
+	f := Finding{Critical, source.CodeStalled, "the check was not done within " + o.Timeout.String() + ", and gave up", "look at the server and the line to it, or give --timeout more time, above all with --full", []string{}}
+	if o.Target.at.url == nil {
+		f.Hint = "look whether the file system or share below the directory answers, or give --timeout more time, above all with --full"
+	}
+	return f
+}
+
+// check looks for as long as it takes.
+func (o Options) check(ctx context.Context) (Report, error) {
 	c := &checking{Options: o}
 	all, level, err := c.lookAround(ctx)
 	if err != nil {
@@ -58,6 +99,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxAge == 0 {
 		o.MaxAge = DefaultMaxAge
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
 	}
 	if o.Product == "" {
 		o.Product = "mdatp"

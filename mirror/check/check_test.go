@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/agent/source/sourcetest"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
@@ -269,7 +270,7 @@ func TestFaults(t *testing.T) {
 		}, false, []string{"warning pair_torn linux/production/x86_64"}},
 		{"the manifest is empty, as the vendor's script writes it", func(s *site) { s.put(x86+"manifest.json", `{"EngineVersion": "", "DefinitionVersion": ""}`) }, false,
 			[]string{"warning manifest_invalid linux/production/x86_64"}},
-		{"a manifest without an end", func(s *site) { s.put(x86+"manifest.json", noise(maxManifest+1)) }, false,
+		{"a manifest without an end", func(s *site) { s.put(x86+"manifest.json", noise(manifest.MaxSize+1)) }, false,
 			[]string{"warning manifest_invalid linux/production/x86_64"}},
 		{"no manifest", func(s *site) { must(s.t, os.Remove(s.at(x86+"manifest.json"))) }, false,
 			[]string{"warning manifest_missing linux/production/x86_64"}},
@@ -413,6 +414,18 @@ func TestVendorMirror(t *testing.T) {
 	}
 	r = s.check(s.dir, func(o *Options) { o.Trust, o.Arch, o.Now = nil, "x86_64", time.Now().AddDate(0, 0, 9) })
 	want(t, r, "info signature_missing linux/production/x86_64 linux/production_back/x86_64", "warning stale linux/production/x86_64")
+
+	// Damage is seen where content is read.
+	const zip = "linux/production/arch_x86_64/updates.zip"
+	data, err := os.ReadFile(s.at(zip))
+	must(t, err)
+	s.flip(zip, strings.Index(string(data), noise(8 << 10)[:1<<10])+100)
+	for full, verdict := range map[bool]string{false: "noList", true: "package_malformed"} {
+		r := s.check(s.dir, func(o *Options) { o.Trust, o.Arch, o.Full = nil, "x86_64", full })
+		if p := r.Packages[0]; p.Verdict != verdict || full != (r.Exit == 2) || len(p.Files) > 0 {
+			t.Errorf("damaged, full %v: %+v, %+v", full, p, r.Findings)
+		}
+	}
 }
 
 // TestNoMirror: what is no mirror, or gives no answer, is told as such.
@@ -656,6 +669,32 @@ func TestInterrupted(t *testing.T) {
 	if r, err := Check(ctx, Options{Target: target}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%+v, %v", r, err)
 	}
+}
+
+// TestTimeout: neither a dead mount nor a server that never comes to an end keeps a
+// check from ending, and it is the mirror that has failed then.
+func TestTimeout(t *testing.T) {
+	s := newSite(t).whole()
+	released := make(chan struct{})
+	defer close(released)
+	endless := served(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-released:
+		}
+	}))
+	late := func(name, address string) {
+		r := s.check(address, func(o *Options) { o.Timeout = time.Second })
+		want(t, r, "critical source_stalled")
+		if r.Exit != 2 || r.Complete || !strings.Contains(r.Findings[0].Message, "within 1s") {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	late("server", endless)
+	mount := sourcetest.NewMount(t, s.dir)
+	mount.Die()
+	defer mount.Revive() // what was left behind ends
+	late("mount", mount.Dir)
 }
 
 // TestNoRoom: where a package can't be kept, that is no fault of the mirror's.

@@ -23,6 +23,7 @@
 // vendor's own signatures are not looked at. What a machine has accepted before, its
 // pins, and what it revoked earlier are not known here, so an endpoint may still
 // refuse what is good in general. A mirror that changes while it is looked at is
-// looked at twice, and may change a third time. A directory on a dead network mount
-// blocks in the kernel.
+// looked at twice, and may change a third time. On a dead network
+// mount the check gives up when its time is over, and leaves behind what blocks in
+// the kernel; of what it had seen by then nothing is told.
 package check

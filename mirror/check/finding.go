@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -148,10 +149,17 @@ type report func(severity Severity, code, message, hint string)
 
 // refused reports a failure in the words of the package that it comes from.
 func (r report) refused(err error) {
+	code, sentence, hint := explain(err)
+	r(Critical, code, sentence, hint)
+}
+
+// explain gives the reason of a failure. One that has none is of what stopped in the
+// middle, such as a file that is shorter now than it was when it was opened.
+func explain(err error) (code, sentence, hint string) {
 	if why := reasonOf(err); why != nil {
-		code, sentence, hint := why.Reason()
-		r(Critical, code, sentence, hint)
+		return why.Reason()
 	}
+	return source.CodeChanged, "what lies there could not be read to its end, so it changes or was cut", "run the check again; if that comes again, look what changes the files of the mirror in place"
 }
 
 // reasoned is a failure that a user can meet.
@@ -169,10 +177,10 @@ func reasonOf(err error) (why reasoned) {
 // onPackage judges what an endpoint looks at before it installs a package.
 func (o Options) onPackage(s seen, r report) {
 	switch {
-	case s.html:
+	case s.page:
 		r(Critical, string(verifier.NotAPackage), "what is served as updates.zip is a web page",
 			"fetch it by hand and read it; it is the error page of whoever filled the mirror, or a proxy or portal between answers in the mirror's place")
-	case s.err != nil:
+	case s.err != nil && !s.unread:
 		r.refused(s.err)
 	}
 	switch {
@@ -229,14 +237,14 @@ func (o Options) onTime(s seen, r report) {
 func onManifest(s seen, r report) {
 	const remedy = "fill the mirror again with a tool that writes package and manifest together"
 	switch {
-	case s.html && s.manifestErr != nil: // the same page, most likely
+	case s.page && s.manifestErr != nil: // the same page, most likely
 	case source.NotThere(s.manifestErr):
 		r(Warning, codeNoManifest, "there is no manifest.json beside the package", remedy+"; endpoints with this program don't ask for it")
-	case errors.Is(s.manifestErr, errManifestEmpty):
+	case errors.Is(s.manifestErr, manifest.ErrEmpty):
 		r(Warning, codeBadManifest, "manifest.json has an empty version, as the vendor's script leaves it when the cloud gave no answer", remedy)
-	case errors.Is(s.manifestErr, errManifestForm):
+	case errors.Is(s.manifestErr, manifest.ErrForm):
 		r(Warning, codeBadManifest, "manifest.json is no JSON object with both versions", remedy)
-	case errors.Is(s.manifestErr, errManifestForms):
+	case errors.Is(s.manifestErr, manifest.ErrVersion):
 		r(Warning, codeBadManifest, "manifest.json has a version that is not made of four numbers", remedy)
 	case s.manifestErr != nil:
 		r(Warning, codeBadManifest, "manifest.json can not be read", "fetch it by hand and look at what comes")

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
 )
@@ -38,7 +40,7 @@ func healthy(t *testing.T) []seen {
 		all = append(all, seen{
 			place: p, origin: mirror.Inside, list: list, ends: verifier.Trust{}.Ends(verifier.Signed{List: list}), size: 1000, modified: now().Add(-4 * time.Hour),
 			answer:   &answer{ranges: true, tag: tagStrong, modified: now().Add(-4 * time.Hour)},
-			manifest: &Manifest{Engine: engine, Definition: definition},
+			manifest: &manifest.Manifest{Engine: engine, Definition: definition},
 		})
 	}
 	return all
@@ -93,13 +95,16 @@ func TestFindings(t *testing.T) {
 			all[x86].list, all[x86].ends = nil, nil
 		}, Critical, source.CodeNotFound, "linux/production/x86_64", "fill it"},
 		{"a package that can't be read", func(_ *Options, all []seen) { all[x86].err = refusal(verifier.PackageMalformed) }, Critical, "package_malformed", "linux/production/x86_64", "mend it"},
+		{"one that is cut while it is read", func(_ *Options, all []seen) { all[x86].err = io.ErrUnexpectedEOF }, Critical, source.CodeChanged, "linux/production/x86_64", "to its end"},
+		{"a list that is", func(_ *Options, all []seen) { all[x86].listErr = io.ErrUnexpectedEOF }, Critical, source.CodeChanged, "linux/production/x86_64", "to its end"},
+		{"content that is", func(_ *Options, all []seen) { all[x86].zipErr = io.ErrUnexpectedEOF }, Critical, source.CodeChanged, "linux/production/x86_64", "to its end"},
 		{"the same of the one before", func(_ *Options, all []seen) { all[x86Back].err = refusal(verifier.PackageMalformed) }, Warning, "package_malformed", "linux/production_back/x86_64", "mend it"},
 		{"the one before where a fleet goes back to it", func(o *Options, all []seen) {
 			o.Target.at.dir = "/mirror/linux/production_back"
 			all[x86Back].err = refusal(verifier.PackageMalformed)
 		}, Critical, "package_malformed", "linux/production_back/x86_64", ""},
 		{"and that is told of the present one", func(_ *Options, all []seen) { all[x86Back].zipErr = refusal(verifier.ContentMismatch) }, Warning, codeBadPrevious, "linux/production/x86_64", "production_back"},
-		{"a web page", func(_ *Options, all []seen) { all[x86].err, all[x86].html = refusal(verifier.NotAPackage), true }, Critical, "not_a_package", "linux/production/x86_64", "web page"},
+		{"a web page", func(_ *Options, all []seen) { all[x86].err, all[x86].page = refusal(verifier.NotAPackage), true }, Critical, "not_a_package", "linux/production/x86_64", "web page"},
 		{"too large", func(_ *Options, all []seen) { all[x86].err = &source.Error{Code: source.CodeTooLarge} }, Critical, "package_too_large", "linux/production/x86_64", ""},
 		{"a list that is refused", func(_ *Options, all []seen) { all[arm].listErr = refusal(verifier.SignerUntrusted) }, Critical, "signer_untrusted", "linux/production/arm64", "mend it"},
 		{"a package that is not that of the list", func(_ *Options, all []seen) { all[arm].zipErr = refusal(verifier.ContentMismatch) }, Critical, "content_mismatch", "linux/production/arm64", ""},
@@ -129,9 +134,9 @@ func TestFindings(t *testing.T) {
 		}, Warning, codeStale, "linux/production/x86_64", "by its date"},
 		{"another limit", func(o *Options, _ []seen) { o.MaxAge = 3 * time.Hour }, Critical, codeStale, "linux/production/x86_64 linux/production/arm64", "5 hours old, and 3 hours are allowed"},
 		{"no manifest", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, none() }, Warning, codeNoManifest, "linux/production/x86_64", ""},
-		{"an empty manifest", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, errManifestEmpty }, Warning, codeBadManifest, "linux/production/x86_64", "empty version"},
-		{"one that is no JSON", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, errManifestForm }, Warning, codeBadManifest, "linux/production/x86_64", "no JSON"},
-		{"one with odd versions", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, errManifestForms }, Warning, codeBadManifest, "linux/production/x86_64", "four numbers"},
+		{"an empty manifest", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, manifest.ErrEmpty }, Warning, codeBadManifest, "linux/production/x86_64", "empty version"},
+		{"one that is no JSON", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, manifest.ErrForm }, Warning, codeBadManifest, "linux/production/x86_64", "no JSON"},
+		{"one with odd versions", func(_ *Options, all []seen) { all[x86].manifest, all[x86].manifestErr = nil, manifest.ErrVersion }, Warning, codeBadManifest, "linux/production/x86_64", "four numbers"},
 		{"one that can't be read", func(_ *Options, all []seen) {
 			all[x86].manifest, all[x86].manifestErr = nil, &source.Error{Code: source.CodeTooLarge}
 		}, Warning, codeBadManifest, "linux/production/x86_64", "can not be read"},
@@ -216,6 +221,27 @@ func TestFindings(t *testing.T) {
 		theirs := slices.Contains(source.Codes(), code) || strings.Contains(code, "sign") || strings.Contains(code, "wrong") || strings.Contains(code, "list_") || strings.Contains(code, "issued")
 		if !tested[code] && !theirs && code != codeListing && code != string(verifier.TrustDirInvalid) {
 			t.Errorf("%s has no test", code)
+		}
+	}
+}
+
+// TestVerdict: good is only what was read to its end, without any error.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[string]func(*seen){
+		"good":                          func(*seen) {},
+		"notRead":                       func(s *seen) { s.blind, s.unread, s.err, s.origin = true, true, errWhole, mirror.Sidecar },
+		"notRead ":                      func(s *seen) { s.blind, s.zip = true, "updates-1.zip" },
+		source.CodeChanged:              func(s *seen) { s.err = io.ErrUnexpectedEOF },
+		source.CodeChanged + " ":        func(s *seen) { s.listErr = io.ErrUnexpectedEOF },
+		source.CodeChanged + "  ":       func(s *seen) { s.zipErr = io.ErrUnexpectedEOF },
+		string(verifier.SignerRevoked):  func(s *seen) { s.listErr = refusal(verifier.SignerRevoked) },
+		string(verifier.PackageExpired): func(s *seen) { s.list.Expires = now().Add(-time.Second) },
+	} {
+		s := healthy(t)[x86]
+		change(&s)
+		if got := options(t).verdict(s); got != strings.TrimSpace(want) {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }

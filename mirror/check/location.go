@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/printable"
@@ -62,7 +63,7 @@ type Target struct {
 // What can't be an address gives an error with the code usage.
 func ParseTarget(text string) (Target, error) {
 	absolute, text := strings.HasPrefix(text, "/"), strings.TrimRight(text, "/")
-	if slices.Contains([]string{source.PackageName, source.SidecarName, manifestName}, path.Base(text)) {
+	if slices.Contains([]string{source.PackageName, source.SidecarName, manifest.Name}, path.Base(text)) {
 		text = above(text)
 	}
 	var t Target

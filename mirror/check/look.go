@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
@@ -30,7 +32,7 @@ type seen struct {
 	unread bool    // it could only be read whole, which was not asked for
 	answer *answer // what the server said about it; nil for a directory, and where there was none
 	resent bool    // asked whether that has changed, the server sent it again
-	html   bool    // it is a web page, by its first bytes or its server's word
+	page   bool    // it is a web page, by its first bytes or its server's word
 
 	origin   mirror.Origin // of the list; empty: there is none
 	ignored  bool          // a sidecar lies beside an archive with a list inside
@@ -40,10 +42,11 @@ type seen struct {
 	ends     []verifier.Ending // of the list, and of what it rests on where that was verified
 	size     int64             // of the archive that counts, in bytes; 0: unknown
 	modified time.Time         // when it was put there, by its date; zero: unknown
+	blind    bool              // nobody looked into that archive
 	zipErr   error             // why the archive that counts is not the one of the list, or can't be read
 	files    []File            // with full, what was read
 
-	manifest    *Manifest
+	manifest    *manifest.Manifest
 	manifestErr error
 
 	modes []mode // of a directory
@@ -120,7 +123,15 @@ func (o Options) look(ctx context.Context, p place, tally *source.Tally) seen {
 func changed(err error) bool {
 	var failed *source.Error
 	var refused *verifier.Refusal
-	return errors.As(err, &failed) && failed.Code == source.CodeChanged || errors.As(err, &refused) && refused.Code == verifier.ContentMismatch
+	switch {
+	case err == nil || errors.Is(err, errWhole):
+		return false
+	case errors.As(err, &failed):
+		return failed.Code == source.CodeChanged
+	case errors.As(err, &refused):
+		return refused.Code == verifier.ContentMismatch
+	}
+	return reasonOf(err) == nil
 }
 
 func (o Options) lookOnce(ctx context.Context, p place, tally *source.Tally) seen {
@@ -196,7 +207,7 @@ func (l *looker) lookAtPackage(ctx context.Context, s *seen) {
 	}
 	var refused *verifier.Refusal
 	if errors.As(err, &refused) && refused.Code == verifier.NotAPackage {
-		s.html = s.answer != nil && s.answer.html || startsAsHTML(ctx, zip)
+		s.page = s.answer != nil && s.answer.html || startsAsPage(ctx, zip)
 	}
 	beside, besideErr := l.readSmall(ctx, source.SidecarName, verifier.MaxListSize)
 	hasSidecar := !source.NotThere(besideErr)
@@ -291,7 +302,7 @@ func (l *looker) belongs(list *verifier.List) error {
 // lookInside compares the archive that counts with the list, and reads all of it
 // where that is wanted. Of an archive with another fault nothing more is asked.
 func (l *looker) lookInside(ctx context.Context, s *seen, zip *archive) {
-	if zip == nil {
+	if s.blind = zip == nil; s.blind {
 		return
 	}
 	s.size, s.modified = zip.Size(), zip.modified
@@ -321,12 +332,12 @@ func (l *looker) date(name string) (date time.Time) {
 	return date
 }
 
-func (l *looker) lookAtManifest(ctx context.Context) (*Manifest, error) {
-	data, err := l.readSmall(ctx, manifestName, maxManifest)
+func (l *looker) lookAtManifest(ctx context.Context) (*manifest.Manifest, error) {
+	data, err := l.readSmall(ctx, manifest.Name, manifest.MaxSize)
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseManifest(data)
+	m, err := manifest.Parse(data)
 	if err != nil {
 		return nil, err
 	}
@@ -363,17 +374,16 @@ func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
 	return io.ReadFull(piece, p)
 }
 
-// startsAsHTML looks at the first bytes of what is no archive.
-func startsAsHTML(ctx context.Context, a *archive) bool {
+// startsAsPage looks at the first bytes of what is no archive.
+func startsAsPage(ctx context.Context, a *archive) bool {
 	if a == nil {
 		return false
 	}
-	const enough = 512 // as much as the library looks at
-	head := make([]byte, min(enough, a.Size()))
+	head := make([]byte, min(source.PageBytes, a.Size()))
 	if _, err := (readerAt{ctx, a.Package}).ReadAt(head, 0); err != nil {
 		return false
 	}
-	return strings.HasPrefix(http.DetectContentType(head), "text/html")
+	return source.IsPage(head)
 }
 
 // content gives the entries of an archive that are files.
@@ -387,7 +397,8 @@ func content(layout *verifier.Archive) (entries []verifier.Entry) {
 }
 
 // readFiles reads the archive from its beginning to its directory as one stream,
-// and hashes each file as an endpoint would, against the list where there is one.
+// and hashes each file as an endpoint would, against the list where there is one. What
+// no list names must have the CRC of the directory.
 // entries are in the list's order then. It is the one place where the content of
 // packages passes, so what is to look at files belongs here.
 func readFiles(ctx context.Context, zip *archive, entries []verifier.Entry, list *verifier.List) (files []File, err error) {
@@ -424,8 +435,11 @@ func readFile(e verifier.Entry, stream io.Reader, listed map[string]verifier.Fil
 	if want, ok := listed[e.Name]; ok {
 		content = verifier.NewCheckedReader(content, want)
 	}
-	sum := sha256.New()
-	size, err := io.Copy(sum, content)
+	sum, crc := sha256.New(), crc32.NewIEEE()
+	size, err := io.Copy(io.MultiWriter(sum, crc), content)
+	if _, ok := listed[e.Name]; err == nil && !ok && crc.Sum32() != e.CRC() {
+		err = &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: "an entry's content is damaged, since its checksum is not that of the directory", Hint: "fetch the package again, and test it with unzip -t"}
+	}
 	if err != nil || e.Name == verifier.ListEntry || strings.HasSuffix(e.Name, "/") {
 		return nil, err
 	}

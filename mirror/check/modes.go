@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/source/manifest"
 )
 
 // mode is what a file or directory permits.
@@ -23,7 +24,7 @@ func (l *looker) modes(s *seen) (all []mode) {
 	if l.at.dir == "" || runtime.GOOS == "windows" { // where modes say nothing
 		return nil
 	}
-	names := []string{source.PackageName, source.SidecarName, manifestName}
+	names := []string{source.PackageName, source.SidecarName, manifest.Name}
 	if s.zip != "" {
 		names = append(names, s.zip)
 	}

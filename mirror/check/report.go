@@ -108,17 +108,17 @@ func (o Options) row(s seen, all []seen) Row {
 // verdict is what an endpoint would say of the package, in one word.
 func (o Options) verdict(s seen) string {
 	refused := []error{s.listErr, s.zipErr}
-	if s.zip == "" { // else updates.zip is not the one that counts
+	if s.zip == "" && !s.unread { // else updates.zip is not the one that counts, or nobody knows
 		refused = append(refused, s.err)
 	}
 	for _, err := range refused {
-		if why := reasonOf(err); why != nil {
-			code, _, _ := why.Reason()
+		if err != nil {
+			code, _, _ := explain(err)
 			return code
 		}
 	}
 	switch {
-	case s.unread && s.origin == "":
+	case s.blind:
 		return "notRead"
 	case s.origin == "":
 		return "noList"
