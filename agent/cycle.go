@@ -175,11 +175,11 @@ func (u *update) decide(store *state.Store, installed bool) error {
 // enter takes the lock and sets the floor and the time. Between the decision
 // and the lock another run may have done the work, so it decides once more.
 func (u *update) enter(ctx context.Context) error {
-	pins, err := parsePins(u.config.settings)
+	rules, err := trustRulesOf(u.config.settings)
 	if err != nil {
 		return err
 	}
-	if u.session, err = u.begin(ctx, pins, u.opts.Wait, !u.opts.DryRun); err != nil {
+	if u.session, err = u.begin(ctx, rules, u.opts.Wait, !u.opts.DryRun); err != nil {
 		return err
 	}
 	current := u.session.current

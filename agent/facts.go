@@ -44,7 +44,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	if why == nil {
 		current, why = a.viewCurrent(ctx, trust, status)
 	}
-	f.Notes = append(f.Notes, trustNotes(trust, a.Now())...)
+	f.Notes = append(f.Notes, trustNotes(trust.Trust, a.Now())...)
 	f.Notes = append(f.Notes, a.placeNotes()...)
 	clock := verifier.NewClock(a.Now(), issued(current), a.Built)
 	f.Now = clock.Time
@@ -54,8 +54,9 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	if f.Installed = healthInstalled(current); f.Installed != nil {
 		f.Installed.Updated = a.committed()
 		f.SourceURI = status.Sets[current.set.Name].Source
+		f.Profile = trust.profile
 		f.TrustExpires = firstEnd(current.signed.Chain)
-		f.Endings = endings(trust, current.signed, clock.Time)
+		f.Endings = endings(trust.Trust, current.signed, clock.Time)
 	}
 	if current != nil && current.signed.Revoked {
 		why = &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
@@ -152,7 +153,7 @@ func trustNotes(trust verifier.Trust, now time.Time) (notes []string) {
 
 // viewCurrent gives the active set, nil and the reason where there is none that
 // is whole and trusted.
-func (a *Agent) viewCurrent(ctx context.Context, trust verifier.Trust, status state.Status) (*installed, error) {
+func (a *Agent) viewCurrent(ctx context.Context, trust trusted, status state.Status) (*installed, error) {
 	dir, err := a.viewEngine()
 	if err != nil {
 		return nil, err

@@ -182,6 +182,8 @@ func (s *session) notFit(ctx context.Context, i *installed) string {
 		return "the set before is known bad"
 	case intact(ctx, i.set, i.raw, i.list()) != nil:
 		return "the set before is damaged"
+	case i.vouched() != nil || i.signed.Revoked:
+		return "the files of the set before are not the vendor's"
 	}
 	return ""
 }

@@ -83,14 +83,17 @@ func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
 	at.decided(planned)
 	at.note(tell(at.because(v, n.signed.List)).Line())
 	at.note(tell(planned).Line())
+	if at.session.trust.vendor != nil {
+		at.note("the vendor's signatures are judged once the files are here, and not in a dry run")
+	}
 	return nil
 }
 
 // install is steps 5 to 9: the package's files into a set, and the set into
 // force.
 func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) error {
-	set, err := at.sealed(ctx, n) // 5. plan, 6. fetch
-	n.Close()                     // nothing more comes from the source
+	set, err := at.sealed(ctx, n, v) // 5. plan, 6. fetch
+	n.Close()                        // nothing more comes from the source
 	if err != nil {
 		return err
 	}
@@ -125,13 +128,13 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 // sealed gives the package's set, sealed and not yet linked. One that is on disk
 // already, since a machine went back from it or its hook could not be run, need
 // not come again.
-func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
+func (at *attempt) sealed(ctx context.Context, n *news, v verifier.Verdict) (engine.Set, error) {
 	list, dir := n.signed.List, at.session.dir
 	name := engine.SetName(list.Definition, n.signed.Digest)
 	if set, ok, err := dir.Find(name); err == nil && ok && holdsAll(ctx, set, n) {
 		at.result.BytesReused = list.Size()
 		at.decided(state.Step{Rule: ruleOnDisk})
-		return set, nil
+		return set, at.vouchedOnDisk(set, n, v)
 	}
 	p, err := planFor(n, at.session.atHand(name)) // 5. plan
 	if err != nil {
@@ -153,6 +156,9 @@ func (at *attempt) sealed(ctx context.Context, n *news) (engine.Set, error) {
 			err = errors.Join(err, dir.DropParts())
 		}
 		return engine.Set{}, err
+	}
+	if err := at.vouched(n, v, staging.Content); err != nil {
+		return engine.Set{}, errors.Join(err, dir.DropParts())
 	}
 	at.step("making definitions " + list.Definition.String() + " durable")
 	return dir.Seal(ctx, staging, list, n.raw)
@@ -206,7 +212,7 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 	if v == verifier.Renewal || s.damaged {
 		activate = s.dir.Renew // nobody should go back to the same files, or to damaged ones
 	}
-	if err := s.activate(&installed{set: set, raw: n.raw, signed: n.signed}, activate); err != nil {
+	if err := s.activate(&installed{set: set, raw: n.raw, signed: n.signed, by: s.trust, under: s.trust.under()}, activate); err != nil {
 		return err
 	}
 	if v == verifier.Downgrade {

@@ -18,6 +18,8 @@ type installed struct {
 	set    engine.Set
 	raw    []byte // the signed list
 	signed verifier.Signed
+	by     trusted                   // whom it was verified by
+	under  string                    // by.under(), once the vendor's signatures were found good; empty: not yet, or nobody asks
 	files  map[string]state.FileStat // as they were before they were found whole; nil: not looked at yet
 }
 
@@ -47,7 +49,7 @@ func (i *installed) engineVersion() string {
 
 // openSet verifies a set's list, and that the set bears the name that goes with
 // it. The files are not looked at.
-func openSet(set engine.Set, trust verifier.Trust) (*installed, error) {
+func openSet(set engine.Set, trust trusted) (*installed, error) {
 	raw, err := set.SignedList()
 	if err != nil {
 		return nil, err
@@ -59,13 +61,13 @@ func openSet(set engine.Set, trust verifier.Trust) (*installed, error) {
 	if set.Name != engine.SetName(signed.List.Definition, signed.Digest) {
 		return nil, &Failure{codeDamaged, "a set in the engine directory has another set's list", "run agent definitions update to install it anew"}
 	}
-	return &installed{set: set, raw: raw, signed: signed}, nil
+	return &installed{set: set, raw: raw, signed: signed, by: trust}, nil
 }
 
 // openCurrent gives the active set, nil where there is none or where its list
 // can't be used, and why it is not whole, if it isn't. Files that were not touched since they were last
 // hashed, as far as size, time and inode tell, are not hashed again.
-func openCurrent(ctx context.Context, dir *engine.Dir, trust verifier.Trust, seen *state.Current) (current *installed, why error) {
+func openCurrent(ctx context.Context, dir *engine.Dir, trust trusted, seen *state.Current) (current *installed, why error) {
 	set, ok, err := dir.Current()
 	if err != nil || !ok {
 		return nil, err
@@ -79,10 +81,11 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust verifier.Trust, see
 	if current.files, err = statSet(set); err != nil {
 		return current, err
 	}
-	if untouched(set, current.files, seen) {
+	if untouched(set, current.files, seen) && seen.Under == trust.under() {
+		current.under = seen.Under
 		return current, nil
 	}
-	return current, set.Check(ctx, current.signed.List.Files)
+	return current, current.whole(ctx)
 }
 
 // intact hashes a set whose signed list is known. The error is set_damaged also

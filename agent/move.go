@@ -99,7 +99,7 @@ func (a *Agent) SetPath(ctx context.Context, to string, wait time.Duration) (Loc
 		return place, err
 	}
 	place.Path = to
-	config, pins, err := a.readByHand()
+	config, rules, err := a.readByHand()
 	if err != nil {
 		return place, err
 	}
@@ -108,7 +108,7 @@ func (a *Agent) SetPath(ctx context.Context, to string, wait time.Duration) (Loc
 		err = newer(s.memory)
 	}
 	if err == nil {
-		err = s.setPath(ctx, config.settings, pins, &place)
+		err = s.setPath(ctx, config.settings, rules, &place)
 	}
 	s.Close()
 	a.exportMetrics(ctx, config.settings)
@@ -141,7 +141,7 @@ func resolve(path string) (string, error) {
 }
 
 // setPath is SetPath behind the lock.
-func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, place *Location) error {
+func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, rules trustRules, place *Location) error {
 	from := ""
 	here, err := s.EngineDirectory()
 	if err == nil {
@@ -159,9 +159,9 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 	if err != nil { // lost, or on a disk that is: the new place begins with what it has
 		s.Log.WithError(err).Warn("no set can be moved from where the sets were")
 		place.Notes = append(place.Notes, "nothing was moved, since where the sets were can not be read")
-		return s.beginAt(ctx, settings, pins, place.Path)
+		return s.beginAt(ctx, settings, rules, place.Path)
 	}
-	if err := s.lookAround(ctx, pins); err != nil {
+	if err := s.lookAround(ctx, rules); err != nil {
 		return err
 	}
 	if s.damaged {
@@ -175,7 +175,7 @@ func (s *session) setPath(ctx context.Context, settings managedconfig.Settings, 
 	if s.current == nil && s.memory.HasLeft(place.Path) { // no sets must not take the place of some
 		_ = s.dir.Close()
 		s.memory.Leave(from, s.Now().UTC())
-		err = s.beginAt(ctx, settings, pins, place.Path)
+		err = s.beginAt(ctx, settings, rules, place.Path)
 	} else {
 		notes, err = s.moveTo(ctx, settings, from, place.Path)
 	}
@@ -201,7 +201,7 @@ func inside(path, dir string) bool {
 
 // beginAt makes a place the one of the engine directory, with the sets that are
 // there, or none.
-func (s *session) beginAt(ctx context.Context, settings managedconfig.Settings, pins []verifier.Pin, to string) error {
+func (s *session) beginAt(ctx context.Context, settings managedconfig.Settings, rules trustRules, to string) error {
 	s.dir = nil
 	err := s.fit(to, true)
 	if err != nil {
@@ -213,7 +213,7 @@ func (s *session) beginAt(ctx context.Context, settings managedconfig.Settings, 
 	if err := s.dir.Clean(); err != nil {
 		return err
 	}
-	if err := s.lookAround(ctx, pins); err != nil {
+	if err := s.lookAround(ctx, rules); err != nil {
 		return err
 	}
 	return s.commitPlace(ctx, settings, to)

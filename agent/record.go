@@ -173,7 +173,7 @@ func (s *session) seenCurrent() *state.Current {
 	if s.current == nil {
 		return nil
 	}
-	return &state.Current{Set: s.current.set.Name, Files: s.current.files}
+	return &state.Current{Set: s.current.set.Name, Files: s.current.files, Under: s.current.under}
 }
 
 // takeStock brings what is remembered of sets in line with what is on disk. Where

@@ -44,7 +44,7 @@ func (at *attempt) known() known {
 	if at.opts.RetryKnownBad || !at.lately() {
 		return known{}
 	}
-	if m.Refused != nil && m.Under == at.under {
+	if m.Refused != nil && (m.Under == at.under || m.Under == at.underCurrent() && at.opts.AllowDowngrade.IsZero()) {
 		return known{validator: source.Validator(m.Validator), refused: (*Failure)(m.Refused), list: m.List}
 	}
 	current := at.session.current
@@ -92,6 +92,23 @@ func lasting(code string) bool {
 		codeRevoked, "list_malformed", "wrong_product", "wrong_platform", "content_mismatch", codeKnownBad}, code)
 }
 
+// underCurrent is under, and which set is installed: what files are refused under that
+// are older than those of it.
+func (at *attempt) underCurrent() string {
+	if at.session.current == nil {
+		return at.under + " none"
+	}
+	return at.under + " " + at.session.current.signed.Digest.String()
+}
+
+// lastingForVendor tells a refusal by the vendor's signatures that will be the same
+// tomorrow, beside those that are so for lists: no sidecar that may still come helps a
+// file without a signature, and what is older than the installed files stays so while
+// these are installed.
+func lastingForVendor(err error) bool {
+	return isUnvouched(err) && slices.Contains([]string{string(verifier.SignatureMissing), string(verifier.RollbackRefused)}, Explain(err).Code)
+}
+
 // remember keeps what was learned of the source, whatever came of it.
 func (at *attempt) remember(n *news, err error) {
 	m := &at.memory
@@ -100,8 +117,8 @@ func (at *attempt) remember(n *news, err error) {
 	switch {
 	case err == nil:
 		at.rememberGood(n)
-	case n != nil && !n.unchanged && lasting(Explain(err).Code):
-		at.rememberRefused(n, Explain(err))
+	case n != nil && !n.unchanged && (lasting(Explain(err).Code) || lastingForVendor(err)):
+		at.rememberRefused(n, err)
 	}
 	var failed *source.Error
 	if errors.As(err, &failed) && (failed.Code == source.CodeRateLimited || failed.Code == source.CodeForbidden) {
@@ -114,17 +131,20 @@ func (at *attempt) remember(n *news, err error) {
 // rememberRefused keeps why a package was refused, so that it need not be fetched
 // again. What a sidecar says by itself costs little to ask again, and may be
 // corrected without the package; so only that a package is not what its sidecar
-// approves is kept, together with that sidecar's list.
-func (at *attempt) rememberRefused(n *news, why *Failure) {
-	m := &at.memory
+// approves, or not the vendor's, is kept, together with that sidecar's list.
+func (at *attempt) rememberRefused(n *news, refusal error) {
+	m, why := &at.memory, Explain(refusal)
 	m.Validator, m.Beside, m.List, m.Refused, m.Under = state.Validator{}, state.Validator{}, "", nil, ""
 	if n.opened {
 		m.Checked = at.started
 	}
-	if n.validator == (source.Validator{}) || n.sidecar && (n.archive == nil || !why.is(string(verifier.ContentMismatch))) {
+	if n.validator == (source.Validator{}) || n.sidecar && (n.archive == nil || !why.is(string(verifier.ContentMismatch)) && !isUnvouched(refusal)) {
 		return
 	}
 	m.Validator, m.Refused, m.Under = state.Validator(n.validator), (*state.Failure)(why), at.under
+	if isUnvouched(refusal) && why.is(string(verifier.RollbackRefused)) {
+		m.Under = at.underCurrent()
+	}
 	if n.sidecar {
 		m.List = n.signed.Digest.String()
 	}

@@ -12,7 +12,6 @@ import (
 
 	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/state"
-	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -24,7 +23,7 @@ type session struct {
 	lock    *state.Lock
 	dir     *engine.Dir
 	memory  *state.State
-	trust   verifier.Trust
+	trust   trusted
 	seen    state.Status // the record of the run before
 	current *installed   // the active set; nil: none that is whole
 	damaged bool         // there is one, but it can't be used
@@ -37,7 +36,7 @@ type session struct {
 // Unless it acts, nothing is decided about where sets go.
 // The session must be closed also when there is an error, since a failure behind
 // the lock is recorded.
-func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Duration, acts bool) (s *session, err error) {
+func (a *Agent) begin(ctx context.Context, rules trustRules, wait time.Duration, acts bool) (s *session, err error) {
 	if s, err = a.lockState(ctx, wait); err != nil {
 		return s, err
 	}
@@ -54,7 +53,7 @@ func (a *Agent) begin(ctx context.Context, pins []verifier.Pin, wait time.Durati
 	if err = s.dir.Clean(); err != nil {
 		return s, err
 	}
-	if err = s.lookAround(ctx, pins); err != nil {
+	if err = s.lookAround(ctx, rules); err != nil {
 		return s, err
 	}
 	s.settleMove()
@@ -95,11 +94,11 @@ func (s *session) tellLoss(note string) {
 }
 
 // lookAround finds out whom to trust and what is installed.
-func (s *session) lookAround(ctx context.Context, pins []verifier.Pin) (err error) {
-	if s.trust, err = s.loadTrustWith(pins); err != nil {
+func (s *session) lookAround(ctx context.Context, rules trustRules) (err error) {
+	if s.trust, err = s.loadTrustBy(rules); err != nil {
 		return err
 	}
-	for _, note := range trustNotes(s.trust, s.Now()) {
+	for _, note := range trustNotes(s.trust.Trust, s.Now()) {
 		s.Log.Info(note)
 	}
 	return s.findCurrent(ctx)
@@ -259,6 +258,10 @@ func (s *session) keepRevocations() error {
 		issuers = append(issuers, s.current.signed.Chain...)
 	}
 	keep, evicted := s.trust.ToRecall(issuers)
+	if s.trust.vendor != nil {
+		of, tooMany := s.trust.vendor.Trust.ToRecall(issuers)
+		keep, evicted = union(keep, of), union(evicted, tooMany)
+	}
 	for _, der := range evicted {
 		s.tellLoss(fmt.Sprintf(noteEvicted, sha256.Sum256(der)))
 	}
@@ -289,19 +292,6 @@ func parseChain(raw [][]byte) []*x509.Certificate {
 		chain = append(chain, c)
 	}
 	return chain
-}
-
-// parsePins reads the configured pins, whose form the configuration has checked.
-func parsePins(s managedconfig.Settings) ([]verifier.Pin, error) {
-	var pins []verifier.Pin
-	for _, text := range s.Agent.Trust.Signers.Value {
-		pin, err := verifier.ParsePin(text)
-		if err != nil {
-			return nil, err
-		}
-		pins = append(pins, pin)
-	}
-	return pins, nil
 }
 
 // notPermitted tells that something may not be read by this user.

@@ -12,7 +12,6 @@ import (
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
-	"mdatp-offline-agent/verifier/trustdir"
 )
 
 // SetInfo is one set on disk, as a listing shows it. Its JSON is part of the
@@ -110,29 +109,6 @@ func nothingInstalled() error {
 	return &Failure{codeNothing, "no set is installed", "install one with agent definitions update"}
 }
 
-func (a *Agent) loadTrust(s managedconfig.Settings) (verifier.Trust, error) {
-	pins, err := parsePins(s)
-	if err != nil {
-		return verifier.Trust{}, err
-	}
-	return a.loadTrustWith(pins)
-}
-
-// loadTrustWith gives the trust of the trust directory with those pins, and with
-// what it revoked before.
-func (a *Agent) loadTrustWith(pins []verifier.Pin) (verifier.Trust, error) {
-	trust, err := trustdir.Load(a.Paths.Root, a.Paths.Trust, pins)
-	if err != nil {
-		return verifier.Trust{}, err
-	}
-	present, _ := trust.ToRecall(nil) // nothing is recalled yet
-	before, err := state.View(a.Paths.State).RevocationLists(present)
-	if err != nil {
-		return verifier.Trust{}, err
-	}
-	return trust.Recall(before)
-}
-
 // linkNames says of each linked set which link leads to it. The error is that
 // of a link which leads to no set, or to one without a list.
 func linkNames(dir *engine.Dir) (links map[string]string, first error) {
@@ -219,7 +195,7 @@ func (s *session) rollbackTarget(ctx context.Context) (*installed, error) {
 		if err != nil || target.signed.Revoked || s.knownBad(target) || !s.older(target) || set.Name == s.memory.Pending {
 			continue
 		}
-		if err := set.Check(ctx, target.list().Files); err != nil {
+		if err := target.whole(ctx); err != nil || target.signed.Revoked {
 			s.Log.WithError(err).WithField("set", set.Name).Warn("this set can not be gone back to")
 			continue
 		}
@@ -265,7 +241,7 @@ func (s *session) installSeed(ctx context.Context) (*installed, error) {
 		return nil, err
 	}
 	if signed.Revoked {
-		return nil, &Failure{codeRevoked, "the signer of the shipped set is revoked", "install a newer version of the program"}
+		return nil, seedRevoked()
 	}
 	if err := s.dir.Room(signed.List.Size(), len(signed.List.Files)+1); err != nil {
 		return nil, err
@@ -284,8 +260,19 @@ func (s *session) installSeed(ctx context.Context) (*installed, error) {
 	if err != nil {
 		return nil, err
 	}
+	seed := &installed{set: set, raw: raw, signed: signed, by: s.trust}
+	if err := seed.vouched(); err != nil {
+		return nil, err
+	}
+	if seed.signed.Revoked {
+		return nil, seedRevoked()
+	}
 	s.memory.NoteSet(set.Name, state.Set{Source: s.Paths.Seed, Installed: s.Now().UTC().Truncate(time.Second)})
-	return &installed{set: set, raw: raw, signed: signed}, nil
+	return seed, nil
+}
+
+func seedRevoked() error {
+	return &Failure{codeRevoked, "the signer of the shipped set is revoked", "install a newer version of the program"}
 }
 
 const seedHint = "install the program's package again"
@@ -378,23 +365,23 @@ func (s *session) tellByHand(ctx context.Context, settings managedconfig.Setting
 
 // beginByHand is the start of a command by hand that writes.
 func (a *Agent) beginByHand(ctx context.Context, wait time.Duration) (configuration, *session, error) {
-	config, pins, err := a.readByHand()
+	config, rules, err := a.readByHand()
 	if err != nil {
 		return config, nil, err
 	}
-	s, err := a.begin(ctx, pins, wait, true)
+	s, err := a.begin(ctx, rules, wait, true)
 	return config, s, err
 }
 
 // readByHand reads the configuration for a command by hand: one that is broken is
 // an error.
-func (a *Agent) readByHand() (configuration, []verifier.Pin, error) {
+func (a *Agent) readByHand() (configuration, trustRules, error) {
 	config, err := a.readConfiguration(state.View(a.Paths.State), false)
 	if err != nil {
-		return config, nil, err
+		return config, trustRules{}, err
 	}
-	pins, err := parsePins(config.settings)
-	return config, pins, err
+	rules, err := trustRulesOf(config.settings)
+	return config, rules, err
 }
 
 // Hold stops periodic updates until Unhold; updates by hand go on. It gives the

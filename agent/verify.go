@@ -11,7 +11,6 @@ import (
 
 	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/managedconfig"
-	"mdatp-offline-agent/verifier"
 )
 
 // repairHint is for whatever is wrong with what is installed.
@@ -98,7 +97,11 @@ func inspect(ctx context.Context, set engine.Set, i *installed, err error) ([]en
 	for _, p := range problems {
 		err = cmp.Or(err, p.Err)
 	}
-	if err == nil && len(problems) > 0 {
+	if err == nil && len(problems) == 0 {
+		if err = i.vouched(); isUnvouched(err) {
+			problems = []engine.Problem{{Set: set.Name, What: "is not what the vendor signed, as " + Explain(err).Code + " says"}}
+		}
+	} else if err == nil {
 		err = &Failure{codeDamaged, fmt.Sprintf("the set %s is not as it was signed, in %d places", set.Name, len(problems)), repairHint}
 	}
 	return problems, err
@@ -143,7 +146,7 @@ func outcomeWords(r Result) string {
 // made whole; it was then left where it is, for what is still good in it, unless
 // this is the last try.
 func (a *Agent) repair(ctx context.Context, wait time.Duration, last bool) (done []Repair, fetch bool, err error) {
-	config, pins, err := a.readByHand()
+	config, rules, err := a.readByHand()
 	if err != nil {
 		return nil, false, err
 	}
@@ -154,7 +157,7 @@ func (a *Agent) repair(ctx context.Context, wait time.Duration, last bool) (done
 		err = newer(r.memory)
 	}
 	if err == nil {
-		err = r.run(ctx, pins)
+		err = r.run(ctx, rules)
 	}
 	return r.done, r.fetch, err
 }
@@ -180,7 +183,7 @@ func (r *repairing) did(set, format string, args ...any) {
 	r.Log.WithField("set", set).Info(r.done[len(r.done)-1].Did)
 }
 
-func (r *repairing) run(ctx context.Context, pins []verifier.Pin) (err error) {
+func (r *repairing) run(ctx context.Context, rules trustRules) (err error) {
 	if r.dir, err = r.openEngine(); err != nil {
 		return err
 	}
@@ -197,7 +200,7 @@ func (r *repairing) run(ctx context.Context, pins []verifier.Pin) (err error) {
 	if err := r.dir.Protect(); err != nil {
 		return err
 	}
-	if err := r.lookAround(ctx, pins); err != nil {
+	if err := r.lookAround(ctx, rules); err != nil {
 		return err
 	}
 	if _, err := r.floor(); err != nil { // of what may be removed, too
@@ -272,6 +275,9 @@ func (r *repairing) repairSet(ctx context.Context, set engine.Set, all []engine.
 	if i == nil && unread != nil && active {
 		return nil, unread
 	}
+	if isUnvouched(err) {
+		return nil, nil // no other copy fares better, and an update brings another
+	}
 	if i != nil {
 		if active { // so that the hook is told also after a crash
 			r.expectPostload(r.settings, set.Name)
@@ -285,7 +291,10 @@ func (r *repairing) repairSet(ctx context.Context, set engine.Set, all []engine.
 		case mended:
 			r.did(set.Name, "repaired from what is on this disk, as %s", faults(problems))
 			r.touched = r.touched || active
-			return i, nil
+			if err := i.vouched(); !isUnvouched(err) {
+				return i, err
+			}
+			return nil, nil
 		}
 	} else if signerRefused(err) {
 		return nil, nil // it may be what it was; an update brings another
@@ -393,7 +402,7 @@ func (r *repairing) unlinked(ctx context.Context) (*installed, error) {
 	}
 	i, err := openSet(set, r.trust)
 	if err == nil {
-		err = set.Check(ctx, i.list().Files)
+		err = i.whole(ctx)
 	}
 	if err != nil {
 		return nil, cmp.Or(ctx.Err(), set.Unread(err))

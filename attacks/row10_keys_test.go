@@ -3,8 +3,14 @@ package attacks_test
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"debug/elf"
 	"encoding/base64"
+	"fmt"
+	"maps"
 	"time"
+
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // Row 10, keys over time: what a mirror can do with keys that were good once, or
@@ -131,7 +137,65 @@ func keysOverTime() []attack {
 				b.wantUpdated(b.installed)
 				b.wantHealth("up_to_date", "")
 			}},
+		{row: 10, name: "stolen-list-key", does: "packages by who has stolen the key of the lists, where the vendor's signatures are wanted as well: files that nobody signed, another's, exchanged, older, mixed",
+			ends: "signature_missing, signer_untrusted, content_mismatch or rollback_refused; the set stays active, and a package of the vendor's files is installed", story: stolenListKey},
 	}
+}
+
+// stolenListKey plays who has the publisher's key, and not the vendor's.
+func stolenListKey(m *machine) {
+	vendor := sigtest.New(m)
+	for _, name := range []string{"vendor", "stranger"} {
+		vendor.Signer(m, name, m.now.AddDate(-1, 0, 0), m.now.AddDate(1, 0, 0))
+	}
+	m.trust("vendor/root.pem", vendor.Root)
+	m.trust("vendor/time.pem", vendor.TimeRoot)
+	m.configure(fmt.Sprintf(`"trust":{"profile":"list+vendor","vendorPins":["%s:subject:CN=vendor"]}`, vendor.Issuer()))
+	machineOf := map[string]elf.Machine{"x86_64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch()]
+	engine := func(text string, to map[string]string) map[string]string {
+		to["engine.so"] = string(sigtest.Engine(machineOf, text))
+		to["engine.so.sig"] = string(vendor.Beside(m, "vendor", []byte(to["engine.so"])))
+		return to
+	}
+	vdm := func(signer, name string, n uint32, stamp time.Time) string {
+		return string(vendor.Definitions(m, signer, name, verifier.Version{1, 407, n, 0}, fmt.Sprint(n), stamp))
+	}
+	base := vdm("vendor", "base.vdm", 0, m.now.Add(-day))
+	pack := func(n uint32, edits map[string]string) pack {
+		p := m.pack(n)
+		p.files = engine("engine", map[string]string{"base.vdm": base, "delta.vdm": vdm("vendor", "delta.vdm", n, m.now.Add(-time.Hour))})
+		maps.Copy(p.files, edits)
+		return p
+	}
+	m.publish(pack(418, nil))
+	m.wantFailed("rollback_refused") // nobody knows how old the engine is
+	m.wantUpdated(m.installed, "--allow-downgrade", m.installed.version())
+	m.wantHealth("up_to_date", "")
+	active, before := m.installed, m.snapshot()
+	for n, attempt := range []struct {
+		code  string
+		edits map[string]string
+	}{
+		{"signature_missing", map[string]string{"extra.bin": "x"}},
+		{"signature_missing", map[string]string{"delta.vdm": "delta"}},
+		{"signature_missing", map[string]string{"engine.so.sig": "of a kind of its own"}},
+		{"signer_untrusted", map[string]string{"delta.vdm": vdm("stranger", "delta.vdm", 420, m.now)}},
+		{"content_mismatch", map[string]string{"delta.vdm": vdm("vendor", "other.vdm", 420, m.now)}},
+		{"content_mismatch", map[string]string{"delta.vdm": active.files["delta.vdm"]}},
+		{"content_mismatch", map[string]string{"other.vdm": vdm("vendor", "other.vdm", 1, m.now)}},
+		{"rollback_refused", map[string]string{"base.vdm": vdm("vendor", "base.vdm", 0, m.now.Add(-2*day))}},
+		{"rollback_refused", engine("older", map[string]string{})},
+	} {
+		p := pack(420, attempt.edits).with(func(l *verifier.List) { l.Issued = l.Issued.Add(time.Duration(n) * time.Second) })
+		m.publish(p)
+		m.wantFailed(attempt.code)
+		m.wantSame(before)
+		m.installed = active
+		m.checkActive()
+	}
+	m.publish(pack(421, nil))
+	m.wantUpdated(m.installed)
+	m.wantHealth("up_to_date", "")
 }
 
 // pin is how the configuration names a key.

@@ -46,6 +46,7 @@ type Facts struct {
 	Endings      []Ending      // what the installed set rests on, one of each kind
 	Fallback     bool          // the last update was made from the fallback, since the source before it failed
 	Isolation    string        // what confines the process that reads sources, as the last one was; "" where none was seen
+	Profile      string        // by which profile of trust the active set was verified; "" where none is
 	LastDuration time.Duration // how long the last recorded attempt took
 	Totals       Totals
 }

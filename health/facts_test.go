@@ -41,6 +41,7 @@ func facts() health.Facts {
 		NextCheck:    now.Add(8*time.Hour - 2*time.Minute - 13*time.Second),
 		TrustExpires: now.Add(300 * day),
 		Isolation:    "landlock 7, seccomp, no_new_privs, limits",
+		Profile:      "list",
 		Endings:      []health.Ending{{Object: "signer", At: now.Add(7 * day), From: now.Add(day)}, {Object: "list", At: now.Add(14 * day), From: now.Add(11 * day)}},
 	}
 }

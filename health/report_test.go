@@ -174,6 +174,7 @@ func TestJSONShapes(t *testing.T) {
 	installed.Failure = unreachable()
 	fresh.Installed, fresh.SourceURI, fresh.OfflineURL = nil, "", health.Setting[string]{}
 	fresh.LastAttempt, fresh.NextCheck, fresh.Isolation = time.Time{}, time.Time{}, ""
+	fresh.Profile = ""
 	tests := []struct {
 		facts     health.Facts
 		key, want string
@@ -186,6 +187,8 @@ func TestJSONShapes(t *testing.T) {
 		{installed, "definitionsNextCheck", `"1795486397000"`},
 		{installed, "definitionsUpdateRule", `""`},
 		{installed, "definitionsSourceIsolation", `"landlock 7, seccomp, no_new_privs, limits"`},
+		{installed, "definitionsTrustProfile", `"list"`},
+		{fresh, "definitionsTrustProfile", `null`},
 		{installed, "definitionsStatus", `{"$type":"upToDate"}`},
 		{installed, "definitionsUpdated", `"1795457597000"`},
 		{installed, "definitionsUpdatedMinutesAgo", `2`},

@@ -37,6 +37,7 @@ func Definitions(f Facts) Report {
 			plain("definitions_next_check", date(f.NextCheck, f.Location)),
 			plain("definitions_update_rule", quoted(f.Rule)),
 			plain("definitions_source_isolation", known(f.Isolation)),
+			plain("definitions_trust_profile", known(f.Profile)),
 			plain("definitions_update_fail_hint", known(hint(f.Failure))),
 			plain("engine_version", known(in.EngineVersion)),
 			plain("notes", list(f.Notes)),

@@ -142,6 +142,10 @@ var keys = []key{
 	hookMemory(postload, func(s *Settings) *Hook { return &s.Agent.Hooks.Postload }),
 	define("agent.trust", "signers", nil, readSigners, unlessNone,
 		func(s *Settings) *Value[[]string] { return &s.Agent.Trust.Signers }),
+	define("agent.trust", "profile", ProfileList, readOneOf(ProfileList, ProfileListAndVendor), asIs,
+		func(s *Settings) *Value[string] { return &s.Agent.Trust.Profile }),
+	define("agent.trust", "vendorPins", nil, readVendorPins, unlessNone,
+		func(s *Settings) *Value[[]string] { return &s.Agent.Trust.VendorPins }),
 }
 
 // define binds a key to its field: what it is where no file sets it, how it is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -315,6 +316,33 @@ func readSigners(l literal) ([]string, remark, *Error) {
 		signers = append(signers, text)
 	}
 	return signers, remark{}, nil
+}
+
+// vendorPinForm is the form of a pin for vendors, behind the issuer's pin.
+var vendorPinForm = regexp.MustCompile(`^(subject:.+|eku:[0-2](\.(0|[1-9][0-9]{0,8})){2,31})$`)
+
+// readVendorPins takes who counts as the vendor. The usages of the standards are
+// refused, since every signer of code has them.
+func readVendorPins(l literal) ([]string, remark, *Error) {
+	const allowed = "a list of 1 to 64 texts, each PIN:subject:NAME or PIN:eku:OID, where PIN is the base64 of the SHA-256 of the key of the issuing CA"
+	const hint = "write the key of the issuing CA as in agent.trust.signers, and behind it the whole subject of the signer, or an extended key usage that only this vendor has"
+	if l.value != json.Delim('[') || len(l.items) == 0 || len(l.items) > maxSigners {
+		return nil, remark{}, refuse(l, allowed, hint)
+	}
+	pins := make([]string, 0, len(l.items))
+	for _, item := range l.items {
+		text, err := readText(item)
+		if err != nil {
+			return nil, remark{}, refuse(item, allowed, hint)
+		}
+		issuer, rest, _ := strings.Cut(text, ":")
+		sum, decodeErr := base64.StdEncoding.Strict().DecodeString(issuer)
+		if decodeErr != nil || len(sum) != signerBytes || !vendorPinForm.MatchString(rest) || strings.HasPrefix(rest, "eku:1.3.6.1.5.5.7.3") {
+			return nil, remark{}, refuse(item, allowed, hint)
+		}
+		pins = append(pins, text)
+	}
+	return pins, remark{}, nil
 }
 
 // maxWords bounds the command of a hook.

@@ -114,8 +114,17 @@ type Hook struct {
 
 // Trust is the section agent.trust.
 type Trust struct {
-	Signers Value[[]string] // SHA-256 of the SPKI, base64; none pins nothing
+	Signers    Value[[]string] // SHA-256 of the SPKI, base64; none pins nothing
+	Profile    Value[string]   // one of the profiles
+	VendorPins Value[[]string] // PIN:subject:NAME or PIN:eku:OID, of which PIN is the issuing CA's; none: nobody is the vendor
 }
+
+// The profiles say what a package must prove. ProfileListAndVendor wants the
+// vendor's own signatures on the files beside the signed list.
+const (
+	ProfileList          = "list"
+	ProfileListAndVendor = "list+vendor"
+)
 
 // JitterUnset is the value of Agent.Jitter where no file sets it.
 const JitterUnset = -1

@@ -47,6 +47,8 @@ agent.hooks.postload.command (not set)
 agent.hooks.postload.timeoutSeconds 60
 agent.hooks.postload.memoryMiB 4096
 agent.trust.signers (not set)
+agent.trust.profile list
+agent.trust.vendorPins (not set)
 `
 	var got strings.Builder
 	for _, r := range Defaults().Rows() {

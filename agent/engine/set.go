@@ -241,3 +241,17 @@ func checkFile(ctx context.Context, root *os.Root, f verifier.File) error {
 	defer file.Close()
 	return hashed(ctx, file, f)
 }
+
+// Open opens a file of the set for reading. The error is an *Error.
+func (s Set) Open(name string) (*os.File, error) {
+	root, err := s.open()
+	if err != nil {
+		return nil, s.dir.reading("an installed set is not there", err)
+	}
+	defer root.Close()
+	file, err := openRegular(root, name)
+	if err != nil {
+		return nil, s.dir.reading("a file of an installed set can't be read", err)
+	}
+	return file, nil
+}

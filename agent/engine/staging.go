@@ -126,6 +126,19 @@ func (s *Staging) keep(f verifier.File, file *os.File) {
 	s.staged[f.Name] = staged{f, file}
 }
 
+// Content gives what was staged under that name, for who wants to know more of it
+// than its hash. It is the very file that was hashed, and good until the staging is
+// sealed or discarded. The error is an *Error.
+func (s *Staging) Content(name string) (io.ReaderAt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok := s.staged[name]
+	if !ok {
+		return nil, &Error{Code: InstallFailed, Sentence: "a file was not staged", Hint: faultHint}
+	}
+	return f.file, nil
+}
+
 // writeBackStep is after how many bytes the kernel is asked to begin writing
 // them to the disk.
 const writeBackStep = 8 << 20

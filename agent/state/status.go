@@ -42,6 +42,7 @@ type Failure struct {
 type Current struct {
 	Set   string              `json:"set"`
 	Files map[string]FileStat `json:"files"`
+	Under string              `json:"under,omitempty"` // which trust in the vendor its files were judged by; empty: by none
 }
 
 // FileStat tells whether a file was touched: size in bytes, modification time in

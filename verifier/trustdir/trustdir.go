@@ -25,8 +25,9 @@ import (
 	"mdatp-offline-agent/verifier"
 )
 
-// vendorDir is the subdirectory for vendors' own roots. It is not read here.
-const vendorDir = "vendor"
+// Vendor is the subdirectory for vendors' own roots. Whoever wants it loads it as
+// a trust directory of its own.
+const Vendor = "vendor"
 
 // Load reads the trust directory dir. root is the directory above which nothing
 // is checked, "/" where the agent runs without a root directory of its own.
@@ -90,7 +91,7 @@ func read(root, dir string) ([]verifier.TrustFile, error) {
 		name := entry.Name()
 		// Names with a dot in front are how editors, package managers and
 		// Kubernetes keep things that are not meant to be seen.
-		if strings.HasPrefix(name, ".") || name == vendorDir && entry.IsDir() {
+		if strings.HasPrefix(name, ".") || name == Vendor && entry.IsDir() {
 			continue
 		}
 		if len(files) == verifier.MaxTrustFiles {

@@ -1,0 +1,271 @@
+package agent
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/managedconfig"
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/trustdir"
+	"mdatp-offline-agent/verifier/vendorsig"
+)
+
+// trusted is who is believed: who signs lists, and, where the profile wants the
+// vendor's own signatures as well, who the vendor is.
+type trusted struct {
+	verifier.Trust // for signed lists
+	profile        string
+	vendor         *vendorsig.Policy // nil: the profile does not ask for it
+	clock          verifier.Clock    // for what is installed
+}
+
+// under tells one vendor from another; empty where none is asked for.
+func (t trusted) under() string {
+	if t.vendor == nil {
+		return ""
+	}
+	digest := t.vendor.Digest()
+	return hex.EncodeToString(digest[:])
+}
+
+// Digest tells one trust from another.
+func (t trusted) Digest() [sha256.Size]byte {
+	digest := t.Trust.Digest()
+	if t.vendor == nil {
+		return digest
+	}
+	return sha256.Sum256(append(digest[:], t.under()...))
+}
+
+// trustRules are what the configuration says of trust.
+type trustRules struct {
+	profile string
+	signers []verifier.Pin  // of lists
+	vendors []vendorsig.Pin // none where the profile does not ask for the vendor
+}
+
+// trustRulesOf reads the settings, whose form the configuration has checked. Nobody
+// is taken for the vendor for want of a pin.
+func trustRulesOf(s managedconfig.Settings) (trustRules, error) {
+	trust := s.Agent.Trust
+	rules := trustRules{profile: trust.Profile.Value}
+	for _, text := range trust.Signers.Value {
+		pin, err := verifier.ParsePin(text)
+		if err != nil {
+			return trustRules{}, err
+		}
+		rules.signers = append(rules.signers, pin)
+	}
+	if rules.profile == managedconfig.ProfileList {
+		return rules, nil
+	}
+	for _, text := range trust.VendorPins.Value {
+		pin, err := vendorsig.ParsePin(text)
+		if err != nil {
+			return trustRules{}, err
+		}
+		rules.vendors = append(rules.vendors, pin)
+	}
+	if len(rules.vendors) == 0 {
+		return trustRules{}, &Failure{codeConfig, "agent.trust.profile is " + rules.profile + ", but agent.trust.vendorPins names nobody who would be the vendor",
+			"set agent.trust.vendorPins to the issuing CA and the subject of who signs the files, or set agent.trust.profile to list"}
+	}
+	return rules, nil
+}
+
+func (a *Agent) loadTrust(s managedconfig.Settings) (trusted, error) {
+	rules, err := trustRulesOf(s)
+	if err != nil {
+		return trusted{}, err
+	}
+	return a.loadTrustBy(rules)
+}
+
+// loadTrustBy gives the trust of the trust directory by those rules, and with what it
+// revoked before.
+func (a *Agent) loadTrustBy(rules trustRules) (t trusted, err error) {
+	t.profile, t.clock = rules.profile, verifier.NewClock(a.Now(), time.Time{}, a.Built)
+	if t.Trust, err = trustdir.Load(a.Paths.Root, a.Paths.Trust, rules.signers); err != nil {
+		return trusted{}, err
+	}
+	present, _ := t.Trust.ToRecall(nil) // nothing is recalled yet
+	if rules.vendors != nil {
+		vendor, err := trustdir.Load(a.Paths.Root, filepath.Join(a.Paths.Trust, trustdir.Vendor), nil)
+		if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) && refused.Code == verifier.TrustDirInvalid {
+			copied := *refused
+			copied.Sentence = "of the vendor's part, " + refused.Sentence
+			err = &copied
+		}
+		if err != nil {
+			return trusted{}, err
+		}
+		t.vendor = &vendorsig.Policy{Trust: vendor, Pins: rules.vendors}
+		of, _ := vendor.ToRecall(nil)
+		present = append(present, of...)
+	}
+	before, err := state.View(a.Paths.State).RevocationLists(present)
+	if err != nil {
+		return trusted{}, err
+	}
+	if t.Trust, err = t.Recall(before); err == nil && t.vendor != nil {
+		t.vendor.Trust, err = t.vendor.Trust.Recall(before)
+	}
+	if err != nil {
+		return trusted{}, err
+	}
+	return t, nil
+}
+
+// unvouched is a refusal of files by the vendor's signatures. No other copy of the
+// same files would fare better.
+type unvouched struct{ error }
+
+// Unwrap gives what a report shows.
+func (e *unvouched) Unwrap() error { return e.error }
+
+func isUnvouched(err error) bool {
+	var e *unvouched
+	return errors.As(err, &e)
+}
+
+// judge judges the files of a list by the vendor's own signatures. What they prove
+// of the package must be what the list says. The error is an unvouched refusal, or
+// that of reading.
+func (t trusted) judge(list *verifier.List, clock verifier.Clock, content func(name string) (io.ReaderAt, error)) (vendorsig.Content, error) {
+	var files []vendorsig.Named
+	for _, f := range list.Files {
+		at, err := content(f.Name)
+		if err != nil {
+			return vendorsig.Content{}, err
+		}
+		files = append(files, vendorsig.Named{File: f, Content: at})
+	}
+	c, err := t.vendor.Judge(files, clock)
+	switch {
+	case err != nil:
+	case c.Definition != list.Definition:
+		err = &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: fmt.Sprintf("the list calls the definitions %s, and the vendor calls them %s", list.Definition, c.Definition),
+			Hint: "somebody signed a list that does not belong to these files, so look who has the key"}
+	case c.Arch != list.Arch:
+		err = &verifier.Refusal{Code: verifier.WrongPlatform, Sentence: "the engine is for the architecture " + c.Arch + ", and the list says another",
+			Hint: "publish the package of the right architecture"}
+	}
+	if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) {
+		err = &unvouched{err}
+	}
+	return c, err
+}
+
+// content judges an installed set by the vendor's signatures. Time that has passed
+// does not count against it: what is not good now may have been when its list was
+// issued, before which it can't have been installed.
+func (i *installed) content() (c vendorsig.Content, err error) {
+	for _, clock := range []verifier.Clock{i.by.clock, {Time: i.list().Issued}} {
+		files := &openFiles{set: i.set}
+		c, err = i.by.judge(i.list(), clock, files.content)
+		files.Close()
+		if f := Explain(err); f == nil || !f.is(string(verifier.SignerExpired)) && !f.is(string(verifier.IssuedInFuture)) {
+			break
+		}
+	}
+	return c, err
+}
+
+// vouched tells whether the vendor's signatures are good, where the profile asks. Of
+// a revoked signer it tells as [verifier.Trust.VerifyInstalled] does of a list's, and
+// the caller decides.
+func (i *installed) vouched() error {
+	if i.by.vendor == nil {
+		return nil
+	}
+	_, err := i.content()
+	if isUnvouched(err) && Explain(err).is(codeRevoked) {
+		i.signed.Revoked = true
+		return nil
+	}
+	if err == nil {
+		i.under = i.by.under()
+	}
+	return err
+}
+
+// whole hashes the set, and judges it by the vendor's signatures where the profile
+// asks for these.
+func (i *installed) whole(ctx context.Context) error {
+	if err := i.set.Check(ctx, i.list().Files); err != nil {
+		return err
+	}
+	return i.vouched()
+}
+
+// vouchedOnDisk is vouched for a sealed set that nothing leads to yet.
+func (at *attempt) vouchedOnDisk(set engine.Set, n *news, v verifier.Verdict) error {
+	files := &openFiles{set: set}
+	defer files.Close()
+	return at.vouched(n, v, files.content)
+}
+
+// openFiles are files of a set that are being judged.
+type openFiles struct {
+	set  engine.Set
+	open []*os.File
+}
+
+func (o *openFiles) content(name string) (io.ReaderAt, error) {
+	f, err := o.set.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	o.open = append(o.open, f)
+	return f, nil
+}
+
+// Close closes them. They were only read, so nothing can be lost.
+func (o *openFiles) Close() {
+	for _, f := range o.open {
+		f.Close()
+	}
+}
+
+// vouched judges what was staged, before it is sealed, by the vendor's signatures,
+// where the profile asks for these. No file may be older than the installed one of
+// its name, unless somebody consented to older ones.
+func (at *attempt) vouched(n *news, v verifier.Verdict, content func(name string) (io.ReaderAt, error)) error {
+	trust := at.session.trust
+	if trust.vendor == nil {
+		return nil
+	}
+	at.step("judging the vendor's signatures of definitions " + n.signed.List.Definition.String())
+	now, err := trust.judge(n.signed.List, at.clock, content)
+	if err != nil || v == verifier.Downgrade || at.allowed(n.signed.List) {
+		return err
+	}
+	var before vendorsig.Content
+	if was := cmp.Or(at.session.current, at.session.salvage); was != nil {
+		if before, err = was.content(); err != nil {
+			at.Log.WithError(err).Info("the files of the set before prove nothing, and none is compared with them")
+			before = vendorsig.Content{}
+		}
+	}
+	if err := now.NotBelow(before); err != nil {
+		return &unvouched{err}
+	}
+	return nil
+}
+
+// union is what is in either of two piles of revocation lists.
+func union(a, b [][]byte) [][]byte {
+	return slices.CompactFunc(slices.SortedFunc(slices.Values(slices.Concat(a, b)), bytes.Compare), bytes.Equal)
+}

@@ -1,0 +1,307 @@
+package vendorsig
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"crypto/x509"
+	"debug/elf"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/verifier"
+)
+
+// Policy is who counts as the vendor. Roots alone can't say it: below those of a
+// public CA everybody signs. Without pins nobody is the vendor.
+type Policy struct {
+	Trust verifier.Trust
+	Pins  []Pin
+}
+
+// Digest tells one policy from another.
+func (p Policy) Digest() [sha256.Size]byte {
+	trust := p.Trust.Digest()
+	return sha256.Sum256(fmt.Appendf(trust[:], "%q", p.Pins))
+}
+
+// Pin names one who signs: by the key of the CA that issued the certificate, and by
+// what that CA says of its holder.
+type Pin struct {
+	Issuer  verifier.Pin
+	Subject string                // in full, as openssl x509 -nameopt RFC2253 and reports show it; empty: Usage counts
+	Usage   asn1.ObjectIdentifier // an extended key usage of the vendor's own
+}
+
+// The two forms of what stands behind the issuer in a pin.
+const (
+	bySubject = "subject"
+	byUsage   = "eku"
+)
+
+// ParsePin reads the form in which pins stand in the configuration:
+// PIN:subject:NAME or PIN:eku:OID, of which PIN is the issuer's, as in
+// [verifier.ParsePin].
+func ParsePin(text string) (p Pin, err error) {
+	issuer, rest, _ := strings.Cut(text, ":")
+	kind, value, _ := strings.Cut(rest, ":")
+	if p.Issuer, err = verifier.ParsePin(issuer); err != nil {
+		return Pin{}, err
+	}
+	switch {
+	case kind == bySubject && value != "":
+		p.Subject = value
+		return p, nil
+	case kind == byUsage:
+		p.Usage, err = parseOID(value)
+		return p, err
+	}
+	return Pin{}, errors.New("behind the issuer stands subject and a name, or eku and an object identifier")
+}
+
+// parseOID reads the usage of a vendor. Those that the standards name are
+// everybody's, and would pin nobody.
+func parseOID(text string) (id asn1.ObjectIdentifier, err error) {
+	for part := range strings.SplitSeq(text, ".") {
+		n, err := strconv.ParseUint(part, 10, 31)
+		if err != nil || strconv.FormatUint(n, 10) != part {
+			return nil, errors.New("an object identifier is numbers with dots between them")
+		}
+		id = append(id, int(n))
+	}
+	if everybodys := (asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3}); len(id) < 3 || len(id) >= len(everybodys) && everybodys.Equal(id[:len(everybodys)]) {
+		return nil, errors.New("the usage is no vendor's own")
+	}
+	return id, nil
+}
+
+// names tells whether the pin is of the holder of a verified chain's first certificate.
+func (p Pin) names(chain []*x509.Certificate) bool {
+	if len(chain) < 2 || verifier.PinOf(chain[1]) != p.Issuer {
+		return false
+	}
+	if p.Subject != "" {
+		return chain[0].Subject.String() == p.Subject
+	}
+	return slices.ContainsFunc(chain[0].UnknownExtKeyUsage, p.Usage.Equal)
+}
+
+// Named is a file of a package under the name that it has there, which must be one
+// of [verifier.ValidName]. SHA256 is that of its content, and taken for granted.
+type Named struct {
+	verifier.File
+	Content io.ReaderAt
+}
+
+// Claim is what a file proves of itself.
+type Claim struct {
+	Kind    Kind
+	SHA256  [32]byte
+	Version verifier.Version // by its version resource; zero: unknown
+	Time    time.Time        // by its time stamp; zero: unknown
+}
+
+// Content is what the files of a package prove of it.
+type Content struct {
+	Definition verifier.Version
+	Arch       string           // as mirrors spell it
+	Claims     map[string]Claim // by name, of all files but detached signatures
+}
+
+const (
+	sigSuffix  = ".sig"
+	vdmSuffix  = ".vdm"
+	baseSuffix = "base.vdm"
+)
+
+// hintUncovered is the hint for a package with a file that the vendor does not vouch for.
+const hintUncovered = "look at the package on the mirror; if the file belongs there, have the package approved with a signed list, and the profile list"
+
+// Judge judges the files of a package. Each must be signed by the vendor, as [Verify]
+// has it, and as the pins say, under its own name. Definitions (*.vdm) are PE files,
+// and their versions agree; the engine is the one ELF file, and its signature lies
+// beside it. Where a file is at fault, the refusal names it. Its codes are those of
+// Verify, and package_malformed.
+func (p Policy) Judge(files []Named, clock verifier.Clock) (Content, error) {
+	c := Content{Claims: map[string]Claim{}}
+	at := map[string]Named{}
+	for _, f := range files {
+		at[f.Name] = f
+	}
+	read := map[string]bool{} // the detached signatures that somebody was judged by
+	for _, f := range files {
+		if stem, ok := strings.CutSuffix(f.Name, sigSuffix); ok && at[stem].Content != nil {
+			continue
+		}
+		claim, arch, err := p.claim(f, at[f.Name+sigSuffix], clock)
+		if err == nil && arch != "" && c.Arch != "" {
+			err = refuse(verifier.PackageMalformed, "there is more than one engine", hintUncovered)
+		}
+		if err != nil {
+			return Content{}, ofFile(f.Name, err)
+		}
+		c.Arch = cmp.Or(c.Arch, arch)
+		c.Claims[f.Name] = claim
+		read[f.Name+sigSuffix] = claim.Kind == Detached
+	}
+	for _, f := range files {
+		if _, claimed := c.Claims[f.Name]; !claimed && !read[f.Name] {
+			return Content{}, ofFile(f.Name, refuse(verifier.SignatureMissing, "it is a signature beside a file that has one inside", hintUncovered))
+		}
+	}
+	if c.Arch == "" {
+		return Content{}, refuse(verifier.PackageMalformed, "the package has no engine", hintUncovered)
+	}
+	return c, c.agree()
+}
+
+// ofFile says of which file a refusal is.
+func ofFile(name string, err error) error {
+	var r *verifier.Refusal
+	if !errors.As(err, &r) {
+		return err
+	}
+	copied := *r
+	copied.Sentence = "the file " + name + " is not the vendor's as it should be, since " + r.Sentence
+	return &copied
+}
+
+// claim judges one file, by the signature that lies beside it where there is one.
+// arch is that of an engine, empty for other files.
+func (p Policy) claim(f, sig Named, clock verifier.Clock) (claim Claim, arch string, err error) {
+	var beside []byte
+	if sig.Content != nil {
+		beside = make([]byte, min(sig.Size, MaxSignature+1))
+		if n, err := sig.Content.ReadAt(beside, 0); n < len(beside) {
+			return Claim{}, "", err
+		}
+	}
+	s, err := Verify(File{f.Content, f.Size, beside}, p.Trust, clock)
+	if err != nil {
+		return Claim{}, "", err
+	}
+	if !slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.names(s.Signer.Chain) }) {
+		return Claim{}, "", refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "add the signer to agent.trust.vendorPins, if it is the vendor")
+	}
+	claim = Claim{Kind: s.Kind, SHA256: f.SHA256}
+	if s.TimeStamp != nil {
+		claim.Time = s.TimeStamp.Time
+	}
+	if s.Kind == Authenticode {
+		claim.Version, err = ownVersion(f)
+	} else {
+		arch, err = ownArch(f)
+	}
+	return claim, arch, err
+}
+
+// ownVersion is the version of a PE file, which must bear the name that it has itself.
+func ownVersion(f Named) (verifier.Version, error) {
+	r, err := ReadResource(f.Content, f.Size)
+	if err != nil {
+		return verifier.Version{}, err
+	}
+	if !strings.EqualFold(r.OriginalFilename, f.Name) {
+		return verifier.Version{}, misnamed()
+	}
+	return r.FileVersion, nil
+}
+
+// ownArch is the architecture of an ELF file. Only these may have their signature
+// beside them: of others nothing would say which file of the vendor's they are. An
+// ELF file says it where it has a name of its own, and there is one in a package.
+// It was signed by the vendor, so a library made for honest files may read it.
+func ownArch(f Named) (string, error) {
+	file, err := elf.NewFile(io.NewSectionReader(f.Content, 0, f.Size))
+	if err != nil {
+		return "", refuse(verifier.PackageMalformed, "nothing in it says under which name it was signed", hintUncovered)
+	}
+	defer file.Close()
+	names, err := file.DynString(elf.DT_SONAME)
+	if len(names) > 0 && (err != nil || !slices.Equal(names, []string{f.Name})) {
+		return "", misnamed()
+	}
+	switch file.Machine {
+	case elf.EM_X86_64:
+		return "x86_64", nil
+	case elf.EM_AARCH64:
+		return "arm64", nil
+	}
+	return "", refuse(verifier.WrongPlatform, "it is for an unknown architecture", hintUncovered)
+}
+
+func misnamed() error {
+	return refuse(verifier.ContentMismatch, "it was signed under another name", "somebody exchanged files of the package, so fetch it from its vendor anew")
+}
+
+// agree finds the definition version, which is the one of the definitions that are
+// no base. Bases are of one version, and the others of one that is not below it and
+// agrees in its first two numbers: what is added to a base must be made for it.
+func (c *Content) agree() error {
+	var base, delta verifier.Version
+	for name, claim := range c.Claims {
+		name = strings.ToLower(name)
+		if !strings.HasSuffix(name, vdmSuffix) {
+			continue
+		}
+		to := &delta
+		if strings.HasSuffix(name, baseSuffix) {
+			to = &base
+		}
+		if claim.Version.IsZero() || !to.IsZero() && *to != claim.Version {
+			return mixed()
+		}
+		*to = claim.Version
+	}
+	if delta.IsZero() {
+		delta = base
+	}
+	if delta.IsZero() {
+		return refuse(verifier.PackageMalformed, "the package has no definitions whose version is signed", hintUncovered)
+	}
+	if !base.IsZero() && (base.Compare(delta) > 0 || !slices.Equal(base[:2], delta[:2])) {
+		return mixed()
+	}
+	c.Definition = delta
+	return nil
+}
+
+func mixed() error {
+	return refuse(verifier.ContentMismatch, "the definitions are of versions that do not belong together", "the package was put together from several, so fetch it from its vendor anew")
+}
+
+// NotBelow refuses (rollback_refused) files that are older than those of the same
+// name before, by version or by time stamp, and those of which neither is known,
+// unless they are the same. Nor may one be missing that was there before: who leaves
+// out half of the definitions makes them no newer.
+func (c Content) NotBelow(before Content) error {
+	for _, name := range slices.Sorted(maps.Keys(before.Claims)) {
+		if _, ok := c.Claims[name]; !ok {
+			return older("the file "+name+" is missing, which the installed definitions have", c)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
+		now := c.Claims[name]
+		was, ok := before.Claims[name]
+		switch {
+		case ok && now.SHA256 == was.SHA256:
+		case now.Version.Compare(was.Version) < 0:
+			return older(fmt.Sprintf("the file %s has version %s, and %s is installed", name, now.Version, was.Version), c)
+		case !now.Time.IsZero() && now.Time.Before(was.Time):
+			return older(fmt.Sprintf("the file %s was signed at %s, and the installed one at %s", name, now.Time.UTC().Format(verifier.TimeFormat), was.Time.UTC().Format(verifier.TimeFormat)), c)
+		case now.Version.IsZero() && now.Time.IsZero():
+			return older("the file "+name+" is another than before, and nothing proves that it is newer", c)
+		}
+	}
+	return nil
+}
+
+func older(sentence string, c Content) error {
+	return refuse(verifier.RollbackRefused, sentence, "agent definitions update --allow-downgrade "+c.Definition.String()+" installs it all the same")
+}

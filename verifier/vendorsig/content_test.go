@@ -1,0 +1,258 @@
+package vendorsig_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"debug/elf"
+	"errors"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
+)
+
+var (
+	then = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	base = verifier.Version{1, 407, 0, 0}
+	v417 = verifier.Version{1, 407, 417, 0}
+	v416 = verifier.Version{1, 407, 416, 0}
+)
+
+const engineName = "libmpengine.so"
+
+// vendor is a vendor with files that are in order.
+type vendor struct {
+	*sigtest.Vendor
+	files map[string][]byte
+}
+
+func newVendor(t *testing.T) vendor {
+	v := vendor{Vendor: sigtest.New(t), files: map[string][]byte{}}
+	v.Signer(t, "vendor", then.AddDate(-1, 0, 0), then.AddDate(1, 0, 0))
+	v.Signer(t, "stranger", then.AddDate(-1, 0, 0), then.AddDate(1, 0, 0))
+	v.Signer(t, "old", then.AddDate(-3, 0, 0), then.AddDate(-1, 0, 0))
+	for name, version := range map[string]verifier.Version{"mpavbase.vdm": base, "mpavdlta.vdm": v417, "mpasbase.vdm": base, "mpasdlta.vdm": v417} {
+		v.files[name] = v.Definitions(t, "vendor", name, version, "definitions", then)
+	}
+	v.files[engineName] = sigtest.Engine(elf.EM_X86_64, "engine")
+	v.files[engineName+".sig"] = v.Beside(t, "vendor", v.files[engineName])
+	return v
+}
+
+func (v vendor) policy(t *testing.T, pins ...string) vendorsig.Policy {
+	t.Helper()
+	trust, err := verifier.NewTrust([]verifier.TrustFile{{Name: "root.pem", Data: v.Root}, {Name: "time.pem", Data: v.TimeRoot}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := vendorsig.Policy{Trust: trust}
+	for _, text := range pins {
+		pin, err := vendorsig.ParsePin(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Pins = append(p.Pins, pin)
+	}
+	return p
+}
+
+// with gives the files, less those that are nil in edits, and with the others.
+func (v vendor) with(edits map[string][]byte) (files []vendorsig.Named) {
+	all := map[string][]byte{}
+	for _, m := range []map[string][]byte{v.files, edits} {
+		for name, data := range m {
+			all[name] = data
+		}
+	}
+	for name, data := range all {
+		if data != nil {
+			files = append(files, vendorsig.Named{File: verifier.File{Name: name, Size: int64(len(data)), SHA256: sha256.Sum256(data)}, Content: bytes.NewReader(data)})
+		}
+	}
+	return files
+}
+
+func checkCode(t *testing.T, err error, code verifier.Code, sentence string) {
+	t.Helper()
+	var r *verifier.Refusal
+	if code == "" && err == nil {
+		return
+	}
+	if !errors.As(err, &r) || r.Code != code || !strings.Contains(r.Sentence, sentence) || r.Hint == "" {
+		t.Fatalf("got %v, want %s with %q", err, code, sentence)
+	}
+	if strings.ContainsAny(r.Sentence+r.Hint, "\"\n") || strings.Contains(r.Sentence, " : ") {
+		t.Fatalf("not fit for a report: %q", r.Sentence)
+	}
+}
+
+type files = map[string][]byte
+
+// What the files of a package prove together, and what is refused.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	vdm := func(signer, name string, version verifier.Version, stamp time.Time) []byte {
+		return v.Definitions(t, signer, name, version, "others", stamp)
+	}
+	pin := v.Issuer().String() + ":subject:CN=vendor"
+	other := sigtest.Engine(elf.EM_X86_64, "other")
+	for _, c := range []struct {
+		what     string
+		pin      string
+		edits    files
+		code     verifier.Code
+		sentence string
+	}{
+		{what: "in order"},
+		{what: "pinned by its usage", pin: v.Issuer().String() + ":eku:" + sigtest.Usage},
+		{what: "without deltas", edits: files{"mpavdlta.vdm": nil, "mpasdlta.vdm": nil}},
+		{what: "another subject", pin: v.Issuer().String() + ":subject:CN=vendo", code: verifier.SignerUntrusted, sentence: "not among the pins for vendors"},
+		{what: "another usage", pin: v.Issuer().String() + ":eku:" + sigtest.Usage + ".1", code: verifier.SignerUntrusted, sentence: "not among the pins for vendors"},
+		{what: "another issuer", pin: strings.Repeat("A", 43) + "=:subject:CN=vendor", code: verifier.SignerUntrusted, sentence: "not among the pins for vendors"},
+		{what: "one file by another customer of the CA", edits: files{"mpavdlta.vdm": vdm("stranger", "mpavdlta.vdm", v417, then)}, code: verifier.SignerUntrusted, sentence: "the file mpavdlta.vdm is not the vendor's"},
+		{what: "a file that nobody signed", edits: files{"notes.txt": []byte("x")}, code: verifier.SignatureMissing, sentence: "the file notes.txt"},
+		{what: "a signature of nothing", edits: files{"mpavdlta.vdm.sig": v.files[engineName+".sig"]}, code: verifier.SignatureMissing, sentence: "the file mpavdlta.vdm.sig"},
+		{what: "a signature of a signature", edits: files{engineName + ".sig.sig": v.Beside(t, "vendor", v.files[engineName+".sig"])}, code: verifier.SignatureMissing, sentence: "the file libmpengine.so.sig.sig"},
+		{what: "a signature alone", edits: files{"other.sig": v.Beside(t, "vendor", other)}, code: verifier.SignatureMissing, sentence: "the file other.sig"},
+		{what: "an engine without signature", edits: files{engineName + ".sig": nil}, code: verifier.SignatureMissing, sentence: "the file libmpengine.so"},
+		{what: "an engine with a signature of unknown kind", edits: files{engineName + ".sig": []byte("\x01\x02\x03\x04")}, code: verifier.SignatureMissing, sentence: "the file libmpengine.so"},
+		{what: "another engine under the signature", edits: files{engineName: other}, code: verifier.ContentMismatch, sentence: "the file libmpengine.so"},
+		{what: "two engines", edits: files{"other.so": other, "other.so.sig": v.Beside(t, "vendor", other)}, code: verifier.PackageMalformed, sentence: "more than one engine"},
+		{what: "no engine", edits: files{engineName: nil, engineName + ".sig": nil}, code: verifier.PackageMalformed, sentence: "no engine"},
+		{what: "text with a signature beside it", edits: files{"a.txt": []byte("x"), "a.txt.sig": v.Beside(t, "vendor", []byte("x"))}, code: verifier.PackageMalformed, sentence: "the file a.txt"},
+		{what: "another name's file", edits: files{"mpavdlta.vdm": v.files["mpasdlta.vdm"]}, code: verifier.ContentMismatch, sentence: "the file mpavdlta.vdm is not the vendor's as it should be, since it was signed under another name"},
+		{what: "no definitions", edits: files{"mpavdlta.vdm": nil, "mpasdlta.vdm": nil, "mpavbase.vdm": nil, "mpasbase.vdm": nil}, code: verifier.PackageMalformed, sentence: "no definitions"},
+		{what: "mixed deltas", edits: files{"mpavdlta.vdm": vdm("vendor", "mpavdlta.vdm", v416, then)}, code: verifier.ContentMismatch, sentence: "do not belong together"},
+		{what: "mixed bases", edits: files{"mpavbase.vdm": vdm("vendor", "mpavbase.vdm", verifier.Version{1, 407, 1, 0}, then)}, code: verifier.ContentMismatch, sentence: "do not belong together"},
+		{what: "bases of another generation", edits: files{"mpavbase.vdm": vdm("vendor", "mpavbase.vdm", verifier.Version{1, 405, 0, 0}, then), "mpasbase.vdm": vdm("vendor", "mpasbase.vdm", verifier.Version{1, 405, 0, 0}, then)},
+			code: verifier.ContentMismatch, sentence: "do not belong together"},
+		{what: "expired, and stamped before", pin: v.Issuer().String() + ":eku:" + sigtest.Usage, edits: files{"mpavdlta.vdm": vdm("old", "mpavdlta.vdm", v417, then.AddDate(-2, 0, 0))}},
+		{what: "expired, and not stamped", pin: v.Issuer().String() + ":eku:" + sigtest.Usage, edits: files{"mpavdlta.vdm": vdm("old", "mpavdlta.vdm", v417, time.Time{})}, code: verifier.SignerExpired, sentence: "the file mpavdlta.vdm"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			if c.pin == "" {
+				c.pin = pin
+			}
+			got, err := v.policy(t, c.pin).Judge(v.with(c.edits), verifier.Clock{Time: then})
+			checkCode(t, err, c.code, c.sentence)
+			want := v417
+			if c.what == "without deltas" {
+				want = base
+			}
+			if err == nil && (got.Definition != want || got.Arch != "x86_64" || !got.Claims["mpavbase.vdm"].Time.Equal(then) || !got.Claims[engineName].Time.IsZero()) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+	t.Run("no pins", func(t *testing.T) {
+		t.Parallel()
+		_, err := v.policy(t).Judge(v.with(nil), verifier.Clock{Time: then})
+		checkCode(t, err, verifier.SignerUntrusted, "not among the pins for vendors")
+	})
+}
+
+// A library that somebody's linker made has a name of its own, which counts.
+func TestEngineName(t *testing.T) {
+	t.Parallel()
+	libs, _ := filepath.Glob("/lib/*-linux-gnu/libm.so.6")
+	if len(libs) == 0 {
+		t.Skip("SKIPPED: libm.so.6 is missing; get it with: apt-get install libc6")
+	}
+	lib, err := os.ReadFile(libs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":subject:CN=vendor")
+	sig := v.Beside(t, "vendor", lib)
+	_, err = p.Judge(v.with(files{engineName: nil, engineName + ".sig": nil, "libm.so.6": lib, "libm.so.6.sig": sig}), verifier.Clock{Time: then})
+	checkCode(t, err, "", "")
+	_, err = p.Judge(v.with(files{engineName: lib, engineName + ".sig": sig}), verifier.Clock{Time: then})
+	checkCode(t, err, verifier.ContentMismatch, "the file libmpengine.so is not the vendor's as it should be, since it was signed under another name")
+}
+
+func TestNotBelow(t *testing.T) {
+	t.Parallel()
+	of := func(version verifier.Version, at time.Time, sum byte) vendorsig.Content {
+		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: at, SHA256: [32]byte{sum}}}}
+	}
+	none, earlier := time.Time{}, then.Add(-time.Hour)
+	for _, c := range []struct {
+		what        string
+		now, before vendorsig.Content
+		sentence    string
+	}{
+		{"the same", of(v417, then, 1), of(v417, then, 1), ""},
+		{"newer", of(v417, then, 2), of(v416, earlier, 1), ""},
+		{"the first", of(v417, then, 1), vendorsig.Content{}, ""},
+		{"an older version", of(v416, then, 2), of(v417, earlier, 1), "has version 1.407.416.0, and 1.407.417.0 is installed"},
+		{"an older stamp", of(v417, earlier, 2), of(v417, then, 1), "was signed at 2026-11-01T11:00:00Z"},
+		{"a version without a stamp", of(v417, none, 2), of(v416, then, 1), ""},
+		{"an unknown one", of(verifier.Version{}, none, 2), of(verifier.Version{}, none, 1), "nothing proves that it is newer"},
+		{"an unknown one after a known one", of(verifier.Version{}, none, 2), of(verifier.Version{}, then, 1), "nothing proves that it is newer"},
+		{"an unknown first one", of(verifier.Version{}, none, 2), vendorsig.Content{}, "nothing proves that it is newer"},
+		{"a file less", vendorsig.Content{}, of(v417, then, 1), "the file f is missing"},
+		{"an unknown one that stays", of(verifier.Version{}, none, 1), of(verifier.Version{}, none, 1), ""},
+	} {
+		code := verifier.RollbackRefused
+		if c.sentence == "" {
+			code = ""
+		}
+		t.Run(c.what, func(t *testing.T) { checkCode(t, c.now.NotBelow(c.before), code, c.sentence) })
+	}
+}
+
+// The documentation names a command that shows a subject as pins have it.
+func TestSubject(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("SKIPPED: openssl is missing; get it with: apt-get install openssl")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: then, NotAfter: then.AddDate(1, 0, 0), Subject: pkix.Name{
+		CommonName: "Vendor", Organization: []string{"Vendor, Inc."}, OrganizationalUnit: []string{"A+B"}, Locality: []string{"Redmond"}, Province: []string{"Washington"}, Country: []string{"US"}}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("openssl", "x509", "-inform", "DER", "-noout", "-subject", "-nameopt", "RFC2253")
+	cmd.Stdin = bytes.NewReader(der)
+	out, err := cmd.Output()
+	if got := strings.TrimPrefix(strings.TrimSpace(string(out)), "subject="); err != nil || got != c.Subject.String() {
+		t.Errorf("openssl shows %q, and pins have %q: %v", got, c.Subject.String(), err)
+	}
+}
+
+func TestParsePin(t *testing.T) {
+	t.Parallel()
+	sum := strings.Repeat("A", 43) + "="
+	for text, good := range map[string]bool{
+		sum + ":subject:CN=a:b": true, sum + ":eku:1.3.6.1.4.1.311.76.8.1": true, sum: false, sum + ":subject:": false, sum + ":eku:": false,
+		sum + ":eku:1.3.6.1.5.5.7.3.3": false, sum + ":eku:1.3.6.1.5.5.7.3": false, sum + ":eku:1.03.6": false, sum + ":eku:1.2": false, sum[1:] + ":subject:CN=a": false, sum + ":cn:a": false,
+	} {
+		if _, err := vendorsig.ParsePin(text); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
