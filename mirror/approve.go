@@ -108,7 +108,7 @@ func (p ringPlace) ledger() string  { return filepath.Join(p.work(), filepath.Ba
 func (p ringPlace) work() string { return filepath.Join(filepath.Dir(p.arch), ".approve") }
 
 // openRing finds the directory of an architecture, and locks the tree against whoever
-// else fills it: the lock is that of Sync.
+// else fills it: the lock is that of Sync and of Promote.
 func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 	if strings.HasPrefix(filepath.Base(ring), "arch_") {
 		return ringPlace{}, nil, usage("the directory is not that of a ring", "name the directory that holds arch_x86_64 or arch_arm64", nil)
@@ -127,11 +127,7 @@ func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 	if info, err := os.Stat(place.arch); err != nil || !info.IsDir() {
 		return place, nil, usage("the ring has no directory for the architecture "+arch, "check the path "+printable.Quote(ring)+" and --arch", err)
 	}
-	tree := ring
-	if _, known := platformOf(ring); known {
-		tree = filepath.Dir(filepath.Dir(ring))
-	}
-	lock, err := lockSync(tree)
+	lock, err := lockSync(treeOf(ring))
 	return place, lock, err
 }
 
@@ -285,10 +281,10 @@ func (p *Proposal) openApproved(ctx context.Context) (v versions, ok bool, err e
 	return versions{p.Previous.Engine, p.Previous.Definition}, true, err
 }
 
-// clear makes the work directory, and removes what killed runs have left there, and of
+// clear makes the work directory, a private one, and removes what killed runs have left there, and of
 // an approval that they were writing. The tree is locked.
 func (p ringPlace) clear() error {
-	if err := os.MkdirAll(p.work(), 0o700); err != nil {
+	if err := makePrivate(p.work()); err != nil {
 		return err
 	}
 	left, err := filepath.Glob(filepath.Join(p.arch, "."+source.SidecarName+"*"))
@@ -382,10 +378,13 @@ func (p *Proposal) decide(said versions) error {
 	build := BuildOptions{Product: o.Product, Platform: o.Platform, Arch: o.Arch, Rings: []string{o.Ring}, Engine: said.Engine, Definition: said.Definition,
 		Now: o.Now, Issued: p.issued(), Expires: o.Expires}.withDefaults()
 	p.List = build.list()
+	var err error
+	if p.List.PromotionLog, err = lastPromotionLine(p.ring.ring); err != nil {
+		return err
+	}
 	for _, f := range p.Files {
 		p.List.Files = append(p.List.Files, verifier.File{Name: f.Name, Size: f.Size, SHA256: f.SHA256})
 	}
-	var err error
 	if p.List.Zip, err = p.zipName(); err != nil {
 		return err
 	}
@@ -607,6 +606,9 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 		return nil, Approved{}, err
 	}
 	defer lock.Close()
+	if err := place.clear(); err != nil {
+		return nil, Approved{}, fileError("what was left of an approval", place.arch, err)
+	}
 	if o, err = o.identity(place.ring); err != nil {
 		return nil, Approved{}, err
 	}
@@ -620,8 +622,8 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if err := checkSuccession(judged, previous, o.Force); err != nil {
 		return nil, Approved{}, err
 	}
-	if judged.Zip == "" {
-		return nil, Approved{}, usage("the list names no archive, so it is about whatever comes next", "sign the list that agent mirror approve --external wrote", nil)
+	if judged.Zip == "" || judged.Zip == zipFile {
+		return nil, Approved{}, usage("the list does not name a copy of the package, so it would be about whatever comes next", "sign the list that agent mirror approve --external wrote", nil)
 	}
 	a, err := openArchive(filepath.Join(place.arch, judged.Zip))
 	if err != nil {

@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -347,6 +348,9 @@ func TestApprovePrivate(t *testing.T) {
 	}
 	theirs, left := s.path("updates-"+sum[:8]+".zip"), filepath.Join(s.ring, ".approve", "copy-123")
 	write(t, theirs, []byte("somebody else's"))
+	if err := os.Mkdir(filepath.Dir(left), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	write(t, left, []byte("of a run that was killed"))
 	p, err := Propose(context.Background(), s.ring, o)
 	wantCode(t, err, "")
@@ -372,6 +376,16 @@ func TestApprovePrivate(t *testing.T) {
 	if string(read(t, theirs)) != "somebody else's" {
 		t.Error("a file of somebody else's was overwritten")
 	}
+	// A link in place of the work directory leads to files that are none of ours.
+	others := t.TempDir()
+	write(t, filepath.Join(others, "kept"), []byte("somebody else's"))
+	work := filepath.Join(s.ring, ".approve")
+	if err := errors.Join(os.Rename(work, work+"-before"), os.Symlink(others, work)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.approve(t, o)
+	wantCode(t, err, codeInstall)
+	onlyFiles(t, others, "kept")
 }
 
 // The list can be signed elsewhere; what is put in force is hashed again.
@@ -407,7 +421,20 @@ func TestApproveExternal(t *testing.T) {
 	other = o
 	other.Product = "another"
 	wantCode(t, attach(signed, other), "wrong_product")
+	aboutAny, err := verifier.ParseList(read(t, filepath.Join(s.dir, "list.json")))
+	wantCode(t, err, "")
+	for _, zip := range []string{"", "updates.zip"} { // the next download would take its place
+		aboutAny.Zip = zip
+		object, err := SignList(aboutAny, s.signer)
+		wantCode(t, err, "")
+		wantCode(t, attach(object, o), "usage")
+	}
+	left := s.path(".updates.zip.p7m123")
+	write(t, left, []byte("of a run that was killed"))
 	wantCode(t, attach(signed, o), "")
+	if _, err := os.Stat(left); err == nil {
+		t.Error("what a killed run has left is still there")
+	}
 	good := s.serves(t, 2)
 	wantCode(t, attach(signed, o), "usage") // it is in force already
 	signed = sign()

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func readLedger(path string) (l ledger) {
 
 // approvedName tells whether a name is of the kind that approved packages get.
 func approvedName(zip string) bool {
-	return verifier.ValidName(zip) && strings.HasPrefix(zip, "updates-")
+	return verifier.ValidName(zip) && strings.HasPrefix(zip, "updates-") && strings.HasSuffix(zip, ".zip")
 }
 
 // first is when the content was seen first; false where it never was.
@@ -61,9 +60,6 @@ func (l ledger) first(content verifier.ContentID) (time.Time, bool) {
 }
 
 func (l ledger) write(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fileError("what is remembered of approvals", path, err)
-	}
 	data, err := json.Marshal(l)
 	if err == nil {
 		err = replace(path, data)

@@ -207,7 +207,7 @@ func (t *target) nameOf(ring string) string {
 // treeOf is the directory whose lock Sync takes, in a tree such as Sync makes it.
 func treeOf(ring string) string {
 	rings := filepath.Dir(ring)
-	if name := filepath.Base(rings); name == verifier.Linux || name == "mac" {
+	if _, known := platformOf(ring); known {
 		return filepath.Dir(rings)
 	}
 	return rings
@@ -309,10 +309,13 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 		return nil
 	}
 	list := r.good.Signed.List
-	return runTest(ctx, r.o.Test, r.o.TestTimeout, []string{
+	if err := runTest(ctx, r.o.Test, r.o.TestTimeout, []string{
 		"AGENT_PACKAGE=" + filepath.Join(r.place.next(), zipFile), "AGENT_ARCH=" + r.arch, "AGENT_FROM=" + r.o.From, "AGENT_TO=" + r.o.To,
 		"AGENT_DEFINITIONS_VERSION=" + list.Definition.String(), "AGENT_ENGINE_VERSION=" + list.Engine.String(),
-	})
+	}); err != nil {
+		return err
+	}
+	return r.verifyNext(ctx) // the program could change what it looked at
 }
 
 // approved verifies the package in the first ring as an endpoint of that ring would.
@@ -428,12 +431,25 @@ func (r *promotion) stage(ctx context.Context) error {
 	if err := r.sign(""); err != nil {
 		return err
 	}
-	_, err = Verify(ctx, zip, r.o.Trust, r.o.Now(), &verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.To, r.o.Ring)})
 	r.came = syncState{Versions: v, finding: finding{sum, list.Content()}}
 	if r.outcome == Promoted && r.have.archive {
 		r.came.Previous = &previous{fileID: r.have.file}
 	}
-	return err
+	return r.verifyNext(ctx)
+}
+
+// verifyNext verifies what is going to be published as an endpoint of the target would.
+// It must be what was judged in the first ring, whose files somebody may have exchanged
+// for others that are signed as well.
+func (r *promotion) verifyNext(ctx context.Context) error {
+	next, err := Verify(ctx, filepath.Join(r.place.next(), zipFile), r.o.Trust, r.o.Now(), &verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.To, r.o.Ring)})
+	if err != nil {
+		return err
+	}
+	if next.Origin != r.good.Origin || next.Origin == Inside && next.Signed.Digest != r.good.Signed.Digest {
+		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the package was exchanged while it was looked at", Hint: "run the command again"}
+	}
+	return nil
 }
 
 // carry keeps what lies beside the published package: files of somebody else, and the
@@ -446,9 +462,8 @@ func (r *promotion) carry() error {
 	}
 	entries, err := os.ReadDir(next)
 	for _, e := range entries {
-		approved := strings.HasPrefix(e.Name(), "updates-") && strings.HasSuffix(e.Name(), ".zip")
 		inUse := r.have.list != nil && e.Name() == r.have.list.Zip
-		if approved && !inUse {
+		if approvedName(e.Name()) && !inUse {
 			err = errors.Join(err, os.Remove(filepath.Join(next, e.Name())))
 		}
 	}

@@ -222,6 +222,25 @@ func TestPromoteListInside(t *testing.T) {
 	}
 	onlyFiles(t, r.in("production"), "manifest.json", "updates.zip")
 
+	// Another one that is signed as well, and comes when the first was judged: the clock
+	// is asked for the run, for the list, and then for the age.
+	other := read(t, out)
+	o.Definition = version("1.407.430.0")
+	o.Issued = o.Issued.Add(time.Minute)
+	if _, err := Build(t.Context(), out, o, &r.signer); err != nil {
+		t.Fatal(err)
+	}
+	clock, asked := r.o.Now, 0
+	r.o.Now = func() time.Time {
+		if asked++; asked == 3 {
+			write(t, out, other)
+		}
+		return clock()
+	}
+	_, err := Promote(t.Context(), r.o)
+	wantCode(t, err, "content_mismatch")
+	r.o.Now = clock
+
 	// Any tree to any other.
 	r.o.From, r.o.To = r.o.To, filepath.Join(r.dir, "other", "linux", "site")
 	if err := os.MkdirAll(filepath.Dir(r.o.To), 0o755); err != nil {
@@ -229,7 +248,7 @@ func TestPromoteListInside(t *testing.T) {
 	}
 	r.want(Promoted)
 	r.o.To = filepath.Join(r.dir, "mistyped", "linux", "production")
-	_, err := Promote(t.Context(), r.o)
+	_, err = Promote(t.Context(), r.o)
 	wantCode(t, err, codeUsage)
 }
 
@@ -300,11 +319,12 @@ func TestPromoteRefused(t *testing.T) {
 		"program is content": {func(r *rings) {
 			program(r, `set -e; test "$AGENT_DEFINITIONS_VERSION" = 1.407.418.0; test "$AGENT_ARCH" = x86_64; test -s "$AGENT_PACKAGE"; test -d "$AGENT_FROM"; test -z "$AGENT_KEY_PASSPHRASE"; echo fine`)
 		}, ""},
-		"program is not":     {func(r *rings) { program(r, "echo no; exit 1") }, codeTest},
-		"program is killed":  {func(r *rings) { program(r, "kill -9 $$") }, codeTest},
-		"program takes long": {func(r *rings) { program(r, "sleep 600 & wait"); r.o.TestTimeout = time.Second }, codeTest},
-		"program is none":    {func(r *rings) { r.o.Test = r.dir }, codeUsage},
-		"target is newer":    {func(r *rings) { r.want(Promoted); r.approve("1.407.417.0", nil) }, "rollback_refused"},
+		"program changes what it looks at": {func(r *rings) { program(r, `echo more >>"$AGENT_PACKAGE"`) }, "package_malformed"},
+		"program is not":                   {func(r *rings) { program(r, "echo no; exit 1") }, codeTest},
+		"program is killed":                {func(r *rings) { program(r, "kill -9 $$") }, codeTest},
+		"program takes long":               {func(r *rings) { program(r, "sleep 600 & wait"); r.o.TestTimeout = time.Second }, codeTest},
+		"program is none":                  {func(r *rings) { r.o.Test = r.dir }, codeUsage},
+		"target is newer":                  {func(r *rings) { r.want(Promoted); r.approve("1.407.417.0", nil) }, "rollback_refused"},
 		"target may step down": {func(r *rings) {
 			r.want(Promoted)
 			r.approve("1.407.417.0", nil)

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,6 +142,38 @@ func readPromotions(f *os.File) (lines []LoggedPromotion, whole int, err error) 
 	return parsePromotions(data)
 }
 
+// loadPromotions reads the log at path, which stays as it is. torn says that the
+// beginning of one more line stands at the end.
+func loadPromotions(path string) (lines []LoggedPromotion, torn bool, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|noFollow, 0)
+	if err != nil {
+		return nil, false, fileError("the log of promotions", path, err)
+	}
+	defer f.Close()
+	lines, whole, err := readPromotions(f)
+	var info fs.FileInfo
+	if err == nil {
+		info, err = f.Stat()
+	}
+	if err != nil {
+		return nil, false, fileError("the log of promotions", path, err)
+	}
+	return lines, info.Size() > int64(whole), nil
+}
+
+// lastPromotionLine gives the hash of the last line of the log beside a ring, for a list
+// that is about to be signed; empty where nothing was promoted yet.
+func lastPromotionLine(ring string) (hash string, err error) {
+	lines, _, err := loadPromotions(filepath.Join(filepath.Dir(ring), promotionsFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil || len(lines) == 0:
+		return "", err
+	}
+	return lines[len(lines)-1].Hash, nil
+}
+
 // last gives the hash of the last line.
 func (l *promotionLog) last() string {
 	if len(l.lines) == 0 {
@@ -195,9 +228,10 @@ type Promotions struct {
 }
 
 // CheckPromotions reads the log beside the ring's directory, and checks that each
-// line names the one before, and that the lists of the ring, of its n-1, and of the
-// files in lists (packages or signed lists, an endpoint's META/package.p7m for one)
-// name lines of it. With trust these lists must be signed by somebody in it.
+// line names the one before, and that the lists of the ring, of the rings beside it
+// that the log names, of their n-1, and of the files in lists (packages or signed
+// lists, an endpoint's META/package.p7m for one) name lines of it. With trust these
+// lists must be signed by somebody in it.
 //
 // Errors: nothing_installed where there is no log; content_mismatch where it was
 // changed; the verifier's codes for lists; usage.
@@ -207,28 +241,19 @@ func CheckPromotions(ring string, lists []string, trust *verifier.Trust) (Promot
 		return Promotions{}, fileError("the ring", ring, err)
 	}
 	found := Promotions{Log: filepath.Join(filepath.Dir(ring), promotionsFile), Lines: []LoggedPromotion{}, Anchors: []PromotionAnchor{}, Signed: trust != nil}
-	f, err := os.OpenFile(found.Log, os.O_RDONLY|noFollow, 0)
+	lines, torn, err := loadPromotions(found.Log)
 	if errors.Is(err, fs.ErrNotExist) {
 		return found, &Error{Code: codeNothing, Sentence: "there is no log of promotions beside the ring", Hint: "promote something first, or check the path " + printable.Quote(ring)}
 	}
 	if err != nil {
-		return found, fileError("the log of promotions", found.Log, err)
+		return found, err
 	}
-	defer f.Close()
-	lines, whole, err := readPromotions(f)
-	if err != nil {
-		return found, fileError("the log of promotions", found.Log, err)
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return found, fileError("the log of promotions", found.Log, err)
-	}
-	found.Lines, found.Torn = append(found.Lines, lines...), info.Size() > int64(whole)
-	for _, arch := range SyncArchs() {
-		for _, dir := range []string{ring, ring + "_back"} {
-			path := filepath.Join(dir, "arch_"+arch, zipFile)
-			if _, err := os.Stat(path + sidecarSuffix); err == nil {
-				if err := found.anchor(path+sidecarSuffix, trust, false); err != nil {
+	found.Lines, found.Torn = append(found.Lines, lines...), torn
+	for _, ring := range loggedRings(ring, lines) {
+		for _, arch := range SyncArchs() {
+			path := filepath.Join(ring, "arch_"+arch, zipSidecar)
+			if _, err := os.Stat(path); err == nil {
+				if err := found.anchor(path, trust, false); err != nil {
 					return found, err
 				}
 			}
@@ -242,18 +267,47 @@ func CheckPromotions(ring string, lists []string, trust *verifier.Trust) (Promot
 	return found, nil
 }
 
-// anchor looks for the line that the list of a file names. Where it needs not name
-// one, it is no anchor then.
+// loggedRings gives the directory of the ring, those of the rings beside it that the
+// log names, since approvals in these name lines, too, and those of their n-1.
+func loggedRings(ring string, lines []LoggedPromotion) (dirs []string) {
+	names := []string{filepath.Base(ring)}
+	for _, l := range lines {
+		for _, name := range []string{l.From, l.To} {
+			if filepath.IsLocal(name) && !slices.Contains(names, name) { // else it is the path of another tree
+				names = append(names, name)
+			}
+		}
+	}
+	for _, name := range names {
+		dir := filepath.Join(filepath.Dir(ring), name)
+		dirs = append(dirs, dir, dir+"_back")
+	}
+	return dirs
+}
+
+// anchor looks for the line that the list of a package, a sidecar or a bare list names.
+// Where it needs not name one, it is no anchor then, and not judged.
 func (p *Promotions) anchor(path string, trust *verifier.Trust, needed bool) error {
-	list, err := anchorList(path, trust)
+	c, err := openClaim(path)
+	defer c.close()
 	if err != nil {
 		return err
 	}
-	if list.PromotionLog == "" {
-		if needed {
-			return usage("a signed list names no line of a log of promotions", "leave out "+printable.Quote(path)+", or give a list that promote has signed", nil)
-		}
+	claims, err := verifier.ReadClaims(c.object)
+	if err != nil {
+		return err
+	}
+	list := claims.List
+	switch {
+	case list.PromotionLog == "" && needed:
+		return usage("a signed list names no line of a log of promotions", "leave out "+printable.Quote(path)+", or give a list that promote has signed", nil)
+	case list.PromotionLog == "":
 		return nil
+	}
+	if trust != nil { // old ones count, too, so the signer is judged at the time of issue
+		if _, err := verifySigned(*trust, c.object, list.Issued); err != nil {
+			return err
+		}
 	}
 	for i, line := range p.Lines {
 		if line.Hash != list.PromotionLog {
@@ -263,20 +317,4 @@ func (p *Promotions) anchor(path string, trust *verifier.Trust, needed bool) err
 		return nil
 	}
 	return badPromotions("a signed list names a line that the log of promotions does not have")
-}
-
-// anchorList reads the list of a package, a sidecar or a bare list. Old ones count,
-// too, so the signer is judged at the time of issue.
-func anchorList(path string, trust *verifier.Trust) (*verifier.List, error) {
-	c, err := openClaim(path)
-	defer c.close()
-	if err != nil {
-		return nil, err
-	}
-	claims, err := verifier.ReadClaims(c.object)
-	if err != nil || trust == nil {
-		return claims.List, err
-	}
-	signed, err := verifySigned(*trust, c.object, claims.List.Issued)
-	return signed.List, err
 }

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,9 +56,43 @@ func TestPromotionLog(t *testing.T) {
 		_, err := CheckPromotions(r.o.To, nil, &r.trust)
 		t.Run(name, func(t *testing.T) { wantCode(t, err, c.code) })
 	}
+	// What is approved from now on names the last line, too.
+	write(t, path, whole)
+	preview := r.o.From
+	approveNext := func(n int, ring string) error {
+		site := ringSite{lab: r.lab, ring: ring, now: r.now}
+		site.come(t, map[string][]byte{"mpavbase.vdm": []byte(fmt.Sprint("definitions ", n))}, manifestFor(n))
+		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Force: true})
+		return err
+	}
+	wantCode(t, approveNext(430, preview), "")
+	found, err = CheckPromotions(r.o.To, nil, &r.trust)
+	wantCode(t, err, "")
+	if last := found.Anchors[len(found.Anchors)-1]; last != (PromotionAnchor{r.in("preview", "updates.zip.p7m"), 3}) {
+		t.Errorf("%+v", found.Anchors)
+	}
+	if string(read(t, path)) != string(whole) {
+		t.Error("an approval changed the log")
+	}
+	write(t, path, bytes.Join(rows[:2], nil))
+	_, err = CheckPromotions(preview, nil, &r.trust) // the first ring's approval knows as well
+	wantCode(t, err, "content_mismatch")
+	write(t, path, bytes.Replace(whole, []byte("1.407.417.0"), []byte("1.407.416.0"), 1))
+	wantCode(t, approveNext(431, preview), "content_mismatch") // it would vouch for what somebody changed
+
+	// Where nothing was promoted, nothing is named, and no log comes into being.
+	alone := filepath.Join(r.dir, "alone", "linux", "preview")
+	wantCode(t, approveNext(1, alone), "")
+	if list, err := ReadList(filepath.Join(alone, "arch_x86_64", "updates.zip.p7m")); err != nil || list.PromotionLog != "" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(alone), promotionsFile)); err == nil {
+		t.Error("an approval made a log")
+	}
+
 	// Without anchors in the tree, those of endpoints still know.
 	write(t, path, bytes.Join(rows[:2], nil))
-	for _, ring := range []string{"production", "production_back"} {
+	for _, ring := range []string{"production", "production_back", "preview"} {
 		if err := os.RemoveAll(r.in(ring)); err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +104,7 @@ func TestPromotionLog(t *testing.T) {
 	other := newLab(t, KeyOptions{}).trust
 	_, err = CheckPromotions(r.o.To, lists[:1], &other)
 	wantCode(t, err, "signer_untrusted")
-	_, err = CheckPromotions(r.o.To, []string{r.in("preview", "updates.zip.p7m")}, nil) // which names no line
+	_, err = CheckPromotions(r.o.To, []string{filepath.Join(alone, "arch_x86_64", "updates.zip.p7m")}, nil) // which names no line
 	wantCode(t, err, codeUsage)
 	_, err = CheckPromotions(filepath.Join(r.dir, "production"), nil, nil)
 	wantCode(t, err, codeNothing)

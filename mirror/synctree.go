@@ -116,7 +116,7 @@ func makePrivate(dir string) error {
 		return err
 	}
 	return &Error{Code: codeInstall, Sentence: "a work directory in the tree of packages is no directory of this user alone",
-		Hint: "take " + printable.Quote(dir) + " away, which mirror sync makes anew with the mode 0700; where that does not help, the file system keeps no owners and modes, so put the tree on another one"}
+		Hint: "take " + printable.Quote(dir) + " away, which is made anew with the mode 0700; where that does not help, the file system keeps no owners and modes, so put the tree on another one"}
 }
 
 // makeDirs makes the directories of a path that are missing. Whatever the umask is,

@@ -17,8 +17,8 @@ import (
 // What a document shows of a console is run, and has to come out as it stands there,
 // less what differs from run to run.
 
-// mask takes from a line what differs: times, ports, sizes, digests, how wide a column
-// is. Versions stay.
+// mask takes from a line what differs: times, ports, sizes, digests, who it is, how wide
+// a column is. Versions stay.
 func mask(line string) string {
 	for _, m := range []struct{ what, with string }{
 		{`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, "TIME"},
@@ -28,6 +28,7 @@ func mask(line string) string {
 		{`(127\.0\.0\.1|mirror\.example|go\.microsoft\.com):\d+`, "HOST"},
 		{`((?:\d+\.){3}\d+)-[0-9a-f]{8}\b`, "$1-DIGEST"},
 		{`(x86_64|arm64)`, "ARCH"},
+		{`\S+@\S+`, "WHO"},
 		{`\d+ (minutes|hours|days)`, "AGE"},
 		{` +`, " "},
 	} {

@@ -180,11 +180,16 @@ func promotionsText(w io.Writer, found mirror.Promotions) {
 	}
 	_ = table.Flush() // nobody reads a closed stdout
 	fmt.Fprintf(w, "each of %d lines names the one before", len(found.Lines))
-	for i, a := range found.Anchors {
+	var named []int
+	for _, a := range found.Anchors {
+		named = append(named, a.Line)
+	}
+	slices.Sort(named)
+	for i, line := range slices.Compact(named) {
 		if i == 0 {
 			fmt.Fprint(w, "; signed lists name line")
 		}
-		fmt.Fprintf(w, " %d", a.Line)
+		fmt.Fprintf(w, " %d", line)
 	}
 	if len(found.Anchors) > 0 && !found.Signed {
 		fmt.Fprint(w, ", but nobody is trusted here who could have signed them")

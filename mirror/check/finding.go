@@ -10,6 +10,7 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/source/manifest"
+	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -62,6 +63,7 @@ const (
 	codeVersionsDiffer  = "versions_differ"
 	codeSidecarDangling = "sidecar_zip_missing"
 	codeSidecarIgnored  = "sidecar_ignored"
+	codeWaits           = "approval_waits"
 	codeNotJudged       = "not_judged"
 	codePastRing        = "past_ring"
 )
@@ -70,7 +72,7 @@ const (
 func Codes() []string {
 	own := []string{codeMissingArch, codePairTorn, codeNoManifest, codeBadManifest, codeNoPrevious, codeSamePrevious, codeNewerPrevious, codeBadPrevious,
 		codeStale, codeEnds, codeNoTag, codeWeakTag, codeNoRanges, codeResent, codeNoDate, codeClock, codeListing, codeWritable, codeUnreadable,
-		codeVersionsDiffer, codeSidecarDangling, codeSidecarIgnored, codeNotJudged, codePastRing}
+		codeVersionsDiffer, codeSidecarDangling, codeSidecarIgnored, codeWaits, codeNotJudged, codePastRing}
 	for _, c := range []verifier.Code{verifier.NotAPackage, verifier.PackageMalformed, verifier.PackageExpired, verifier.SignatureMissing,
 		verifier.SignatureInvalid, verifier.SignerUntrusted, verifier.SignerExpired, verifier.SignerRevoked, verifier.ListMalformed,
 		verifier.WrongProduct, verifier.WrongPlatform, verifier.IssuedInFuture, verifier.ContentMismatch, verifier.TrustDirInvalid} {
@@ -135,6 +137,7 @@ func (o Options) onPlace(s seen, r report) {
 	}
 	o.onPackage(s, r)
 	o.onTime(s, r)
+	o.onApproval(s, r)
 	onManifest(s, r)
 	onServer(s, r)
 	onModes(s, r)
@@ -208,11 +211,15 @@ func (o Options) onTime(s seen, r report) {
 		return
 	}
 	for _, e := range s.ends {
+		remedy := e.Remedy()
+		if e.Object == verifier.EndOfList && s.origin == mirror.Sidecar {
+			remedy = "approve a newer package with agent mirror approve RING-DIR, or the same for longer with --renew; then promote it to rings that are filled by that"
+		}
 		switch {
 		case e.Object == verifier.EndOfList && o.Now.After(e.End):
-			r(Critical, string(verifier.PackageExpired), e.Sentence(o.Now), e.Remedy())
+			r(Critical, string(verifier.PackageExpired), e.Sentence(o.Now), remedy)
 		case e.Due(o.Now) && (e.Object != verifier.EndOfList || !s.isBack()):
-			r(Warning, codeEnds, e.Sentence(o.Now), e.Remedy())
+			r(Warning, codeEnds, e.Sentence(o.Now), remedy)
 		}
 	}
 	at := s.published()
@@ -232,6 +239,29 @@ func (o Options) onTime(s seen, r report) {
 	case age > o.MaxAge/4*3: // as endpoints begin to warn
 		r(Warning, codeStale, message, hint)
 	}
+}
+
+// onApproval tells of a package that came after the approved one. It is somebody's
+// decision to wait, so it is told of, and warned of only where the wait takes half of
+// the time that definitions may be old.
+func (o Options) onApproval(s seen, r report) {
+	if !s.waits() || s.isBack() {
+		return
+	}
+	what := "a package"
+	if s.manifest != nil {
+		what = fmt.Sprintf("a package with definitions %s and engine %s", s.manifest.Definition, s.manifest.Engine)
+	}
+	severity, since := Info, ""
+	if !s.came.IsZero() {
+		age := o.Now.Sub(s.came)
+		since = " since " + span(age)
+		if age > o.MaxAge/2 {
+			severity = Warning
+		}
+	}
+	r(severity, codeWaits, fmt.Sprintf("%s waits for approval%s, and %s with engine %s is approved", what, since, s.list.Definition, s.list.Engine),
+		"look at it with agent mirror approve RING-DIR --dry-run, and let it out with agent mirror approve RING-DIR")
 }
 
 func onManifest(s seen, r report) {

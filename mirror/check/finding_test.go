@@ -74,6 +74,12 @@ const (
 // unlisted takes the list away, as in the vendor's own packages.
 func unlisted(s *seen) { s.list, s.ends, s.origin = nil, nil, "" }
 
+// waiting puts a newer package beside the approved one.
+func waiting(s *seen, since time.Duration) {
+	s.origin, s.zip, s.came = mirror.Sidecar, "updates-1.zip", now().Add(-since)
+	s.manifest.Definition[2] = 420
+}
+
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -118,6 +124,37 @@ func TestFindings(t *testing.T) {
 		{"lists that nobody judges", func(o *Options, _ []seen) { o.Trust = nil }, Info, codeNotJudged, "", "--trust"},
 		{"a sidecar for nothing", func(_ *Options, all []seen) { all[x86].zip, all[x86].zipErr = "updates-1.zip", none() }, Critical, codeSidecarDangling, "linux/production/x86_64", "not there"},
 		{"a sidecar that does not count", func(_ *Options, all []seen) { all[x86].ignored = true }, Info, codeSidecarIgnored, "linux/production/x86_64", "only the one inside"},
+		{"a newer package that waits for approval", func(_ *Options, all []seen) { waiting(&all[x86], 5*time.Hour) }, Info, codeWaits, "linux/production/x86_64", "definitions 1.407.420.0 and engine 1.1.24080.9 waits for approval since 5 hours, and 1.407.418.0 with engine 1.1.24080.9 is approved look at it with agent mirror approve RING-DIR"},
+		{"one that waits for days", func(_ *Options, all []seen) { waiting(&all[x86], 4*24*time.Hour) }, Warning, codeWaits, "linux/production/x86_64", "since 4 days"},
+		{"one with a newer engine alone", func(_ *Options, all []seen) {
+			waiting(&all[x86], time.Hour)
+			all[x86].manifest.Definition = all[x86].list.Definition
+			all[x86].manifest.Engine[3]++
+		}, Info, codeWaits, "linux/production/x86_64", "1.1.24080.10 waits"},
+		{"one that nobody knows the date of", func(_ *Options, all []seen) { waiting(&all[x86], time.Hour); all[x86].came = time.Time{} }, Info, codeWaits, "linux/production/x86_64", "waits for approval, and"},
+		{"one without a manifest", func(_ *Options, all []seen) {
+			waiting(&all[x86], time.Hour)
+			all[x86].manifest, all[x86].manifestErr = nil, none()
+		}, Info, codeWaits, "linux/production/x86_64", "a package waits for approval since 60 minutes"},
+		{"one that is older waits for nothing", func(_ *Options, all []seen) {
+			waiting(&all[x86], time.Hour)
+			all[x86].manifest.Definition[2] = 400
+		}, "", "", "", ""},
+		{"nor the approved one itself", func(_ *Options, all []seen) {
+			waiting(&all[x86], time.Hour)
+			all[x86].manifest.Definition = all[x86].list.Definition
+		}, "", "", "", ""},
+		{"nor what lies in the ring to step back to", func(_ *Options, all []seen) {
+			waiting(&all[x86Back], time.Hour)
+		}, "", "", "", ""},
+		{"an approval that will expire", func(o *Options, all []seen) {
+			o.Now, o.MaxAge = now().AddDate(0, 0, 12), 365*24*time.Hour
+			all[x86].origin, all[arm].origin = mirror.Sidecar, mirror.Sidecar
+		}, Warning, codeEnds, "linux/production/x86_64 linux/production/arm64", "ends at 2026-12-10T12:00:00Z approve a newer package with agent mirror approve RING-DIR, or the same for longer with --renew"},
+		{"an approval that has", func(o *Options, all []seen) {
+			o.Now = now().AddDate(0, 0, 15)
+			all[x86].origin, all[arm].origin = mirror.Sidecar, mirror.Sidecar
+		}, Critical, "package_expired", "linux/production/x86_64 linux/production/arm64", "has ended at 2026-12-10T12:00:00Z approve a newer package with agent mirror approve"},
 		{"an expired list", func(o *Options, _ []seen) { o.Now = now().AddDate(0, 0, 15) }, Critical, "package_expired", "linux/production/x86_64 linux/production/arm64", "has ended at 2026-12-10T12:00:00Z"},
 		{"a list that will expire", func(o *Options, _ []seen) { o.Now, o.MaxAge = now().AddDate(0, 0, 12), 365*24*time.Hour }, Warning, codeEnds, "linux/production/x86_64 linux/production/arm64", "the signed list ends at 2026-12-10T12:00:00Z"},
 		{"a signer who will", func(_ *Options, all []seen) {

@@ -39,6 +39,7 @@ type seen struct {
 	size     int64               // of the archive that counts, in bytes; 0: unknown
 	modified time.Time           // when it was put there, by its date; zero: unknown
 	blind    bool                // nobody looked into that archive
+	came     time.Time           // when updates.zip was put there, where the list is about another; zero: unknown
 	zipErr   error               // why the archive that counts is not the one of the list, or can't be read
 	files    []mirror.VendorFile // with full, what was read
 
@@ -67,6 +68,19 @@ func (s *seen) usable() bool {
 // names another archive, the manifest is about updates.zip, which may be newer.
 func (s *seen) torn() bool {
 	return s.zip == "" && s.list != nil && s.manifest != nil && (s.list.Definition != s.manifest.Definition || s.list.Engine != s.manifest.Engine)
+}
+
+// waits tells whether updates.zip is newer than the archive that is approved. By the
+// manifest, which is about updates.zip; without one, by the date.
+func (s *seen) waits() bool {
+	switch {
+	case s.zip == "" || s.list == nil || s.err != nil && !s.unread:
+		return false
+	case s.manifest == nil:
+		return s.came.After(s.list.Issued)
+	}
+	c := s.manifest.Definition.Compare(s.list.Definition)
+	return c > 0 || c == 0 && s.manifest.Engine.Compare(s.list.Engine) > 0
 }
 
 // version is that of the definitions, by the list, else by the manifest; zero
@@ -215,7 +229,10 @@ func (l *looker) lookAtPackage(ctx context.Context, s *seen) {
 		}
 		if s.list != nil && s.list.Zip != "" && s.list.Zip != source.PackageName {
 			zip.Close()
-			s.zip = s.list.Zip
+			s.zip, s.came = s.list.Zip, s.modified
+			if zip != nil {
+				s.came = zip.modified
+			}
 			zip, s.zipErr = l.openNamed(ctx, s.zip)
 		}
 	}
