@@ -18,7 +18,7 @@ PROGRAM ?= bin/agent
 # For pipefail: a test that fails must not be hidden by the filter behind it.
 SHELL := /bin/bash
 
-.PHONY: build demo test deps lint cross unit unit-as-user fuzz packages e2e bench-deps bench soak chaos clean
+.PHONY: build demo test deps lint cross unit unit-as-user fuzz packages e2e bench-deps bench bench-approve soak chaos clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(PROGRAM) ./cmd/agent
@@ -71,6 +71,10 @@ bench-deps:
 # how cost grows; see docs/benchmarks.md.
 bench: build
 	./bench/run
+
+# What a mirror's owner waits for: an approval of 300 MB, against sha256sum and unzip.
+bench-approve:
+	go test -tags $(TAGS) -run '^$$' -bench Approve -benchtime 5x ./mirror
 
 # One daemon through ten thousand changes and a thousand updates, twice: the
 # program as it is installed, and inside of a process whose goroutines can be counted.

@@ -32,7 +32,8 @@ type ApproveOptions struct {
 	// Vendor is who may have signed the files; nobody may be in it.
 	Vendor        verifier.Trust
 	RequireVendor bool // every file's vendor signature must be good
-	// Trust is what endpoints trust; nil: the certificates above the signer's.
+	// Trust is what endpoints trust; nil: the certificates above the signer's, and who
+	// signed the approval before is not judged.
 	Trust *verifier.Trust
 	Renew bool // sign again what is approved, whatever came since
 	Force bool // as in BuildOptions
@@ -45,7 +46,7 @@ type ApproveOptions struct {
 type Proposal struct {
 	List     *verifier.List
 	Files    []VendorFile
-	Previous *verifier.List // what is approved now; nil: nothing
+	Previous *verifier.List // what is approved now, as PreviousJudged has it; nil: nothing
 	// Renewal says that the same content, with the same versions, is approved already.
 	Renewal bool
 
@@ -55,6 +56,10 @@ type Proposal struct {
 	archive *archive
 	private bool // the archive is a copy of ours, without its name yet
 }
+
+// PreviousJudged says whether it was verified who signed the approval before. Else what
+// differs from it is what whoever can write to the tree says.
+func (p *Proposal) PreviousJudged() bool { return p.o.Trust != nil }
 
 // FileChange is how a file differs from the approved one before.
 type FileChange string
@@ -214,7 +219,7 @@ func (p *Proposal) make(ctx context.Context) (err error) {
 	if err := p.ring.clear(); err != nil {
 		return fileError("what was left of an approval", dir, err)
 	}
-	if p.Previous, err = approvedNow(p.ring, p.o.Force); err != nil {
+	if p.Previous, err = approvedNow(p.ring, p.o.Trust, p.o.Force); err != nil {
 		return err
 	}
 	manifest, ok := readManifest(dir)
@@ -248,8 +253,9 @@ func listInside() error {
 	return usage("the archive has a signed list inside, so no approval beside it would count", "leave it as it is", nil)
 }
 
-// approvedNow is the list of the approval that is in force.
-func approvedNow(place ringPlace, force bool) (*verifier.List, error) {
+// approvedNow is the list of the approval that is in force. With trust it must be by
+// somebody in it, whatever time has passed since.
+func approvedNow(place ringPlace, trust *verifier.Trust, force bool) (*verifier.List, error) {
 	object, err := readObject(place.sidecar())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -258,13 +264,22 @@ func approvedNow(place ringPlace, force bool) (*verifier.List, error) {
 	if err == nil {
 		claims, err = verifier.ReadClaims(object)
 	}
+	unread := err != nil
+	if err == nil && trust != nil {
+		var signed verifier.Signed
+		if signed, err = trust.VerifyInstalled(object); signed.Revoked {
+			err = &verifier.Refusal{Code: verifier.SignerRevoked}
+		}
+	}
 	switch {
 	case err == nil:
 		return claims.List, nil
 	case force:
 		return nil, nil
+	case unread:
+		return nil, usage("the approval that would be replaced can not be read", "give --force if it is to go", err)
 	}
-	return nil, usage("the approval that would be replaced can not be read", "give --force if it is to go", err)
+	return nil, usage("the approval that would be replaced is by nobody whom the trust directory has", "look who can write to the ring, and give --force if it is to go", err)
 }
 
 // openApproved opens the archive that is approved, for a renewal, and gives its
@@ -574,7 +589,7 @@ func (p *Proposal) name() error {
 // publish puts the approval in force by one rename, and removes approved packages that
 // nobody needs any more.
 func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, error) {
-	before, err := approvedNow(place, true)
+	before, err := approvedNow(place, nil, true)
 	if err != nil {
 		return Approved{}, err
 	}
@@ -615,7 +630,7 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if err := judged.CheckIdentity(verifier.Identity{Product: o.Product, Platform: o.Platform, Arch: o.Arch, Ring: o.Ring}); err != nil {
 		return nil, Approved{}, err
 	}
-	previous, err := approvedNow(place, o.Force)
+	previous, err := approvedNow(place, o.Trust, o.Force)
 	if err != nil {
 		return nil, Approved{}, err
 	}

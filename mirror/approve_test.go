@@ -327,6 +327,26 @@ func TestApproveArchives(t *testing.T) {
 	s.approved(t, o)
 	s.serves(t, 2)
 	o.Force = false
+	// An approval that only pretends, so that whatever comes looks like what was there.
+	real := read(t, s.path("updates.zip.p7m"))
+	list, err := ReadList(s.path("updates.zip.p7m"))
+	wantCode(t, err, "")
+	forged, err := SignList(list, newLab(t, KeyOptions{}).signer)
+	wantCode(t, err, "")
+	write(t, s.path("updates.zip.p7m"), forged)
+	o.Trust = &s.trust
+	_, err = s.approve(t, o)
+	wantCode(t, err, "usage")
+	o.Trust = nil
+	if p := s.approved(t, o); p.PreviousJudged() {
+		t.Error("nobody is trusted, and the approval before was judged")
+	}
+	write(t, s.path("updates.zip.p7m"), real)
+	o.Trust = &s.trust
+	if p := s.approved(t, o); !p.PreviousJudged() || !p.Renewal {
+		t.Errorf("%+v", p)
+	}
+	o.Trust = nil
 	write(t, s.path("updates.zip.p7m"), []byte("<html>"))
 	_, err = s.approve(t, o)
 	wantCode(t, err, "usage")

@@ -257,7 +257,18 @@ type promotion struct {
 type standing struct {
 	file    fileID
 	archive bool           // updates.zip is there, and one that endpoints can open
-	list    *verifier.List // its list, not believed; nil where none can be read
+	list    *verifier.List // its list; nil where none can be read
+	object  []byte         // the signed list as it lies there
+}
+
+// believed says whether endpoints of the target could have that package: somebody signed
+// its list for them. Who can only write to the tree can't make it so.
+func (s standing) believed(trust verifier.Trust, want verifier.Identity) bool {
+	if s.list == nil || trust.Empty() {
+		return false
+	}
+	signed, err := trust.VerifyInstalled(s.object)
+	return err == nil && !signed.Revoked && signed.List.CheckIdentity(want) == nil
 }
 
 func (s standing) definition() verifier.Version {
@@ -277,7 +288,7 @@ func standingIn(dir string) standing {
 	s := standing{file: file, archive: c.archive != nil}
 	if err == nil {
 		if claims, err := verifier.ReadClaims(c.object); err == nil {
-			s.list = claims.List
+			s.list, s.object = claims.List, c.object
 		}
 	}
 	return s
@@ -292,7 +303,7 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.have = standingIn(r.place.arch)
-	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.have.believed(r.o.Trust, r.identity()), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
 	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
@@ -318,6 +329,11 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 	return r.verifyNext(ctx) // the program could change what it looked at
 }
 
+// identity is what the package must be for, as endpoints of the target have it.
+func (r *promotion) identity() verifier.Identity {
+	return verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.To, r.o.Ring)}
+}
+
 // approved verifies the package in the first ring as an endpoint of that ring would.
 func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	good, err := Verify(ctx, approvedIn(filepath.Join(r.o.From, "arch_"+r.arch)), r.o.Trust, r.o.Now(), nil)
@@ -325,13 +341,13 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 		return good, err
 	}
 	list := good.Signed.List
-	want := verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.From, list.Rings[0])}
+	want := r.identity()
+	want.Ring = ringOf(r.o.From, list.Rings[0])
 	if err := list.CheckIdentity(want); err != nil {
 		return good, err
 	}
 	if good.Origin == Inside {
-		want.Ring = ringOf(r.o.To, r.o.Ring)
-		return good, list.CheckIdentity(want)
+		return good, list.CheckIdentity(r.identity())
 	}
 	if r.o.Sign == nil {
 		return good, usage("the package is approved by a sidecar, which has to be signed for the ring that it goes to", "give --key and --cert of a signer whom the endpoints trust", nil)
@@ -357,14 +373,14 @@ func approvedIn(dir string) string {
 }
 
 // decidePromotion says what becomes of a package where old is published; nil for
-// nothing that can be read. allowed is the one definition version that may come
-// although it is older.
-func decidePromotion(l, old *verifier.List, allowed verifier.Version) (PromoteOutcome, error) {
+// nothing that can be read. Only where old is believed can the content be out already.
+// allowed is the one definition version that may come although it is older.
+func decidePromotion(l, old *verifier.List, believed bool, allowed verifier.Version) (PromoteOutcome, error) {
 	if old == nil {
 		return Promoted, nil
 	}
 	c := versions{l.Engine, l.Definition}.compare(versions{old.Engine, old.Definition})
-	same := c == 0 && l.Content() == old.Content()
+	same := believed && c == 0 && l.Content() == old.Content()
 	switch {
 	case same && l.Issued.After(old.Issued):
 		return PromoteRenewed, nil
@@ -442,7 +458,8 @@ func (r *promotion) stage(ctx context.Context) error {
 // It must be what was judged in the first ring, whose files somebody may have exchanged
 // for others that are signed as well.
 func (r *promotion) verifyNext(ctx context.Context) error {
-	next, err := Verify(ctx, filepath.Join(r.place.next(), zipFile), r.o.Trust, r.o.Now(), &verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.To, r.o.Ring)})
+	want := r.identity()
+	next, err := Verify(ctx, filepath.Join(r.place.next(), zipFile), r.o.Trust, r.o.Now(), &want)
 	if err != nil {
 		return err
 	}

@@ -337,6 +337,27 @@ func TestPromoteRefused(t *testing.T) {
 			}
 			t.Cleanup(func() { lock.Close() })
 		}, codeBusy},
+		"what is out is not believed": {func(r *rings) { // the same content by a stranger's word, so that it would pass as a renewal
+			list := r.approve("1.407.418.0", nil)
+			path := r.in("preview", "updates-14074180.zip")
+			forged := *list
+			forged.Rings, forged.Issued = []string{"production"}, list.Issued.Add(-time.Hour)
+			object, err := SignList(&forged, newLab(t, KeyOptions{}).signer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, data := range map[string][]byte{"updates.zip": read(t, path), "updates-14074180.zip": read(t, path), "updates.zip.p7m": object} {
+				write(t, r.in("production", name), data)
+			}
+			r.o.MinAge = 30 * time.Hour
+		}, codeCoolingDown},
+		"or was signed for the first ring": {func(r *rings) {
+			for name, from := range map[string]string{"updates.zip": "updates-14074180.zip", "updates-14074180.zip": "updates-14074180.zip", "updates.zip.p7m": "updates.zip.p7m"} {
+				write(t, r.in("production", name), read(t, r.in("preview", from)))
+			}
+			r.approve("1.407.418.0", nil)
+			r.o.MinAge = 30 * time.Hour
+		}, codeCoolingDown},
 		"log was changed": {func(r *rings) {
 			r.want(Promoted)
 			r.approve("1.407.419.0", nil)

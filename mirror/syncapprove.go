@@ -43,7 +43,7 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 	if err := a.file.Close(); err != nil || inside {
 		return "", err
 	}
-	previous, err := approvedNow(place, false)
+	previous, err := approvedNow(place, nil, false)
 	if err != nil {
 		return SyncLeft, err
 	}

@@ -22,7 +22,7 @@ func (p *program) approveCommand() *cli.Command {
 		&cli.StringFlag{Name: "arch", DefaultText: "those with a package", Usage: "`NAME` of the one architecture, x86_64 or arm64"},
 		&cli.StringFlag{Name: "key", Usage: "private key `FILE` of the signer, PEM; a passphrase is asked for, or taken from " + passphraseEnv},
 		&cli.StringSliceFlag{Name: "cert", Usage: "certificate `FILE` of the signer or of its issuers, PEM; repeat it for each"},
-		&cli.StringFlag{Name: "trust", Usage: "trust `DIR` of the endpoints, to be sure that they accept it"},
+		&cli.StringFlag{Name: "trust", Usage: "trust `DIR` of the endpoints, to be sure that they accept it, and of who approved before"},
 		boolFlag("require-vendor", "refuse a package unless the vendor's signature of each file is good"),
 		&cli.StringFlag{Name: "engine-version", Usage: "`VERSION` of the engine, in place of that of manifest.json"},
 		&cli.StringFlag{Name: "definition-version", Usage: "`VERSION` of the definitions, in place of what the files and manifest.json say"},
@@ -184,6 +184,9 @@ func proposalText(w io.Writer, proposal *mirror.Proposal) {
 		fmt.Fprintf(w, "  a renewal of what was approved at %s\n", proposal.Previous.Issued.Format(time.RFC3339))
 	default:
 		fmt.Fprintf(w, "  in place of definitions %s, engine %s\n", proposal.Previous.Definition, proposal.Previous.Engine)
+	}
+	if proposal.Previous != nil && !proposal.PreviousJudged() {
+		fmt.Fprintln(w, "  who signed the approval before was not verified, so give --trust if what is the same matters")
 	}
 	changes := proposal.Changes()
 	vendorFiles(w, proposal.Files, changes)
