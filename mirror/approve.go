@@ -54,7 +54,8 @@ type Proposal struct {
 	ring    ringPlace
 	lock    io.Closer
 	archive *archive
-	private bool // the archive is a copy of ours, without its name yet
+	private bool   // the archive is a copy of ours, without its name yet
+	sum     string // its SHA-256 in hexadecimal, where it is private
 }
 
 // PreviousJudged says whether it was verified who signed the approval before. Else what
@@ -317,36 +318,19 @@ func (p ringPlace) clear() error {
 
 // copyNews copies the package that came last.
 func (p *Proposal) copyNews(ctx context.Context) error {
-	from, size, err := openRegular("the package", p.ring.zip())
+	to := filepath.Join(p.ring.work(), "copy.zip")
+	sum, came, err := copyPackage(ctx, p.ring.zip(), to)
 	if err != nil {
-		return err
-	}
-	defer from.Close()
-	if size > verifier.MaxArchiveSize {
-		return &verifier.Refusal{Code: verifier.PackageTooLarge, Sentence: fmt.Sprintf("the package has %d bytes and %d is the most", size, int64(verifier.MaxArchiveSize)), Hint: "look at " + printable.Quote(p.ring.zip())}
-	}
-	if err := enoughRoom(p.ring.work(), size); err != nil {
-		return err
-	}
-	to, err := os.CreateTemp(p.ring.work(), "copy-*")
-	if err != nil {
-		return fileError("the copy of the package", p.ring.work(), err)
-	}
-	info, err := from.Stat()
-	if err == nil {
-		_, err = io.Copy(to, contextReader{ctx, io.LimitReader(from, size)})
+		return fileError("the copy of the package", to, err)
 	}
 	// The date is that of the download, which counts as when the content was first seen.
-	if err = errors.Join(err, to.Chmod(0o644), to.Sync(), to.Close()); err == nil {
-		err = os.Chtimes(to.Name(), time.Time{}, info.ModTime())
-	}
-	if err == nil {
-		p.archive, err = openArchive(to.Name())
+	if err = os.Chtimes(to, time.Time{}, came); err == nil {
+		p.archive, err = openArchive(to)
 	}
 	if err != nil {
-		return errors.Join(fileError("the copy of the package", to.Name(), err), os.Remove(to.Name()))
+		return errors.Join(fileError("the copy of the package", to, err), os.Remove(to))
 	}
-	p.private = true
+	p.private, p.sum = true, sum
 	return nil
 }
 
@@ -440,19 +424,15 @@ func (p *Proposal) zipName() (string, error) {
 	if !p.private {
 		return filepath.Base(p.archive.path), nil
 	}
-	sum, err := hashFile(p.archive.path)
-	if err != nil {
-		return "", fileError("the copy of the package", p.archive.path, err)
-	}
 	const digits = 8
-	for n := digits; n <= len(sum); n *= 2 {
-		name := "updates-" + sum[:n] + ".zip"
+	for n := digits; n <= len(p.sum); n *= 2 {
+		name := "updates-" + p.sum[:n] + ".zip"
 		there, err := hashFile(filepath.Join(p.ring.arch, name))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && there == sum {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && there == p.sum {
 			return name, nil
 		}
 	}
-	return "", usage("another file has the name of the approved package", "take the files updates-"+sum[:digits]+" out of "+printable.Quote(p.ring.arch), nil)
+	return "", usage("another file has the name of the approved package", "take the files updates-"+p.sum[:digits]+" out of "+printable.Quote(p.ring.arch), nil)
 }
 
 func hashFile(path string) (string, error) {

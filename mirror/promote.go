@@ -303,7 +303,7 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.have = standingIn(r.place.arch)
-	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.have.believed(r.o.Trust, r.identity()), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.have.believed(r.o.Trust, r.wanted()), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
 	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
@@ -329,10 +329,18 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 	return r.verifyNext(ctx) // the program could change what it looked at
 }
 
-// identity is what the package must be for, as endpoints of the target have it.
-func (r *promotion) identity() verifier.Identity {
-	return verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ringOf(r.o.To, r.o.Ring)}
+// identity is what a package must be for, as endpoints have it that are told that
+// directory, or are in that ring where its name does not tell.
+func (r *promotion) identity(dir, ring string) verifier.Identity {
+	platform, known := platformOf(dir)
+	if !known {
+		platform = verifier.Linux
+	}
+	return verifier.Identity{Product: r.o.Product, Platform: platform, Arch: r.arch, Ring: ringOf(dir, ring)}
 }
+
+// wanted is what it must be for in the target.
+func (r *promotion) wanted() verifier.Identity { return r.identity(r.o.To, r.o.Ring) }
 
 // approved verifies the package in the first ring as an endpoint of that ring would.
 func (r *promotion) approved(ctx context.Context) (Verified, error) {
@@ -341,13 +349,11 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 		return good, err
 	}
 	list := good.Signed.List
-	want := r.identity()
-	want.Ring = ringOf(r.o.From, list.Rings[0])
-	if err := list.CheckIdentity(want); err != nil {
+	if err := list.CheckIdentity(r.identity(r.o.From, list.Rings[0])); err != nil {
 		return good, err
 	}
 	if good.Origin == Inside {
-		return good, list.CheckIdentity(r.identity())
+		return good, list.CheckIdentity(r.wanted())
 	}
 	if r.o.Sign == nil {
 		return good, usage("the package is approved by a sidecar, which has to be signed for the ring that it goes to", "give --key and --cert of a signer whom the endpoints trust", nil)
@@ -427,7 +433,7 @@ func (r *promotion) stage(ctx context.Context) error {
 	if r.good.Origin == Sidecar && list.Zip != "" {
 		to = filepath.Join(next, list.Zip)
 	}
-	sum, err := copyPackage(ctx, r.good.Archive, to)
+	sum, _, err := copyPackage(ctx, r.good.Archive, to)
 	if err != nil {
 		return err
 	}
@@ -458,7 +464,7 @@ func (r *promotion) stage(ctx context.Context) error {
 // It must be what was judged in the first ring, whose files somebody may have exchanged
 // for others that are signed as well.
 func (r *promotion) verifyNext(ctx context.Context) error {
-	want := r.identity()
+	want := r.wanted()
 	next, err := Verify(ctx, filepath.Join(r.place.next(), zipFile), r.o.Trust, r.o.Now(), &want)
 	if err != nil {
 		return err
@@ -582,23 +588,33 @@ func caller() (name, host string) {
 }
 
 // copyPackage copies a package to a file that comes into being whole, and gives its
-// SHA-256 in hexadecimal.
-func copyPackage(ctx context.Context, from, to string) (sum string, err error) {
+// SHA-256 in hexadecimal and the date of the one it was copied from.
+func copyPackage(ctx context.Context, from, to string) (sum string, date time.Time, err error) {
 	src, size, err := openRegular("the package", from)
 	if err != nil {
-		return "", err
+		return "", date, err
 	}
 	defer src.Close()
+	if size > verifier.MaxArchiveSize {
+		return "", date, &verifier.Refusal{Code: verifier.PackageTooLarge, Sentence: fmt.Sprintf("the package has %d bytes and %d is the most", size, int64(verifier.MaxArchiveSize)), Hint: "look at " + printable.Quote(from)}
+	}
+	if err := enoughRoom(filepath.Dir(to), size); err != nil {
+		return "", date, err
+	}
+	info, err := src.Stat()
+	if err != nil {
+		return "", date, err
+	}
 	p, err := newPending(to)
 	if err != nil {
-		return "", err
+		return "", date, err
 	}
 	defer p.Cleanup()
 	whole := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(p, whole), contextReader{ctx, io.NewSectionReader(src, 0, size)}); err != nil {
-		return "", err
+		return "", date, err
 	}
-	return hex.EncodeToString(whole.Sum(nil)), commit(p, to)
+	return hex.EncodeToString(whole.Sum(nil)), info.ModTime(), commit(p, to)
 }
 
 // UndoPromotion takes back what the last promotion to a ring has published, for all

@@ -247,6 +247,12 @@ func TestPromoteListInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.want(Promoted)
+	// Of another platform, where the path says so.
+	o.Platform = "mac"
+	r.o.From, r.o.To = filepath.Join(r.dir, "tree", "mac", "preview"), filepath.Join(r.dir, "tree", "mac", "production")
+	_, err = Build(t.Context(), filepath.Join(r.o.From, "arch_x86_64", "updates.zip"), o, &r.signer)
+	wantCode(t, err, "")
+	r.want(Promoted)
 	r.o.To = filepath.Join(r.dir, "mistyped", "linux", "production")
 	_, err = Promote(t.Context(), r.o)
 	wantCode(t, err, codeUsage)
