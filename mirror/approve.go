@@ -269,7 +269,7 @@ func approvedNow(place ringPlace, trust *verifier.Trust, force bool) (*verifier.
 	if err == nil && trust != nil {
 		var signed verifier.Signed
 		if signed, err = trust.VerifyInstalled(object); signed.Revoked {
-			err = &verifier.Refusal{Code: verifier.SignerRevoked}
+			err = errors.New("its signer is revoked")
 		}
 	}
 	switch {
@@ -297,8 +297,8 @@ func (p *Proposal) openApproved(ctx context.Context) (v versions, ok bool, err e
 	return versions{p.Previous.Engine, p.Previous.Definition}, true, err
 }
 
-// clear makes the work directory, a private one, and removes what killed runs have left there, and of
-// an approval that they were writing. The tree is locked.
+// clear makes the work directory, a private one, and removes what killed runs have left
+// there, and of an approval that they were writing. The tree is locked.
 func (p ringPlace) clear() error {
 	if err := makePrivate(p.work()); err != nil {
 		return err

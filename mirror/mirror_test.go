@@ -143,7 +143,7 @@ func tool(t testing.TB, name string) string {
 
 func run(t testing.TB, dir, name string, args ...string) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // against one that hangs
 	defer cancel()
 	cmd := exec.CommandContext(ctx, tool(t, name), args...)
 	cmd.Dir = dir
