@@ -120,11 +120,11 @@ func TestApproveCrash(t *testing.T) {
 				copyTree(t, c.origin, tree)
 				met := ""
 				end := traced(t, tree, self, append(slices.Clone(env), ringEnv+"="+ringIn(tree)), func(p trace.Point) trace.Action {
+					if p.N != n { // each moment is that of one run
+						return trace.Action{}
+					}
 					if got := found(tree); got != before && got != c.after {
 						t.Errorf("%s: before %s %s: %s", name, p.Name(), p.Path, got)
-					}
-					if p.N != n {
-						return trace.Action{}
 					}
 					met = p.Name() + " " + p.Path
 					return c.action
