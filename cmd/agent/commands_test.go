@@ -56,6 +56,8 @@ func labCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"noise":       cmdNoise,
 		"address":     cmdAddress,
 
+		"nginx-secure": cmdNginxSecure,
+
 		"exit":      cmdExit,
 		"until":     cmdUntil,
 		"expand":    cmdExpand,
