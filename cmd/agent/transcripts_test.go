@@ -100,7 +100,7 @@ type call struct {
 }
 
 // callsIn finds the calls of the program in a line of a script: by exec, exit CODE,
-// until TEXT, each CODE TEXT, or by what is short for one.
+// until TEXT, each CODE TEXT, together CODE TEXT, or by what is short for one.
 func callsIn(line string) (calls []call) {
 	words := scriptWords(line)
 	for len(words) > 0 && strings.HasPrefix(words[0], "[") { // a condition
@@ -108,6 +108,12 @@ func callsIn(line string) (calls []call) {
 	}
 	if len(words) == 0 {
 		return nil
+	}
+	if words[0] == "together" {
+		for _, line := range words[3:] {
+			calls = append(calls, call{args: strings.Fields(line)[1:], refused: words[1] != "0"})
+		}
+		return calls
 	}
 	if words[0] == "serve" {
 		return []call{{args: append([]string{"mirror", "serve", "--listen", "x"}, words[1:]...)}}
