@@ -3,6 +3,7 @@
 //
 //	state.json   what it needs to act: floors, sources, what is known bad (0600)
 //	status.json  what anybody may read of the last run (0644, no secrets)
+//	cut-short.json  the last runs that were interrupted or found another one at work (0644)
 //	last-good/   the last configuration files that were valid
 //	crls/        revocation lists that the trust directory held (0644)
 //	engine-directory   where the sets lie, where that is not the default (0644)
