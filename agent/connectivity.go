@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -237,7 +238,11 @@ func (p *probe) ask(ctx context.Context) (a answer) {
 			a.beside, a.besideErr = p.readManifest(ctx)
 		}
 	case errors.Is(err, errOnlyWhole), Explain(err).is(string(verifier.NotAPackage)):
-		a.page = source.IsPage(p.beginning(ctx, n))
+		begin := p.beginning(ctx, n)
+		a.page = source.IsPage(begin)
+		if errors.Is(err, errOnlyWhole) {
+			a.err = cmp.Or(verifier.CheckBeginning(begin), err)
+		}
 	case source.NotThere(err) && Explain(err).is(source.CodeNotFound):
 		a.elsewhere = p.elsewhere(ctx)
 	}

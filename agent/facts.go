@@ -56,8 +56,8 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		f.SourceURI = status.Sets[current.set.Name].Source
 		f.Profile = trust.profile
 		f.TrustExpires = firstEnd(current.signed.Chain)
-		f.Endings = endings(trust.Trust, current.signed, clock.Time)
 	}
+	f.Endings = endings(trust.Trust, current, clock.Time)
 	if current != nil && current.signed.Revoked {
 		why = &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
 	}
@@ -189,9 +189,14 @@ func firstEnd(chain []*x509.Certificate) (end time.Time) {
 	return end
 }
 
-// endings is what the installed set rests on, and what is to be said of it now.
-func endings(trust verifier.Trust, signed verifier.Signed, now time.Time) (all []health.Ending) {
-	for _, e := range trust.Ends(signed) {
+// endings is what the installed set rests on, or where there is none the next one
+// may, and what is to be said of it now.
+func endings(trust verifier.Trust, current *installed, now time.Time) (all []health.Ending) {
+	ends := trust.OwnEnds()
+	if current != nil {
+		ends = trust.Ends(current.signed)
+	}
+	for _, e := range ends {
 		shown := health.Ending{Object: string(e.Object), At: e.End, From: e.WarnFrom()}
 		if e.Due(now) {
 			shown.Warning = e.Sentence(now) + ", and " + e.Remedy()

@@ -80,6 +80,38 @@ func asNobody(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 	return cmd
 }
 
+// What ends shows before there is a set, too: by then it may be what keeps the first
+// from coming.
+func TestReportSaysWhatEndsWithoutASet(t *testing.T) {
+	t.Parallel()
+	s := newStory(t)
+	s.trust("root.crl", crl(t, s.root, 1, nil))
+	ends := func() string {
+		var all []string
+		for _, e := range s.agent.Facts(t.Context()).Endings {
+			all = append(all, fmt.Sprintf("%s %s %t", e.Object, e.At.Format(time.DateOnly), e.Warning != ""))
+		}
+		return strings.Join(all, ", ")
+	}
+	root, list := s.start.AddDate(1, 0, 0).Format(time.DateOnly), s.start.AddDate(0, 6, 0).Format(time.DateOnly)
+	if got, want := ends(), fmt.Sprintf("root %s false, crl %s false", root, list); got != want {
+		t.Errorf("with nothing: %s, want %s", got, want)
+	}
+	s.at(s.start.AddDate(0, 6, -1))
+	if got, want := ends(), fmt.Sprintf("root %s false, crl %s true", root, list); got != want {
+		t.Errorf("a day before the list's: %s, want %s", got, want)
+	}
+	s.at(s.start.AddDate(1, 0, -1))
+	if exit, line := health.Check(s.agent.Facts(t.Context())); exit != health.CheckCritical || !strings.Contains(line, "the root certificate ends at ") {
+		t.Errorf("%d, %s", exit, line)
+	}
+	s.at(s.start)
+	s.install(pack{n: 1})
+	if got := ends(); !strings.HasPrefix(got, "signer ") || !strings.Contains(got, "list ") {
+		t.Errorf("with a set: %s", got)
+	}
+}
+
 // Any user may ask for the report, and gets the same one.
 func TestReportForAnyUser(t *testing.T) {
 	t.Parallel()

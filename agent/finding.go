@@ -81,7 +81,7 @@ func (a answer) failure() Finding {
 	case a.page:
 		return Finding{Stage: stagePackage, Code: string(verifier.NotAPackage), Message: "a web page lies where the package should be", Hint: look}
 	case errors.Is(a.err, errOnlyWhole):
-		return wholeOnly("what it sends was not looked at")
+		return wholeOnly("only its beginning was looked at, which is that of an archive")
 	case errors.Is(a.err, context.DeadlineExceeded) && !isSourceError(a.err):
 		return Finding{Stage: a.stage(source.CodeStalled), Code: source.CodeStalled, Message: "there was no whole answer within " + a.within.String(),
 			Hint: "check the line to the server, its load, and proxies between"}

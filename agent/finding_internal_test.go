@@ -50,7 +50,7 @@ func TestFindings(t *testing.T) {
 		"a timeout that is the source's": {failed(&source.Error{Code: source.CodeUnreachable, Stage: source.StageTCP, Sentence: "s", Err: context.DeadlineExceeded}),
 			[]string{"tcp source_unreachable s"}},
 		"a page":            {with(func(a *answer) { a.err = errors.New("x"); a.page = true; a.whole = true }), []string{"package not_a_package a web page"}},
-		"whole, too large":  {with(func(a *answer) { a.err = errOnlyWhole; a.whole = true }), []string{"http  was not looked at"}},
+		"whole, too large":  {with(func(a *answer) { a.err = errOnlyWhole; a.whole = true }), []string{"http  only its beginning was looked at"}},
 		"whole, and a page": {with(func(a *answer) { a.err = errOnlyWhole; a.whole = true; a.page = true }), []string{"package not_a_package a web page"}},
 		"whole, small":      {with(func(a *answer) { a.whole = true }), []string{"http  small enough"}},
 		"old":               {with(func(a *answer) { a.list = list(-9*24*time.Hour, time.Hour) }), []string{"package source_stale released 9 days ago, and 7 are the most"}},

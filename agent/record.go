@@ -26,7 +26,11 @@ func (u *update) finish(err error) Result {
 		u.Log.WithError(err).Debug("the update ended")
 		u.tellFailure(failure)
 	}
-	if s != nil && s.lock != nil && s.memory != nil && !u.opts.DryRun && (failure == nil || !unrecorded(failure)) {
+	switch {
+	case s == nil || u.opts.DryRun:
+	case failure.is(codeBusy), failure.is(codeInterrupted):
+		u.recordCutShort(failure)
+	case s.lock != nil && s.memory != nil && (failure == nil || !unrecorded(failure)):
 		if err := u.record(failure); err != nil && failure == nil {
 			failure = Explain(err)
 		}
@@ -89,6 +93,14 @@ func (u *update) record(failure *Failure) error {
 	status.Runs = status.Runs.With(u.asRun(failure))
 	u.config.noteMissing(u.session.store, u.session.memory, u.started)
 	return u.session.save(status, u.config.settings.Agent.Keep.Value)
+}
+
+// recordCutShort writes down a run that came to nothing, beside the result of the
+// last one that did not. The run has said so itself, so failing to is no failure.
+func (u *update) recordCutShort(failure *Failure) {
+	if err := u.session.store.NoteCutShort(u.asRun(failure), u.Now()); err != nil {
+		u.Log.WithError(err).Debug("the run could not be put on record")
+	}
 }
 
 // keepCount keeps what the schedule and the counters need.

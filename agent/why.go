@@ -21,7 +21,7 @@ const (
 type Why struct {
 	Type string   `json:"$type"` // definitionsWhyResult
 	Now  WhyNow   `json:"now"`
-	Runs []WhyRun `json:"runs"` // the newest first; at most as many as the state keeps
+	Runs []WhyRun `json:"runs"` // the newest first; at most as many as the two records of the state keep
 }
 
 // WhyNow is how this machine stands.
@@ -53,12 +53,30 @@ type WhyRun struct {
 func (a *Agent) Why(ctx context.Context) Why {
 	w := Why{Type: "definitionsWhyResult", Runs: []WhyRun{}}
 	var last *Failure
-	for _, r := range slices.Backward(state.View(a.Paths.State).LoadStatus().Runs.All()) {
+	store := state.View(a.Paths.State)
+	for _, r := range newestFirst(store.LoadStatus().Runs.All(), store.CutShort().All()) {
 		w.Runs = append(w.Runs, whyRun(r))
 		last = w.Runs[0].FailReason
 	}
 	w.Now = a.whyNow(ctx, last)
 	return w
+}
+
+// newestFirst makes one record of two that begin with the oldest. Each keeps its own
+// order, whatever the clock did meanwhile. Of two that started in one second, the one
+// that was cut short found the other at work.
+func newestFirst(recorded, cutShort []state.Run) (all []state.Run) {
+	for len(recorded) > 0 && len(cutShort) > 0 {
+		from := &cutShort
+		if recorded[len(recorded)-1].Started.After(cutShort[len(cutShort)-1].Started) {
+			from = &recorded
+		}
+		last := len(*from) - 1
+		all, *from = append(all, (*from)[last]), (*from)[:last]
+	}
+	rest := slices.Concat(recorded, cutShort)
+	slices.Reverse(rest)
+	return append(all, rest...)
 }
 
 func whyRun(r state.Run) WhyRun {

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -187,8 +188,62 @@ func TestWhyOfHooks(t *testing.T) {
 	w.decided("failed", "by_hand cloud_off asked list newer plan preload_good active failed")
 }
 
-// A failure before any source is on record, too; what is not due, busy or only tried
-// leaves none.
+// A run that finds another one at work, and one that is interrupted, are on record, in
+// their place among the others, and are not the last result.
+func TestWhyOfRunsCutShort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	site := w.web()
+	w.offline(site.ringURL(), false, "")
+	w.run([]step{installed(1)})
+	before := w.read(w.state("status.json"))
+	store, err := state.Open(w.agent.Paths.State)
+	must(t, err)
+	lock, err := store.Lock(t.Context(), 0, base)
+	must(t, err)
+	w.later(time.Minute)
+	w.want(agent.Failed, "busy")
+	w.want(agent.Failed, "busy", agent.Options{DryRun: true}) // which leaves no record either way
+	w.want(agent.Failed, "busy")
+	must(t, lock.Unlock())
+	if run := w.decided("failed", "by_hand cloud_off failed"); run.Times != 2 || run.FailReason.Code != "busy" || run.Kind != "byHand" {
+		t.Errorf("busy twice, on record is %+v", run)
+	}
+
+	w.later(time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.publish(pack{n: 2})
+	site.onRing(w, func(http.ResponseWriter, *http.Request) { cancel(); panic(http.ErrAbortHandler) })
+	if r := w.agent.Update(ctx, agent.Options{}); codeOf(r) != "interrupted" {
+		t.Fatalf("the run ended with %v", r.FailReason)
+	}
+	run := w.decided("failed", "by_hand cloud_off asked failed")
+	if run.FailReason.Code != "interrupted" || run.Previous != name(1) || run.Definitions != name(1) {
+		t.Errorf("interrupted, on record is %+v", run)
+	}
+	w.status("up_to_date", "")
+	if !bytes.Equal(before, w.read(w.state("status.json"))) {
+		t.Error("the record of the last result is another one")
+	}
+
+	site.fail(nil)
+	w.later(time.Minute)
+	w.want(agent.Updated, "")
+	var outcomes []string
+	for _, r := range w.agent.Why(t.Context()).Runs {
+		outcome := r.Outcome
+		if r.FailReason != nil {
+			outcome = r.FailReason.Code
+		}
+		outcomes = append(outcomes, outcome)
+	}
+	if !slices.Equal(outcomes, []string{"updated", "interrupted", "busy", "updated"}) {
+		t.Errorf("the runs are told as %q", outcomes)
+	}
+}
+
+// A failure before any source is on record, too; what is not due or only tried leaves
+// none.
 func TestWhatLeavesNoRecord(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

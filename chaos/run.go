@@ -352,7 +352,7 @@ func (b *bench) atRest(s *start, disturbed bool) error {
 		}
 		err = errors.Join(err, invariant.CheckRecord(path))
 	}
-	return errors.Join(err, onlyIn(filepath.Join(b.root(), stateDir), filepath.Base(engineDir), placeFile, "crls", "last-good", "lock", "state.json", "status.json"),
+	return errors.Join(err, onlyIn(filepath.Join(b.root(), stateDir), filepath.Base(engineDir), placeFile, "crls", "cut-short.json", "cut-short.lock", "last-good", "lock", "state.json", "status.json"),
 		onlyIn(filepath.Join(b.root(), stateDir, "last-good"), "managed.json"), b.revocations())
 }
 

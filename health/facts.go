@@ -43,7 +43,7 @@ type Facts struct {
 	LastAttempt  time.Time     // when an update was last tried, for those that leave a record
 	LastSuccess  time.Time     // when one last worked, whether or not it brought something new
 	TrustExpires time.Time     // the earliest end of a certificate in the chain of the active set's signer
-	Endings      []Ending      // what the installed set rests on, one of each kind
+	Endings      []Ending      // what the installed set rests on, or without one the trust directory's own, one of each kind
 	Fallback     bool          // the last update was made from the fallback, since the source before it failed
 	Isolation    string        // what confines the process that reads sources, as the last one was; "" where none was seen
 	Profile      string        // by which profile of trust the active set was verified; "" where none is
@@ -60,8 +60,8 @@ type Totals struct {
 	Runs       map[string]int64 // recorded runs by reason code, "ok" for those that worked
 }
 
-// Ending is when one object ends that the installed set rests on. Whoever gathers
-// the facts decides when it is time to warn.
+// Ending is when one object ends that a set rests on. Whoever gathers the facts
+// decides when it is time to warn.
 type Ending struct {
 	Object  string    // signer, intermediate, root, crl or list
 	At      time.Time // until when it holds

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -324,10 +325,14 @@ func TestSyncFaults(t *testing.T) {
 			s.offer(linux, "1.403.0.0")
 			c.fault(s)
 			s.age(linux)
+			left := []string{"state.json"}
+			if slices.Contains([]string{"not_a_package", "package_malformed"}, c.code) {
+				left = []string{refusedFile, "state.json"}
+			}
 			for range 2 {
 				s.want(SyncFailed, c.code)
 				s.holds(linux, "1.402.0.0", "1.401.0.0")
-				onlyFiles(t, s.tree("linux/production/.sync/arch_x86_64"), "state.json")
+				onlyFiles(t, s.tree("linux/production/.sync/arch_x86_64"), left...)
 			}
 			s.offer(linux, "1.404.0.0")
 			s.want(SyncUpdated, "")

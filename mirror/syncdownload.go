@@ -24,10 +24,18 @@ func (r *syncRun) part() string { return filepath.Join(r.place.work, r.partName)
 
 // download brings the package into the part and checks it. known is the validator of
 // the package that is published, or zero. What was begun before and turns out bad is
-// fetched anew, once: nobody had synced those bytes, or they are of two objects.
+// fetched anew, once: nobody had synced those bytes, or they are of two objects. What
+// was refused before does not come again while it is the same.
 func (r *syncRun) download(ctx context.Context, known source.Validator, offered versions) (v source.Validator, found finding, err error) {
+	before, refused := r.refusedBefore(offered)
+	if refused {
+		known = before.Package
+	}
 	for again := false; ; again = true {
 		v, err := r.transferOrWhole(ctx, known)
+		if errors.Is(err, source.ErrNotModified) && refused {
+			return v, finding{}, before.again()
+		}
 		if errors.Is(err, source.ErrNotModified) {
 			return v, finding{}, r.stillOld(offered)
 		}
@@ -38,7 +46,10 @@ func (r *syncRun) download(ctx context.Context, known source.Validator, offered 
 		if err == nil || ctx.Err() != nil {
 			return v, found, err
 		}
-		if err := errors.Join(err, os.Remove(r.part())); !r.wentOn || again {
+		if !r.wentOn || again {
+			return v, finding{}, errors.Join(err, r.keepRefused(v, offered, err), os.Remove(r.part()))
+		}
+		if err := os.Remove(r.part()); err != nil {
 			return v, finding{}, err
 		}
 	}

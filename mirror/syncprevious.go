@@ -24,7 +24,9 @@ func (t place) settle(s syncState) (gone []string, err error) {
 	}
 	// What is left was n-1 before, was never published, or is a file that was only
 	// begun.
-	return gone, t.clear(func(name string) bool { return name != stateFile && !strings.HasPrefix(name, partPrefix) })
+	return gone, t.clear(func(name string) bool {
+		return name != stateFile && name != refusedFile && !strings.HasPrefix(name, partPrefix)
+	})
 }
 
 // pending says whether next is what was published before what is published now.

@@ -20,6 +20,7 @@ import (
 //	FOLDER/linux/production_back/arch_x86_64/    n-1
 //	FOLDER/linux/production/.sync/arch_x86_64/   0700, ours alone
 //	    state.json                               what is remembered
+//	    refused.json                             the package that was refused last
 //	    part-*                                   what came so far of a download
 //	    next/                                    a directory on its way in, or out
 //

@@ -82,6 +82,15 @@ func ParseEnd(tail []byte, size int64) (End, error) {
 	return e, nil
 }
 
+// CheckBeginning tells whether something can be a package whose first bytes these are,
+// for who has not got its end. An archive begins with its first entry.
+func CheckBeginning(begin []byte) error {
+	if !strings.HasPrefix(string(begin), localMagic) {
+		return notAPackage()
+	}
+	return nil
+}
+
 func notAPackage() error {
 	return refuse(NotAPackage, "what the source serves is not a zip archive", "the source may answer with a web page or a cut file, so fetch the URL by hand and look at it")
 }

@@ -76,6 +76,14 @@ func TestParseEnd(t *testing.T) {
 	})
 }
 
+func TestCheckBeginning(t *testing.T) {
+	t.Parallel()
+	must(t, CheckBeginning(buildZip(nil, file("a", "x"))[:4]))
+	for _, begin := range []string{"", "PK", "PK\x05\x06", "<!DOCTYPE html>", "\x00PK\x03\x04"} {
+		want{NotAPackage, "not a zip", "web page"}.check(t, CheckBeginning([]byte(begin)))
+	}
+}
+
 func numbered(n int) []part {
 	var parts []part
 	for i := range n {

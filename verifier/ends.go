@@ -1,7 +1,6 @@
 package verifier
 
 import (
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
@@ -56,17 +55,27 @@ func (t Trust) Ends(s Signed) []Ending {
 		}
 		all = append(all, Ending{Object: object, Begin: c.NotBefore, End: c.NotAfter})
 	}
-	all = append(all, t.crlEnds(s.Chain)...)
+	all = append(all, t.crlEnds(func(r revocations) bool { return slices.ContainsFunc(s.Chain, r.verifies) })...)
 	all = append(all, Ending{Object: EndOfList, Begin: s.List.Issued, End: s.List.Expires})
 	return earliest(all)
 }
 
-// crlEnds gives when the newest revocation list of each CA of a chain is to be
-// replaced. That of an older one beside it says nothing, and neither does that of a CA
-// that nothing here rests on, which may have been given up and makes no more.
-func (t Trust) crlEnds(chain []*x509.Certificate) (ends []Ending) {
+// OwnEnds gives the earliest end of a root and of a revocation list in the trust
+// directory, for a machine that has no verified list yet: what comes may rest on any.
+func (t Trust) OwnEnds() []Ending {
+	var all []Ending
+	for _, c := range t.roots {
+		all = append(all, Ending{Object: EndOfRoot, Begin: c.NotBefore, End: c.NotAfter})
+	}
+	return earliest(append(all, t.crlEnds(func(revocations) bool { return true })...))
+}
+
+// crlEnds gives when the newest revocation list of each CA that counts is to be
+// replaced. That of an older one beside it says nothing. A CA counts where something
+// rests on it; another may have been given up, and makes no more.
+func (t Trust) crlEnds(counts func(revocations) bool) (ends []Ending) {
 	for _, r := range t.crls {
-		if !slices.ContainsFunc(chain, r.verifies) {
+		if !counts(r) {
 			continue
 		}
 		isLast := func(o revocations) bool { return o.sameCA(r) && o.list.NextUpdate.After(r.list.NextUpdate) }

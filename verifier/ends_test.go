@@ -45,6 +45,18 @@ func TestEnds(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+
+	// Before there is a list, nobody knows what it will rest on.
+	var own []string
+	for _, e := range trust.OwnEnds() {
+		own = append(own, fmt.Sprintf("%s %s %s", e.Object, e.File, e.End.Format(TimeFormat)))
+	}
+	if len(own) != 2 || own[0] != "root  "+root.cert.NotAfter.Format(TimeFormat) || !strings.HasPrefix(own[1], "crl ") || !strings.HasSuffix(own[1], day(5)) {
+		t.Errorf("of the trust directory alone: %q", own)
+	}
+	if ends := (Trust{}).OwnEnds(); len(ends) != 0 {
+		t.Errorf("of nothing: %v", ends)
+	}
 }
 
 // TestEndsOfLittle has a leaf directly below the root, and no revocation list or one

@@ -3,14 +3,16 @@
 //
 //	state.json   what it needs to act: floors, sources, what is known bad (0600)
 //	status.json  what anybody may read of the last run (0644, no secrets)
+//	cut-short.json  the last runs that were interrupted or found another one at work (0644)
 //	last-good/   the last configuration files that were valid
 //	crls/        revocation lists that the trust directory held (0644)
 //	engine-directory   where the sets lie, where that is not the default (0644)
 //	lock         who may write (0600, never removed)
 //
 // It promises that each file is replaced as a whole and is on disk when Save
-// returns, that fields written by a later version of the program survive, and
-// that a file of a later schema is read but never overwritten.
+// returns, that fields which a later version of the program wrote at the top of
+// state.json or status.json survive, and that a state of a later schema is read but
+// never overwritten.
 //
 // It does not promise that what it reads is true: a time from the future or a
 // floor of a revoked signer is for the caller to judge. Packages on disk prove
@@ -23,7 +25,6 @@ import (
 	"slices"
 	"time"
 
-	"mdatp-offline-agent/agent/machine"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -56,7 +57,7 @@ type State struct {
 	Totals      Totals               `json:"totals,omitzero"`
 	Timing
 
-	unknown map[string]json.RawMessage
+	unknown unknown
 	lost    bool
 	damaged bool
 }
@@ -229,19 +230,9 @@ func (s *State) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &plain); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, &plain.unknown); err != nil {
+	var err error
+	if plain.unknown, err = unknownTo[State](data); err != nil {
 		return err
-	}
-	known, err := json.Marshal(fullState())
-	if err != nil {
-		return err
-	}
-	var names map[string]json.RawMessage
-	if err := json.Unmarshal(known, &names); err != nil {
-		return err
-	}
-	for name := range names {
-		delete(plain.unknown, name)
 	}
 	if plain.Schema < 1 {
 		return fmt.Errorf("schema %d is not known", plain.Schema)
@@ -250,28 +241,7 @@ func (s *State) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// fullState has no empty field, so that its JSON names every field there is.
-func fullState() plainState {
-	now, up := time.Unix(1, 0), machine.Uptime{Boot: "x"}
-	return plainState{Schema: Schema, Floors: []Floor{{}}, Sources: map[string]Source{"": {}}, KnownBad: []Bad{{}},
-		Sets: map[string]Set{"": {}}, Previous: "x", SteppedDown: true, HeldSince: now, Missing: map[string]time.Time{"": now}, Pending: "x", Left: []Left{{}}, Relearn: true, Totals: Totals{Requests: 1},
-		Timing: Timing{OfflineURL: "x", Source: "x", LastCheck: now, LastCheckUptime: up, Failures: 1, LastFailure: now, LastFailureUptime: up, OwnFault: true, NotBefore: now, Unfinished: "x"}}
-}
-
 // MarshalJSON writes the fields that were kept beside our own.
 func (s *State) MarshalJSON() ([]byte, error) {
-	data, err := json.Marshal((*plainState)(s))
-	if err != nil || len(s.unknown) == 0 {
-		return data, err
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return nil, err
-	}
-	for name, value := range s.unknown {
-		if _, ours := fields[name]; !ours {
-			fields[name] = value
-		}
-	}
-	return json.Marshal(fields)
+	return s.unknown.beside((*plainState)(s))
 }

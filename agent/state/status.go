@@ -1,6 +1,9 @@
 package state
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Status is the content of status.json: the last run as anybody may see it. It
 // holds no secrets.
@@ -27,7 +30,28 @@ type Status struct {
 	Timing
 
 	Damaged bool `json:"-"` // there was one, which could not be read
+
+	unknown unknown
 }
+
+// plainStatus is Status without its methods, for the default encoding.
+type plainStatus Status
+
+// UnmarshalJSON keeps the fields that this version doesn't know.
+func (s *Status) UnmarshalJSON(data []byte) (err error) {
+	var plain plainStatus
+	if err := json.Unmarshal(data, &plain); err != nil {
+		return err
+	}
+	if plain.unknown, err = unknownTo[Status](data); err != nil {
+		return err
+	}
+	*s = Status(plain)
+	return nil
+}
+
+// MarshalJSON writes the fields that were kept beside our own.
+func (s Status) MarshalJSON() ([]byte, error) { return s.unknown.beside(plainStatus(s)) }
 
 // Failure is why something did not work.
 type Failure struct {

@@ -12,9 +12,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +44,7 @@ type lab struct {
 	connected chan struct{} // a client of silent's server came
 	fleet     []string      // the machines of fleet
 	vendor    *vendortest.Vendor
+	env       []string // as a script begins with it
 }
 
 type labKey struct{}
@@ -59,7 +62,10 @@ func labCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"address":     cmdAddress,
 		"vendor":      cmdVendor,
 
+		"nginx-secure": cmdNginxSecure,
+
 		"exit":      cmdExit,
+		"together":  cmdTogether,
 		"until":     cmdUntil,
 		"expand":    cmdExpand,
 		"lab":       cmdLab,
@@ -105,6 +111,33 @@ func cmdExit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// together CODE TEXT LINE... runs the commands of all lines at once, so that what each of
+// them waits for is waited for once. Each must end with that exit code, and say the text.
+func cmdTogether(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	text, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	lines := args[2:]
+	wrong := make([]string, len(lines)) // what a line did in place of that
+	var all sync.WaitGroup
+	for i, line := range lines {
+		words := strings.Fields(line)
+		cmd := exec.Command(words[0], words[1:]...)
+		cmd.Dir, cmd.Env = ts.MkAbs("."), labOf(ts).env
+		all.Go(func() {
+			said, err := cmd.CombinedOutput()
+			if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != want || !text.Match(said) {
+				wrong[i] = fmt.Sprintf("%s: %v, want exit code %d and %q:\n%s", line, err, want, args[1], said)
+			}
+		})
+	}
+	all.Wait()
+	if text := strings.Join(wrong, ""); text != "" {
+		ts.Fatalf("%s", text)
 	}
 }
 

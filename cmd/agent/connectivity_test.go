@@ -23,12 +23,28 @@ func cmdNginxWith(ts *testscript.TestScript, _ bool, args []string) {
 // nginx-tls DIR [NAME...] is nginx over TLS, with a certificate of a new authority for
 // 127.0.0.1 and for the names. $CA is the authority's own.
 func cmdNginxTLS(ts *testscript.TestScript, _ bool, args []string) {
-	authority := sourcetest.NewAuthority(labOf(ts).tb)
-	ts.Setenv("CA", filepath.Join(ts.Getenv("WORK"), "ca.pem"))
-	ts.Check(os.WriteFile(ts.Getenv("CA"), []byte(ts.ReadFile(authority.File)), 0o644))
+	authority := newAuthority(ts)
 	address := sourcetest.NginxTLS(labOf(ts).tb, ts.MkAbs(args[0]), authority, args[1:]...)
 	ts.Setenv("URL", "https://"+address)
 	ts.Setenv("PORT", address[strings.LastIndexByte(address, ':')+1:])
+}
+
+// newAuthority makes an authority, whose certificate is in $CA.
+func newAuthority(ts *testscript.TestScript) *sourcetest.Authority {
+	authority := sourcetest.NewAuthority(labOf(ts).tb)
+	ts.Setenv("CA", filepath.Join(ts.Getenv("WORK"), "ca.pem"))
+	ts.Check(os.WriteFile(ts.Getenv("CA"), []byte(ts.ReadFile(authority.File)), 0o644))
+	return authority
+}
+
+// nginx-secure DIR NAME PASSWORD is nginx over TLS, to clients with a certificate of a
+// new authority, such as that in $CERT with the key $KEY, who give name and password.
+func cmdNginxSecure(ts *testscript.TestScript, _ bool, args []string) {
+	authority := newAuthority(ts)
+	ts.Setenv("URL", "https://"+sourcetest.NginxSecure(labOf(ts).tb, ts.MkAbs(args[0]), authority, args[1], args[2]))
+	cert, key := authority.Issue("endpoint.example")
+	ts.Setenv("CERT", cert)
+	ts.Setenv("KEY", key)
 }
 
 // clock-ahead DIR DURATION serves a directory by a server whose clock is that much

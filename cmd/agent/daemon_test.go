@@ -154,7 +154,7 @@ func groupMembers(t *testing.T, group int) (left []string) {
 func TestWatchdogAndSlowSyncs(t *testing.T) {
 	t.Parallel()
 	strace := needs(t, "strace", "strace")
-	const watchdog, sync = time.Second, 1200 * time.Millisecond
+	const watchdog, sync = 600 * time.Millisecond, 800 * time.Millisecond
 	m := newEndpoint(t)
 	m.publish(1, 1000)
 	trace := filepath.Join(m.dir, "trace")

@@ -127,7 +127,7 @@ func setup(env *testscript.Env) error {
 			return err
 		}
 	}
-	env.Values[labKey{}] = &lab{tb: env.T().(testing.TB), now: now}
+	env.Values[labKey{}] = &lab{tb: env.T().(testing.TB), now: now, env: env.Vars}
 	return nil
 }
 

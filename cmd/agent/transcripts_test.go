@@ -18,8 +18,8 @@ type seen struct {
 }
 
 // TestEveryCommandHasTranscripts walks the tree of commands. Each has to be shown in a
-// script: at work, and with what it says where it can't be; and each of its options, on
-// the endpoint's side, has to stand there somewhere.
+// script: at work, and with what it says where it can't be; and each of its options has
+// to stand there somewhere.
 func TestEveryCommandHasTranscripts(t *testing.T) {
 	t.Parallel()
 	app := testApp()
@@ -46,9 +46,7 @@ func TestEveryCommandHasTranscripts(t *testing.T) {
 				t.Errorf("no transcript shows what agent %s says where it can't be done", name)
 			}
 			for _, f := range c.Flags {
-				// Those of the mirror's commands are for servers that the tests of package
-				// mirror have.
-				if path[0] != "mirror" && !s.options[f.Names()[0]] {
+				if !s.options[f.Names()[0]] {
 					t.Errorf("no transcript has agent %s --%s", name, f.Names()[0])
 				}
 			}
@@ -102,7 +100,7 @@ type call struct {
 }
 
 // callsIn finds the calls of the program in a line of a script: by exec, exit CODE,
-// until TEXT, each CODE TEXT, or by what is short for one.
+// until TEXT, each CODE TEXT, together CODE TEXT, or by what is short for one.
 func callsIn(line string) (calls []call) {
 	words := scriptWords(line)
 	for len(words) > 0 && strings.HasPrefix(words[0], "[") { // a condition
@@ -110,6 +108,12 @@ func callsIn(line string) (calls []call) {
 	}
 	if len(words) == 0 {
 		return nil
+	}
+	if words[0] == "together" {
+		for _, line := range words[3:] {
+			calls = append(calls, call{args: strings.Fields(line)[1:], refused: words[1] != "0"})
+		}
+		return calls
 	}
 	if words[0] == "serve" {
 		return []call{{args: append([]string{"mirror", "serve", "--listen", "x"}, words[1:]...)}}

@@ -88,7 +88,7 @@ func (s *samples) installed(f health.Facts) {
 	}
 	s.at("trust_expiry_timestamp_seconds", "The earliest end of a certificate in the chain of the active set's signer.", f.TrustExpires)
 	for _, e := range f.Endings {
-		s.at("expiry_timestamp_seconds", "Until when the earliest object of its kind holds that the active set rests on.", e.At, label{"object", e.Object})
+		s.at("expiry_timestamp_seconds", "Until when the earliest object of its kind holds that the active set rests on, or without one that lies in the trust directory.", e.At, label{"object", e.Object})
 		s.at("expiry_warning_timestamp_seconds", "When to begin to warn of that end.", e.From, label{"object", e.Object})
 	}
 	if f.SourceURI != "" {
