@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // What the tests share: certificates, and the tools that sign and check by them.
@@ -91,30 +93,14 @@ func aCA(c *x509.Certificate) {
 // date is the start of a year.
 func date(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
 
-func valid(from, to time.Time) func(*x509.Certificate) {
-	return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = from, to }
-}
-
-// usages replaces the extended key usages, which are critical where it says so.
-func usages(critical bool, ids ...string) func(*x509.Certificate) {
-	return func(c *x509.Certificate) {
-		var list []asn1.ObjectIdentifier
-		for _, id := range ids {
-			list = append(list, oid(id))
-		}
-		c.ExtKeyUsage = nil
-		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oid("2.5.29.37"), Critical: critical, Value: enc(list)})
-	}
-}
-
-const (
-	signsCode  = "1.3.6.1.5.5.7.3.3"
-	stampsTime = "1.3.6.1.5.5.7.3.8"
-)
-
 // stamps makes a certificate one of a time stamp authority.
 func stamps(c *x509.Certificate) {
-	usages(true, stampsTime)(c)
+	only, err := asn1.Marshal([]asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 8}})
+	if err != nil {
+		panic(err) // a constant
+	}
+	c.ExtKeyUsage = nil
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: only})
 	c.NotBefore, c.NotAfter = date(2010), date(2100)
 }
 
@@ -123,7 +109,6 @@ type lab struct {
 	dir               string
 	root, inter, leaf party
 	tsaRoot, tsa      party
-	stampedFile       []byte // see stamped
 }
 
 func needs(t testing.TB, programs ...string) {
@@ -290,4 +275,40 @@ func (w want) check(t testing.TB, err error) {
 	if strings.ContainsAny(sentence+hint, "\"\n") || strings.Contains(sentence, " : ") || strings.HasSuffix(sentence, ".") {
 		t.Fatalf("not fit for a report: %q, %q", sentence, hint)
 	}
+}
+
+// crl is a revocation list.
+func crl(t testing.TB, ca party, revoked ...party) []byte {
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: date(2020), NextUpdate: date(2090)}
+	for _, p := range revoked {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: p.cert.SerialNumber, RevocationTime: time.Now()})
+	}
+	out, err := x509.CreateRevocationList(rand.Reader, list, ca.cert, ca.key)
+	must(t, err)
+	return out
+}
+
+// anImage is a file that is in order, as the vendor's definitions are: PE32, data only.
+func anImage() sigtest.Image {
+	return sigtest.Image{Text: bytes.Repeat([]byte("definitions\n"), 100), Resource: sigtest.VersionInfo("mpavbase.vdm", "1.407.417.0", verifier.Version{1, 407, 417, 0})}
+}
+
+// place gives where a built file says that its signature is, and where it says so.
+func place(file []byte) (at, size, directory int) {
+	optional := int(binary.LittleEndian.Uint32(file[60:])) + 24
+	directory = optional + 96 + 4*8
+	if binary.LittleEndian.Uint16(file[optional:]) == 0x20b {
+		directory += 16
+	}
+	return int(binary.LittleEndian.Uint32(file[directory:])), int(binary.LittleEndian.Uint32(file[directory+4:])), directory
+}
+
+// embedded gives the CMS object in a signed file.
+func embedded(file []byte) []byte {
+	at, _, _ := place(file)
+	var whole asn1.RawValue
+	if _, err := asn1.Unmarshal(file[at+8:], &whole); err != nil {
+		panic(err) // the tool wrote something else than DER
+	}
+	return whole.FullBytes
 }

@@ -35,8 +35,8 @@ func TestSigned(t *testing.T) {
 					continue // the keys are one thing, the rest another
 				}
 				m := anImage()
-				m.wide = wide
-				file := l.sign(t, m.encode(), row.name, "-h "+row.hash+" "+args)
+				m.Wide = wide
+				file := l.sign(t, m.Encode(), row.name, "-h "+row.hash+" "+args)
 				s, err := verify(file, nil, l.trust(t), clock())
 				if err != nil {
 					t.Fatalf("%s, wide: %v, %s: %v", row.name, wide, args, err)
@@ -62,8 +62,8 @@ func BenchmarkLarge(b *testing.B) {
 	l := newLab(b)
 	needs(b, "sha256sum")
 	m := anImage()
-	m.text = bytes.Repeat([]byte("definitions, many of them"), 8_000_000)
-	file := l.sign(b, m.encode(), "leaf", stampArgs)
+	m.Text = bytes.Repeat([]byte("definitions, many of them"), 8_000_000)
+	file := l.sign(b, m.Encode(), "leaf", stampArgs)
 	l.write(b, "large.vdm", file)
 	f, err := os.Open(l.path("large.vdm"))
 	must(b, err)

@@ -1,20 +1,18 @@
-// Package vendortest makes what a vendor would make, for tests: PE files of the
-// smallest kind that is whole, and a laboratory that signs them with osslsigncode and
-// openssl. Nothing of it is for anything else.
-package vendortest
+package sigtest
 
 import (
 	"encoding/binary"
 	"slices"
 	"unicode/utf16"
+
+	"mdatp-offline-agent/verifier"
 )
 
-// Image is what a PE file is built from.
+// Image is what a PE file is built from, of the smallest kind that is whole.
 type Image struct {
 	Wide     bool   // PE32+
 	Text     []byte // what the first section holds
 	Resource []byte // version resource; nil: none
-	Copies   int    // of the resource, less one
 }
 
 const fileAlign, memoryAlign = 512, 4096
@@ -53,64 +51,44 @@ func (m Image) Encode() []byte {
 	put32(o[directories-4:], 16)
 	put32(o[directories+2*8:], resources[0])
 	put32(o[directories+2*8+4:], resources[1])
-	headers := o[optionalSize:]
+	last := len(bodies) - 1
+	put32(o[56:], addresses[last]+round(len(bodies[last]), memoryAlign))
+	var rest []byte
 	for i, body := range bodies {
-		h := headers[i*40:]
+		h := o[optionalSize+i*40:]
 		copy(h, []string{".text", ".rsrc"}[i])
 		size := round(len(body), fileAlign)
 		put32(h[8:], len(body))
 		put32(h[12:], addresses[i])
 		put32(h[16:], size)
-		put32(h[20:], len(out))
-		out = append(append(out, body...), make([]byte, size-len(body))...)
-		o = out[at+24:]
-		headers = o[optionalSize:]
+		put32(h[20:], fileAlign+len(rest))
+		rest = slices.Concat(rest, body, make([]byte, size-len(body)))
 	}
-	put32(o[56:], addresses[len(addresses)-1]+round(len(bodies[len(bodies)-1]), memoryAlign))
-	return out
+	return append(out, rest...)
 }
 
-// tree is a tree with the version resource, at that address.
+// tree is a tree of resources with the one version, at that address.
 func (m Image) tree(at int) []byte {
-	dir := func(entries ...[2]int) []byte {
-		b := make([]byte, 16)
-		put16(b[14:], len(entries))
-		for _, e := range entries {
-			b = binary.LittleEndian.AppendUint32(b, uint32(e[0]))
-			b = binary.LittleEndian.AppendUint32(b, uint32(e[1]))
-		}
-		return b
+	const subtree, level = 1 << 31, 24
+	tree := make([]byte, 3*level+16)
+	for i, entry := range [][2]int{{16, subtree | level}, {1, subtree | 2*level}, {1033, 3 * level}} {
+		put16(tree[i*level+14:], 1)
+		put32(tree[i*level+16:], entry[0])
+		put32(tree[i*level+20:], entry[1])
 	}
-	var names [][2]int
-	for i := range m.Copies + 1 {
-		names = append(names, [2]int{i + 1, 0})
-	}
-	second := 24
-	third := second + 16 + 8*len(names)
-	leaf := third + 24
-	for i := range names {
-		names[i][1] = 0x80000000 | third
-	}
-	tree := slices.Concat(dir([2]int{16, 0x80000000 | second}), dir(names...), dir([2]int{1033, leaf}))
-	entry := make([]byte, 16)
-	put32(entry, at+leaf+16)
-	put32(entry[4:], len(m.Resource))
-	return slices.Concat(tree, entry, m.Resource)
+	put32(tree[3*level:], at+len(tree))
+	put32(tree[3*level+4:], len(m.Resource))
+	return append(tree, m.Resource...)
 }
 
-// Node builds one structure of the version resource.
+// Node builds one structure of the version resource. Kind 1 is text.
 func Node(key string, kind int, value []byte, children ...[]byte) []byte {
 	b := make([]byte, 6)
+	put16(b[2:], len(value)>>kind)
 	put16(b[4:], kind)
-	put16(b[2:], len(value))
-	if kind == 1 {
-		put16(b[2:], len(value)/2)
-	}
 	b = append(b, Wide(key)...)
 	for _, part := range append([][]byte{value}, children...) {
-		for len(b)%4 != 0 {
-			b = append(b, 0)
-		}
+		b = append(b, make([]byte, -len(b)&3)...)
 		b = append(b, part...)
 	}
 	put16(b, len(b))
@@ -126,7 +104,7 @@ func Wide(s string) (b []byte) {
 }
 
 // FixedInfo is VS_FIXEDFILEINFO, with both versions the same.
-func FixedInfo(v [4]uint16) []byte {
+func FixedInfo(v verifier.Version) []byte {
 	b := make([]byte, 52)
 	put32(b, 0xfeef04bd)
 	for i, at := range []int{10, 8, 14, 12} {
@@ -137,12 +115,18 @@ func FixedInfo(v [4]uint16) []byte {
 }
 
 // VersionInfo is a version resource, with more texts where they are given.
-func VersionInfo(name, version string, v [4]uint16, more ...[]byte) []byte {
+func VersionInfo(name, version string, v verifier.Version, more ...[]byte) []byte {
 	strings := Node("040904B0", 1, nil, append([][]byte{
 		Node("CompanyName", 1, Wide("Vendor")), Node("OriginalFilename", 1, Wide(name)),
 		Node("FileVersion", 1, Wide(version)), Node("ProductVersion", 1, Wide(version))}, more...)...)
 	translation := Node("VarFileInfo", 1, nil, Node("Translation", 0, []byte{9, 4, 0xb0, 4}))
 	return Node("VS_VERSION_INFO", 0, FixedInfo(v), Node("StringFileInfo", 1, nil, strings), translation)
+}
+
+// Definitions is a file of definitions that calls itself by that name and version. Files
+// of different text are different.
+func Definitions(name string, version verifier.Version, text string) []byte {
+	return Image{Text: []byte(text), Resource: VersionInfo(name, version.String(), version)}.Encode()
 }
 
 func put16(b []byte, v int) { binary.LittleEndian.PutUint16(b, uint16(v)) }
