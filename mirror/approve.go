@@ -344,7 +344,8 @@ func (p *Proposal) copyNews(ctx context.Context) error {
 func (o ApproveOptions) versions(files []VendorFile, manifest versions, hasManifest bool) (versions, error) {
 	v := versions{o.Engine, o.Definition}
 	if v.Definition.IsZero() {
-		said, known, err := definitionVersion(files)
+		said, err := definitionVersion(files)
+		known := !said.IsZero()
 		switch {
 		case err != nil:
 			return v, err

@@ -266,6 +266,26 @@ func TestApproveRefuses(t *testing.T) {
 		{name: "no manifest, and the engine was named", manifest: "{}", edit: func(o *ApproveOptions) { o.Engine = version("1.1.1.1") }},
 		{name: "deltas that disagree", files: with("mpasdlta.vdm", s.signed(t, "mpasdlta.vdm", 1, 2)), code: "content_mismatch"},
 		{name: "a base that is newer", files: with("mpavbase.vdm", s.signed(t, "mpavbase.vdm", 3, 2)), code: "content_mismatch"},
+		{name: "a base of another generation", files: with("mpavbase.vdm", s.vendor.Sign(t, "vendor", sigtest.Definitions("mpavbase.vdm", verifier.Version{1, 405, 0, 0}, ""), s.day(1))), code: "content_mismatch"},
+		{name: "definitions without a version", files: with("mpasdlta.vdm", []byte("text")), edit: func(o *ApproveOptions) { o.RequireVendor = false }, code: "content_mismatch"},
+		{name: "and one that was named", files: with("mpasdlta.vdm", []byte("text")), edit: func(o *ApproveOptions) { o.RequireVendor, o.Definition = false, version("1.407.2.0") }},
+		{name: "no engine", files: func() map[string][]byte {
+			files := with("libmpengine.so", nil)
+			delete(files, "libmpengine.so.sig")
+			return files
+		}(), code: "package_malformed"},
+		{name: "two engines", files: func() map[string][]byte {
+			files := with("other.so", good["libmpengine.so"])
+			files["other.so.sig"] = good["libmpengine.so.sig"]
+			return files
+		}(), code: "package_malformed"},
+		{name: "a signed text, which has no name of its own", files: func() map[string][]byte {
+			files := with("a.txt", []byte("x"))
+			files["a.txt.sig"] = s.vendor.Beside(t, "vendor", files["a.txt"])
+			return files
+		}(), code: "package_malformed"},
+		{name: "a signature of a signature", files: with("libmpengine.so.sig.sig", s.vendor.Beside(t, "vendor", good["libmpengine.so.sig"])), code: "signature_missing"},
+		{name: "a signature of a file that has one inside", files: with("mpavdlta.vdm.sig", s.vendor.Beside(t, "vendor", good["mpavdlta.vdm"])), code: "signature_missing"},
 		{name: "another ring", edit: func(o *ApproveOptions) { o.Ring = "preview" }, code: "usage"},
 		{name: "another platform", edit: func(o *ApproveOptions) { o.Platform = "mac" }, code: "usage"},
 		{name: "no such architecture here", edit: func(o *ApproveOptions) { o.Arch = "arm64" }, code: "usage"},

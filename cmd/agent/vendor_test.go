@@ -3,9 +3,11 @@ package main
 import (
 	"debug/elf"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -52,8 +54,8 @@ func cmdVendor(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	zip := exec.Command("zip", "-q", "all.zip")
 	zip.Dir = dir
-	for name, content := range files {
-		ts.Check(os.WriteFile(filepath.Join(dir, name), content, 0o644))
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		ts.Check(os.WriteFile(filepath.Join(dir, name), files[name], 0o644))
 		zip.Args = append(zip.Args, name)
 	}
 	ts.Check(zip.Run())

@@ -69,27 +69,23 @@ type vector struct {
 // header is the text of the vector's own file. Its form is described in
 // testdata/README.md.
 func (v vector) header() string {
+	sidecar := ""
+	if v.sidecar != nil {
+		sidecar = v.name + ".zip.p7m"
+	}
+	return lines("name", v.name, "what", v.what, "archive", v.name+".zip", "sidecar", sidecar, "trust", strings.Join(v.trust, " "),
+		"time", v.time.Format(time.RFC3339), "for", "mdatp linux x86_64 production", "verdict", v.verdict, "sentence", v.sentence,
+		"openssl", v.openssl, "unzip", v.unzip, "python", v.python, "differs", v.differs)
+}
+
+// lines gives a line for each pair of a key and a value that is not empty.
+func lines(pairs ...string) string {
 	var out strings.Builder
-	line := func(key, value string) {
-		if value != "" {
-			fmt.Fprintf(&out, "%s: %s\n", key, value)
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			fmt.Fprintf(&out, "%s: %s\n", pairs[i], pairs[i+1])
 		}
 	}
-	line("name", v.name)
-	line("what", v.what)
-	line("archive", v.name+".zip")
-	if v.sidecar != nil {
-		line("sidecar", v.name+".zip.p7m")
-	}
-	line("trust", strings.Join(v.trust, " "))
-	line("time", v.time.Format(time.RFC3339))
-	line("for", "mdatp linux x86_64 production")
-	line("verdict", v.verdict)
-	line("sentence", v.sentence)
-	line("openssl", v.openssl)
-	line("unzip", v.unzip)
-	line("python", v.python)
-	line("differs", v.differs)
 	return out.String()
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/asn1"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -48,38 +47,23 @@ func (v vendorVector) name() string {
 
 // header is the text of the vector's own file, as testdata/README.md describes it.
 func (v vendorVector) header() string {
-	var out strings.Builder
-	line := func(key, value string) {
-		if value != "" {
-			fmt.Fprintf(&out, "%s: %s\n", key, value)
-		}
-	}
-	line("name", v.name())
-	line("what", v.what)
-	line("file", v.name()+".bin")
+	var signature, trust, judged string
 	if v.sig != nil {
-		line("signature", v.name()+".bin.sig")
+		signature = v.name() + ".bin.sig"
 	}
 	if v.about != "resource" {
-		line("trust", strings.Join(v.trust, " "))
-		line("time", judgedAt.Format(time.RFC3339))
-		line("kind", v.kind)
+		trust, judged = strings.Join(v.trust, " "), judgedAt.Format(time.RFC3339)
 	}
-	line("verdict", v.verdict)
-	line("sentence", v.sentence)
-	line("stamp", v.stamp)
-	line("resource", v.resource)
-	line("osslsigncode", v.osslsigncode)
-	line("openssl", v.openssl)
-	line("differs", v.differs)
-	return out.String()
+	return lines("name", v.name(), "what", v.what, "file", v.name()+".bin", "signature", signature, "trust", trust, "time", judged, "kind", v.kind,
+		"verdict", v.verdict, "sentence", v.sentence, "stamp", v.stamp, "resource", v.resource,
+		"osslsigncode", v.osslsigncode, "openssl", v.openssl, "differs", v.differs)
 }
 
 func (v vendorVector) complete() vendorVector {
 	if v.trust == nil {
 		v.trust = []string{"vendor-root.pem", "time-root.pem"}
 	}
-	if v.kind == "" {
+	if v.kind == "" && v.about != "resource" {
 		v.kind = "authenticode"
 	}
 	return v
