@@ -38,15 +38,16 @@ type Vendor struct {
 	Root, TimeRoot []byte // PEM
 	Trust          string // a directory with both
 	dir            string
-	issuer         party
+	issuer         Party
 }
 
-type party struct {
-	cert *x509.Certificate
-	key  crypto.Signer
+// Party is somebody with a certificate and its key.
+type Party struct {
+	Cert *x509.Certificate
+	Key  crypto.Signer
 }
 
-// The CAs outlast every test.
+// Certificates outlast every test, unless somebody says otherwise.
 var from, to = time.Date(2010, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // New makes a vendor, with one who signs as vendor and outlasts every test, too.
@@ -58,16 +59,14 @@ func New(t testing.TB) *Vendor {
 		}
 	}
 	v := &Vendor{dir: t.TempDir(), Trust: t.TempDir()}
-	ca := func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign }
-	root := issue(t, "vendor root", nil, ecKey(t), ca)
-	v.issuer = issue(t, "vendor issuer", &root, ecKey(t), ca)
-	timeRoot := issue(t, "time root", nil, ecKey(t), ca)
+	root := Issue(t, "vendor root", nil, nil, AsCA)
+	v.issuer = Issue(t, "vendor issuer", &root, nil, AsCA)
+	timeRoot := Issue(t, "time root", nil, nil, AsCA)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(t, err)
-	stamper := issue(t, "time", &timeRoot, key, func(c *x509.Certificate) { usages(t, c, true, "1.3.6.1.5.5.7.3.8") })
-	v.Root, v.TimeRoot = pemOf(root), pemOf(timeRoot)
-	v.write(t, "time", stamper, timeRoot)
-	v.write(t, "issuer", v.issuer)
+	v.Root, v.TimeRoot = PEM(root), PEM(timeRoot)
+	Issue(t, "time", &timeRoot, key, AsStamper).Write(t, v.dir, "time", timeRoot)
+	v.issuer.Write(t, v.dir, "issuer")
 	must(t, os.WriteFile(filepath.Join(v.Trust, "root.pem"), v.Root, 0o644))
 	must(t, os.WriteFile(filepath.Join(v.Trust, "time.pem"), v.TimeRoot, 0o644))
 	v.Signer(t, "vendor", from, to)
@@ -77,14 +76,14 @@ func New(t testing.TB) *Vendor {
 // Signer makes somebody who signs, under that common name, for as long.
 func (v *Vendor) Signer(t testing.TB, name string, notBefore, notAfter time.Time) {
 	t.Helper()
-	v.write(t, name, issue(t, name, &v.issuer, ecKey(t), func(c *x509.Certificate) {
-		usages(t, c, false, "1.3.6.1.5.5.7.3.3", Usage)
+	Issue(t, name, &v.issuer, nil, func(c *x509.Certificate) {
+		c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 6, 1, 4, 1, 99999, 7}} // Usage
 		c.NotBefore, c.NotAfter = notBefore, notAfter
-	}), v.issuer)
+	}).Write(t, v.dir, name, v.issuer)
 }
 
 // Issuer is the key of the CA that issued the signers.
-func (v *Vendor) Issuer() verifier.Pin { return verifier.PinOf(v.issuer.cert) }
+func (v *Vendor) Issuer() verifier.Pin { return verifier.PinOf(v.issuer.Cert) }
 
 // Revoke gives a revocation list of the issuer, which names that signer.
 func (v *Vendor) Revoke(t testing.TB, name string) []byte {
@@ -95,7 +94,7 @@ func (v *Vendor) Revoke(t testing.TB, name string) []byte {
 	c, err := x509.ParseCertificate(block.Bytes)
 	must(t, err)
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: from, NextUpdate: to,
-		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: c.SerialNumber, RevocationTime: from}}}, v.issuer.cert, v.issuer.key)
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: c.SerialNumber, RevocationTime: from}}}, v.issuer.Cert, v.issuer.Key)
 	must(t, err)
 	return der
 }
@@ -140,65 +139,63 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func ecKey(t testing.TB) crypto.Signer {
+// Issue makes a certificate for signing code. Who has no issuer signs itself, who has no
+// key gets one on P-256.
+func Issue(t testing.TB, name string, issuer *Party, key crypto.Signer, edits ...func(*x509.Certificate)) Party {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	return key
-}
-
-// issue makes a certificate; who has no issuer signs itself.
-func issue(t testing.TB, name string, issuer *party, key crypto.Signer, edit func(*x509.Certificate)) party {
-	t.Helper()
+	if key == nil {
+		made, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		must(t, err)
+		key = made
+	}
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
 	must(t, err)
 	template := &x509.Certificate{SerialNumber: serial.Add(serial, big.NewInt(1)), Subject: pkix.Name{CommonName: name}, NotBefore: from, NotAfter: to,
-		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature}
-	edit(template)
-	signer := party{template, key}
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
+	for _, edit := range edits {
+		edit(template)
+	}
+	signer := Party{template, key}
 	if issuer != nil {
 		signer = *issuer
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, signer.cert, key.Public(), signer.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, signer.Cert, key.Public(), signer.Key)
 	must(t, err)
 	cert, err := x509.ParseCertificate(der)
 	must(t, err)
-	return party{cert, key}
+	return Party{cert, key}
 }
 
-// usages sets the extended key usages.
-func usages(t testing.TB, c *x509.Certificate, critical bool, ids ...string) {
-	t.Helper()
-	var list []asn1.ObjectIdentifier
-	for _, id := range ids {
-		oid, err := x509.ParseOID(id)
-		must(t, err)
-		raw, err := oid.MarshalBinary()
-		must(t, err)
-		var parsed asn1.ObjectIdentifier
-		_, err = asn1.Unmarshal(append([]byte{asn1.TagOID, byte(len(raw))}, raw...), &parsed)
-		must(t, err)
-		list = append(list, parsed)
+// AsCA has [Issue] make a CA.
+func AsCA(c *x509.Certificate) {
+	c.IsCA, c.KeyUsage, c.ExtKeyUsage = true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign, nil
+}
+
+// AsStamper has [Issue] make an authority for time stamps, whose usage is critical.
+func AsStamper(c *x509.Certificate) {
+	only, err := asn1.Marshal([]asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 8}})
+	if err != nil {
+		panic(err) // a constant
 	}
-	value, err := asn1.Marshal(list)
-	must(t, err)
-	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: critical, Value: value})
+	c.ExtKeyUsage = nil
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: only})
 }
 
-func pemOf(all ...party) (out []byte) {
+// PEM gives certificates.
+func PEM(all ...Party) (out []byte) {
 	for _, p := range all {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.cert.Raw})...)
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Cert.Raw})...)
 	}
 	return out
 }
 
-// write writes somebody's key, and their certificate with those above it.
-func (v *Vendor) write(t testing.TB, name string, p party, above ...party) {
+// Write writes NAME.key, and NAME.pem with the certificates of those above, too.
+func (p Party) Write(t testing.TB, dir, name string, above ...Party) {
 	t.Helper()
-	key, err := x509.MarshalPKCS8PrivateKey(p.key)
+	key, err := x509.MarshalPKCS8PrivateKey(p.Key)
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(v.dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
-	must(t, os.WriteFile(filepath.Join(v.dir, name+".pem"), pemOf(append([]party{p}, above...)...), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, name+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, name+".pem"), PEM(append([]Party{p}, above...)...), 0o600))
 }
 
 // made gives what a program makes of a file.
