@@ -349,17 +349,6 @@ func ExaminePackage(ctx context.Context, path string, trust verifier.Trust, now 
 	return files, fileError("the package", path, err)
 }
 
-// definitionVersion is the version that the files say; zero: they say none.
-func definitionVersion(files []VendorFile) (verifier.Version, error) {
-	v, err := vendorsig.DefinitionVersion(examined(files))
-	if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) {
-		copied := *refused
-		copied.Hint += ", or name the right version with --definition-version"
-		err = &copied
-	}
-	return v, err
-}
-
 // checkMachine refuses an engine that is made for another architecture.
 func checkMachine(files []VendorFile, arch string) error {
 	for _, f := range files {

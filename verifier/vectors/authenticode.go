@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"crypto"
-	"crypto/elliptic"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -242,5 +241,3 @@ func (c cmsTree) signAgain(key crypto.Signer) {
 	set := &element{tag: 0x31, kids: c.signed().kids}
 	c.value().body = must(key.Sign(nil, sum(set.encode()), crypto.SHA256))
 }
-
-func p384(name string) crypto.Signer { return keyOf(name, elliptic.P384()) }

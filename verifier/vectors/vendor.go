@@ -575,7 +575,7 @@ func detached() (out []vendorVector) {
 		{"PEM", engine, armoured(plainSig), cmsKind, good, "", "", ""},
 		{"RSA-3072", engine, signing{by: &rsaParty}.beside(engine).root.encode(), cmsKind, good, "", good, ""},
 		{"P-384 and SHA-384", engine, func() []byte {
-			p := issue("vendor on P-384", &vendorIssuer, p384("vendor on P-384"))
+			p := issue("vendor on P-384", &vendorIssuer, keyOf("vendor on P-384", elliptic.P384()))
 			return signing{by: &p, hash: crypto.SHA384}.beside(engine).root.encode()
 		}(), cmsKind, good, "", good, ""},
 		{"a time stamp", engine, signing{stamp: ordinaryStamp}.beside(engine).root.encode(), cmsKind, good, "", good, ""},

@@ -110,10 +110,7 @@ func FuzzTimeStamp(f *testing.F) {
 	var all [][]byte
 	var over []byte
 	for _, object := range [][]byte{embedded(fixture(f, "signed.vdm")), fixture(f, "microsoft.p7")} {
-		o, err := cms.Parse(object, authenticodeShape)
-		must(f, err)
-		token, err := timeStampOf(o, oidStamp)
-		must(f, err)
+		o, token := parsed(f, object)
 		all = append(all, token)
 		if over == nil {
 			over = o.Signature
@@ -147,10 +144,7 @@ func FuzzTimeStamp(f *testing.F) {
 // The statement of a time stamp by itself: what is read has a time and an imprint.
 func FuzzStatement(f *testing.F) {
 	for _, object := range [][]byte{embedded(fixture(f, "signed.vdm")), fixture(f, "microsoft.p7")} {
-		o, err := cms.Parse(object, authenticodeShape)
-		must(f, err)
-		token, err := timeStampOf(o, oidStamp)
-		must(f, err)
+		_, token := parsed(f, object)
 		stamp, err := cms.Parse(token, stampShape)
 		must(f, err)
 		f.Add(stamp.Content)
