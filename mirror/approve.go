@@ -17,6 +17,7 @@ import (
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig"
 )
 
 // ApproveOptions says what an approval is to say, and how strict it is.
@@ -339,10 +340,13 @@ func (p *Proposal) copyNews(ctx context.Context) error {
 func (o ApproveOptions) versions(files []VendorFile, manifest versions, hasManifest bool) (versions, error) {
 	v := versions{o.Engine, o.Definition}
 	if v.Definition.IsZero() {
-		said, known, err := definitionVersion(files)
+		said, err := vendorsig.DefinitionVersion(examined(files))
+		known := !said.IsZero()
 		switch {
-		case err != nil:
+		case err != nil && o.RequireVendor: // which no name would help
 			return v, err
+		case err != nil:
+			return v, hinted(err, "or name the right version with --definition-version")
 		case known && hasManifest && said != manifest.Definition:
 			return v, &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: fmt.Sprintf("the files are definitions %s, and manifest.json says %s", said, manifest.Definition),
 				Hint: "fetch package and manifest again, or name the right version with --definition-version"}
@@ -361,6 +365,17 @@ func (o ApproveOptions) versions(files []VendorFile, manifest versions, hasManif
 		v.Engine = manifest.Engine
 	}
 	return v, nil
+}
+
+// hinted is a refusal whose hint says one thing more.
+func hinted(err error, more string) error {
+	refused := (*verifier.Refusal)(nil)
+	if !errors.As(err, &refused) {
+		return err
+	}
+	copied := *refused
+	copied.Hint += ", " + more
+	return &copied
 }
 
 // decide makes the list, and refuses what must not be signed.

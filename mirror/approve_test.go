@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,20 +15,20 @@ import (
 	"time"
 
 	"mdatp-offline-agent/verifier"
-	"mdatp-offline-agent/verifier/vendorsig/vendortest"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // ringSite is a ring with a vendor's packages, as they come from the cloud: zipped by
 // somebody else's zip, with no list of anybody.
 type ringSite struct {
 	lab
-	vendor *vendortest.Vendor
+	vendor *sigtest.Vendor
 	ring   string
 	now    time.Time // when the test began
 }
 
 func newRing(t *testing.T) ringSite {
-	s := ringSite{lab: newLab(t, KeyOptions{}), vendor: vendortest.New(t), now: time.Now().UTC().Truncate(time.Second)}
+	s := ringSite{lab: newLab(t, KeyOptions{}), vendor: sigtest.New(t), now: time.Now().UTC().Truncate(time.Second)}
 	s.ring = filepath.Join(s.dir, "linux", "production")
 	return s
 }
@@ -37,25 +38,27 @@ func (s ringSite) path(name string) string { return filepath.Join(s.ring, "arch_
 // day is when version n was made.
 func (s ringSite) day(n int) time.Time { return s.now.AddDate(0, 0, n-20) }
 
-// elf is an engine for an architecture, by its number.
-func elf(machine byte) []byte {
-	head := make([]byte, 64)
-	copy(head, "\x7fELF\x02\x01\x01")
-	head[18] = machine
-	return append(head, "the engine"...)
+// vdm gives definitions of version 1.407.n.0.
+func vdm(name string, n uint32) []byte {
+	return sigtest.Definitions(name, verifier.Version{1, 407, n, 0}, fmt.Sprint(name, n))
+}
+
+// signed gives them signed.
+func (s ringSite) signed(t *testing.T, name string, n, day int) []byte {
+	t.Helper()
+	return s.vendor.Sign(t, "vendor", vdm(name, uint32(n)), s.day(day))
 }
 
 // files are those of version n: definitions signed and stamped, an engine with its
 // signature beside it.
 func (s ringSite) files(t *testing.T, n int) map[string][]byte {
 	t.Helper()
-	base, delta := [4]uint16{1, 407, 0, 0}, [4]uint16{1, 407, uint16(n), 0}
-	engine := elf(62)
+	engine := sigtest.Engine(elf.EM_X86_64, "the engine")
 	return map[string][]byte{
-		"mpavbase.vdm":       s.vendor.Sign(t, vendortest.Definitions("mpavbase.vdm", base), s.day(1)),
-		"mpavdlta.vdm":       s.vendor.Sign(t, vendortest.Definitions("mpavdlta.vdm", delta), s.day(n)),
+		"mpavbase.vdm":       s.signed(t, "mpavbase.vdm", 0, 1),
+		"mpavdlta.vdm":       s.signed(t, "mpavdlta.vdm", n, n),
 		"libmpengine.so":     engine,
-		"libmpengine.so.sig": s.vendor.Detached(t, engine),
+		"libmpengine.so.sig": s.vendor.Beside(t, "vendor", engine),
 	}
 }
 
@@ -224,7 +227,7 @@ func TestRenew(t *testing.T) {
 func TestApproveRefuses(t *testing.T) {
 	t.Parallel()
 	s := newRing(t)
-	stranger := vendortest.New(t)
+	stranger := sigtest.New(t)
 	good := s.files(t, 2)
 	with := func(name string, content []byte) map[string][]byte {
 		files := maps.Clone(good)
@@ -245,25 +248,45 @@ func TestApproveRefuses(t *testing.T) {
 	}{
 		{name: "good"},
 		{name: "altered", files: with("mpavdlta.vdm", flipped), code: "content_mismatch"},
-		{name: "not signed", files: with("mpavdlta.vdm", vendortest.Definitions("mpavdlta.vdm", [4]uint16{1, 407, 2, 0})), code: "signature_missing"},
-		{name: "not signed, and nobody wants it", files: with("mpavdlta.vdm", vendortest.Definitions("mpavdlta.vdm", [4]uint16{1, 407, 2, 0})), edit: func(o *ApproveOptions) { o.RequireVendor = false }},
-		{name: "a stranger's", files: with("mpavdlta.vdm", stranger.Sign(t, vendortest.Definitions("mpavdlta.vdm", [4]uint16{1, 407, 2, 0}), s.day(2))), code: "signer_untrusted"},
+		{name: "not signed", files: with("mpavdlta.vdm", vdm("mpavdlta.vdm", 2)), code: "signature_missing"},
+		{name: "not signed, and nobody wants it", files: with("mpavdlta.vdm", vdm("mpavdlta.vdm", 2)), edit: func(o *ApproveOptions) { o.RequireVendor = false }},
+		{name: "a stranger's", files: with("mpavdlta.vdm", stranger.Sign(t, "vendor", vdm("mpavdlta.vdm", 2), s.day(2))), code: "signer_untrusted"},
 		{name: "under another's name", files: with("mpasdlta.vdm", good["mpavdlta.vdm"]), code: "content_mismatch"},
 		{name: "engine without its signature", files: with("libmpengine.so.sig", nil), code: "signature_missing"},
 		{name: "engine with an unknown signature", files: with("libmpengine.so.sig", []byte("???")), code: "signature_missing"},
-		{name: "engine with another's signature", files: with("libmpengine.so.sig", s.vendor.Detached(t, []byte("x"))), code: "content_mismatch"},
-		{name: "a signature of nothing", files: with("other.sig", s.vendor.Detached(t, []byte("x"))), code: "signature_missing"},
+		{name: "engine with another's signature", files: with("libmpengine.so.sig", s.vendor.Beside(t, "vendor", []byte("x"))), code: "content_mismatch"},
+		{name: "a signature of nothing", files: with("other.sig", s.vendor.Beside(t, "vendor", []byte("x"))), code: "signature_missing"},
 		{name: "engine of another architecture", files: func() map[string][]byte {
-			files := with("libmpengine.so", elf(183))
-			files["libmpengine.so.sig"] = s.vendor.Detached(t, files["libmpengine.so"])
+			files := with("libmpengine.so", sigtest.Engine(elf.EM_AARCH64, "the engine"))
+			files["libmpengine.so.sig"] = s.vendor.Beside(t, "vendor", files["libmpengine.so"])
 			return files
 		}(), code: "wrong_platform"},
 		{name: "manifest of another package", manifest: manifestFor(3), code: "content_mismatch"},
 		{name: "and that was named", manifest: manifestFor(3), edit: func(o *ApproveOptions) { o.Definition = version("1.407.2.0") }},
 		{name: "no manifest", manifest: "{}", code: "usage"},
 		{name: "no manifest, and the engine was named", manifest: "{}", edit: func(o *ApproveOptions) { o.Engine = version("1.1.1.1") }},
-		{name: "deltas that disagree", files: with("mpasdlta.vdm", s.vendor.Sign(t, vendortest.Definitions("mpasdlta.vdm", [4]uint16{1, 407, 1, 0}), s.day(2))), code: "content_mismatch"},
-		{name: "a base that is newer", files: with("mpavbase.vdm", s.vendor.Sign(t, vendortest.Definitions("mpavbase.vdm", [4]uint16{1, 407, 3, 0}), s.day(2))), code: "content_mismatch"},
+		{name: "deltas that disagree", files: with("mpasdlta.vdm", s.signed(t, "mpasdlta.vdm", 1, 2)), code: "content_mismatch"},
+		{name: "a base that is newer", files: with("mpavbase.vdm", s.signed(t, "mpavbase.vdm", 3, 2)), code: "content_mismatch"},
+		{name: "a base of another generation", files: with("mpavbase.vdm", s.vendor.Sign(t, "vendor", sigtest.Definitions("mpavbase.vdm", verifier.Version{1, 405, 0, 0}, ""), s.day(1))), code: "content_mismatch"},
+		{name: "definitions without a version", files: with("mpasdlta.vdm", []byte("text")), edit: func(o *ApproveOptions) { o.RequireVendor = false }, code: "content_mismatch"},
+		{name: "and one that was named", files: with("mpasdlta.vdm", []byte("text")), edit: func(o *ApproveOptions) { o.RequireVendor, o.Definition = false, version("1.407.2.0") }},
+		{name: "no engine", files: func() map[string][]byte {
+			files := with("libmpengine.so", nil)
+			delete(files, "libmpengine.so.sig")
+			return files
+		}(), code: "package_malformed"},
+		{name: "two engines", files: func() map[string][]byte {
+			files := with("other.so", good["libmpengine.so"])
+			files["other.so.sig"] = good["libmpengine.so.sig"]
+			return files
+		}(), code: "package_malformed"},
+		{name: "a signed text, which has no name of its own", files: func() map[string][]byte {
+			files := with("a.txt", []byte("x"))
+			files["a.txt.sig"] = s.vendor.Beside(t, "vendor", files["a.txt"])
+			return files
+		}(), code: "package_malformed"},
+		{name: "a signature of a signature", files: with("libmpengine.so.sig.sig", s.vendor.Beside(t, "vendor", good["libmpengine.so.sig"])), code: "signature_missing"},
+		{name: "a signature of a file that has one inside", files: with("mpavdlta.vdm.sig", s.vendor.Beside(t, "vendor", good["mpavdlta.vdm"])), code: "signature_missing"},
 		{name: "another ring", edit: func(o *ApproveOptions) { o.Ring = "preview" }, code: "usage"},
 		{name: "another platform", edit: func(o *ApproveOptions) { o.Platform = "mac" }, code: "usage"},
 		{name: "no such architecture here", edit: func(o *ApproveOptions) { o.Arch = "arm64" }, code: "usage"},
@@ -540,7 +563,7 @@ func TestSyncApproves(t *testing.T) {
 	approval(SyncCurrent, SyncUpToDate, "")
 
 	bad := r.files(t, 3)
-	bad["mpavdlta.vdm"] = vendortest.Definitions("mpavdlta.vdm", [4]uint16{1, 407, 3, 0})
+	bad["mpavdlta.vdm"] = vdm("mpavdlta.vdm", 3)
 	offer(3, bad)
 	approval(SyncLeft, SyncUpdated, "signature_missing")
 	offer(4, r.files(t, 5)) // announced as something else than it is

@@ -1,15 +1,18 @@
 package mirror
 
 import (
+	"debug/elf"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"mdatp-offline-agent/verifier/vendorsig/vendortest"
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // BenchmarkApprove approves a package of 300 MB whose files the vendor signed, by the
@@ -21,26 +24,22 @@ func BenchmarkApprove(b *testing.B) {
 			b.Skip("SKIPPED: " + tool + " is missing")
 		}
 	}
-	l, vendor, now := newLab(b, KeyOptions{}), vendortest.New(b), time.Now()
+	l, vendor, now := newLab(b, KeyOptions{}), sigtest.New(b), time.Now()
 	agent := filepath.Join(l.dir, "agent")
 	run(b, ".", "go", "build", "-tags", "urfave_cli_no_docs", "-o", agent, "../cmd/agent")
 	content := filepath.Join(l.dir, "content")
 	noise := rand.NewChaCha8([32]byte{})
-	definitions := func(name string, megabytes int, said string, version [4]uint16) {
+	definitions := func(name string, megabytes int, version verifier.Version) {
 		text := make([]byte, megabytes*1_000_000)
 		_, _ = noise.Read(text)
-		file := vendortest.Image{Text: text, Resource: vendortest.VersionInfo(name, said, version)}.Encode()
-		write(b, filepath.Join(content, name), vendor.Sign(b, file, now.AddDate(0, 0, -1)))
+		write(b, filepath.Join(content, name), vendor.Definitions(b, "vendor", name, version, string(text), now.AddDate(0, 0, -1)))
 	}
-	definitions("mpasbase.vdm", 80, "1.407.0.0", [4]uint16{1, 407, 0, 0})
-	definitions("mpavbase.vdm", 180, "1.407.0.0", [4]uint16{1, 407, 0, 0})
-	definitions("mpavdlta.vdm", 10, "1.407.417.0", [4]uint16{1, 407, 417, 0})
-	engine := elf(62)
-	for len(engine) < 30_000_000 {
-		engine = append(engine, engine[:min(len(engine), 1<<20)]...)
-	}
+	definitions("mpasbase.vdm", 80, verifier.Version{1, 407, 0, 0})
+	definitions("mpavbase.vdm", 180, verifier.Version{1, 407, 0, 0})
+	definitions("mpavdlta.vdm", 10, verifier.Version{1, 407, 417, 0})
+	engine := sigtest.Engine(elf.EM_X86_64, strings.Repeat("engine", 5_000_000))
 	write(b, filepath.Join(content, "libmpengine.so"), engine)
-	write(b, filepath.Join(content, "libmpengine.so.sig"), vendor.Detached(b, engine))
+	write(b, filepath.Join(content, "libmpengine.so.sig"), vendor.Beside(b, "vendor", engine))
 	ring := filepath.Join(l.dir, "linux", "production")
 	dir := filepath.Join(ring, "arch_x86_64")
 	zip := filepath.Join(dir, "updates.zip")

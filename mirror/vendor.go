@@ -3,10 +3,8 @@ package mirror
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash"
 	"hash/crc32"
 	"io"
@@ -55,9 +53,7 @@ type VendorFile struct {
 	Verdict   string            `json:"verdict"`       // good, or a reason code
 	Problem   *Problem          `json:"problem"`       // null where it is good
 
-	called      string // OriginalFilename
-	resourceErr error  // why there is no version resource
-	machine     uint16 // of an ELF file
+	examined vendorsig.Examined
 }
 
 // Examiner looks at the files of packages, one after the other, and judges their
@@ -118,11 +114,11 @@ func (w *copyWriter) Write(p []byte) (int, error) {
 
 // judge judges content at hand. Its digest is not taken here.
 func (x *Examiner) judge(name string, content io.ReaderAt, size int64, sig []byte) VendorFile {
-	f := VendorFile{Name: printable.Text(name, maxName), Size: size, Verdict: VerdictGood}
-	f.Kind, f.machine = kindOf(content)
-	s, err := vendorsig.Verify(vendorsig.File{Content: content, Size: size, Sig: sig}, x.trust, x.clock)
+	f := VendorFile{Name: printable.Text(name, maxName), Kind: KindOther, Size: size}
+	f.examined = vendorsig.Examine(name, vendorsig.File{Content: content, Size: size, Sig: sig}, x.trust, x.clock)
+	s, own := f.examined.Signature, f.examined.Own
 	f.Signature = s.Kind
-	f.refuse(err)
+	f.judged(f.examined.Err)
 	f.Signer, f.Issuer = s.Signer.Subject, s.Signer.Issuer
 	if s.Signer.Certificate != nil {
 		f.Pin = s.Signer.Pin.String()
@@ -131,67 +127,54 @@ func (x *Examiner) judge(name string, content io.ReaderAt, size int64, sig []byt
 		at := s.TimeStamp.Time.UTC()
 		f.TimeStamp = &at
 	}
-	if f.Kind == KindPE {
-		var r vendorsig.Resource
-		if r, f.resourceErr = vendorsig.ReadResource(content, size); f.resourceErr == nil {
-			f.called, f.Version = r.OriginalFilename, &r.FileVersion
+	switch {
+	case own.ELF:
+		f.Kind = KindELF
+	case own.PE:
+		f.Kind = KindPE
+		if own.Err == nil {
+			f.Version = &own.Version
 		}
 	}
 	return f
 }
 
-// refuse makes an error the verdict. One without a reason comes from reading our own
+// judged makes an error the verdict. One without a reason comes from reading our own
 // copy.
-func (f *VendorFile) refuse(err error) {
-	if err == nil {
+func (f *VendorFile) judged(err error) {
+	if f.Verdict, f.Problem = VerdictGood, nil; err == nil {
 		return
 	}
 	code, sentence, hint := reasonOf(fileError("the copy of a file", f.Name, err))
 	f.Verdict, f.Problem = code, &Problem{code, sentence, hint}
 }
 
-func kindOf(content io.ReaderAt) (kind FileKind, machine uint16) {
-	const machineAt, enough = 18, 20 // of an ELF header
-	var head [enough]byte
-	n, _ := content.ReadAt(head[:], 0) // a short file has less of it
-	switch {
-	case n >= 2 && string(head[:2]) == "MZ":
-		return KindPE, 0
-	case n == enough && string(head[:4]) == "\x7fELF":
-		return KindELF, binary.LittleEndian.Uint16(head[machineAt:])
-	}
-	return KindOther, 0
-}
-
 // SettleFiles judges what can only be told of all files of a package together, once
-// each was examined: a signature beside a file is as good as what it signs, and a
-// file that bears a signature inside must call itself by the name that it has.
+// each was examined, as [vendorsig.Settle] does.
 func SettleFiles(files []VendorFile) {
-	byName := map[string]*VendorFile{}
-	for i := range files {
-		byName[files[i].Name] = &files[i]
+	names := map[string]bool{}
+	for _, f := range files {
+		names[f.examined.Name] = true
 	}
-	for i := range files {
-		f := &files[i]
-		of := byName[strings.TrimSuffix(f.Name, sigSuffix)]
-		switch {
-		case of != nil && of != f:
-			f.Kind = KindSignature
-			f.Verdict, f.Problem = of.Verdict, of.Problem
-			if of.Signature == vendorsig.Authenticode || of.Signature == vendorsig.None {
-				f.refuse(&verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "nobody signed the file, and no other file needs it", Hint: "get the package from its vendor anew"})
-			}
-		case f.Verdict != VerdictGood || f.Signature != vendorsig.Authenticode:
-		case f.resourceErr != nil:
-			f.refuse(f.resourceErr)
-		case !strings.EqualFold(f.called, f.Name):
-			f.refuse(&verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the file was signed under another name", Hint: "get the package from its vendor anew, since files in it were exchanged or renamed"})
+	for i, err := range vendorsig.Settle(examined(files)) {
+		files[i].judged(err)
+		if of, isSig := strings.CutSuffix(files[i].examined.Name, sigSuffix); isSig && names[of] {
+			files[i].Kind = KindSignature
 		}
 	}
 }
 
+func examined(files []VendorFile) (all []vendorsig.Examined) {
+	for _, f := range files {
+		all = append(all, f.examined)
+	}
+	return all
+}
+
 // CheckVendor refuses a package unless every file's signature is good, with the
-// verdict on the first that is not.
+// verdict on the first that is not, and unless the files belong together: what passes
+// is what endpoints accept that ask for the vendor's signatures, where they have pins
+// for its signers.
 func CheckVendor(files []VendorFile) error {
 	for _, f := range files {
 		if f.Problem != nil {
@@ -199,7 +182,11 @@ func CheckVendor(files []VendorFile) error {
 				Hint: "look at " + printable.Quote(f.Name) + "; " + f.Problem.Hint}
 		}
 	}
-	return nil
+	if _, err := vendorsig.EngineArch(examined(files)); err != nil {
+		return err
+	}
+	_, err := vendorsig.DefinitionVersion(examined(files))
+	return err
 }
 
 // examine reads all files of an archive. The error is the first thing because of
@@ -362,46 +349,10 @@ func ExaminePackage(ctx context.Context, path string, trust verifier.Trust, now 
 	return files, fileError("the package", path, err)
 }
 
-// definitionVersion is the version that the files say, and whether they say any. The
-// base may be older than what is built on it; else all must agree.
-func definitionVersion(files []VendorFile) (v verifier.Version, known bool, err error) {
-	var base, delta *verifier.Version
-	for _, f := range files {
-		name := strings.ToLower(f.Name)
-		if f.Version == nil || !strings.HasSuffix(name, ".vdm") {
-			continue
-		}
-		of := &delta
-		if strings.Contains(name, "base") {
-			of = &base
-		}
-		if *of != nil && **of != *f.Version {
-			return v, false, disagree(**of, *f.Version)
-		}
-		*of = f.Version
-	}
-	switch {
-	case delta == nil && base == nil:
-		return v, false, nil
-	case delta == nil:
-		return *base, true, nil
-	case base != nil && base.Compare(*delta) > 0:
-		return v, false, disagree(*base, *delta)
-	}
-	return *delta, true, nil
-}
-
-func disagree(a, b verifier.Version) error {
-	return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: fmt.Sprintf("the definition files are of the versions %s and %s, which do not belong together", a, b),
-		Hint: "get the package anew, or name the right version with --definition-version"}
-}
-
 // checkMachine refuses an engine that is made for another architecture.
 func checkMachine(files []VendorFile, arch string) error {
-	const x8664, aarch64 = 62, 183 // e_machine of the ELF header
 	for _, f := range files {
-		made := map[uint16]string{x8664: "x86_64", aarch64: "arm64"}[f.machine]
-		if f.Kind == KindELF && made != arch {
+		if own := f.examined.Own; own.ELF && own.Arch != arch {
 			return &verifier.Refusal{Code: verifier.WrongPlatform, Sentence: "the engine is not made for the architecture " + arch, Hint: "look which package lies in the directory of this architecture"}
 		}
 	}
@@ -412,7 +363,7 @@ func checkMachine(files []VendorFile, arch string) error {
 // stamp, where each definition file is good and has one.
 func stamped(files []VendorFile) (at time.Time, ok bool) {
 	for _, f := range files {
-		if !strings.HasSuffix(strings.ToLower(f.Name), ".vdm") {
+		if !vendorsig.IsDefinitions(f.Name) {
 			continue
 		}
 		if f.Verdict != VerdictGood || f.TimeStamp == nil {

@@ -26,7 +26,7 @@ import (
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/agent/source/sourcetest"
 	"mdatp-offline-agent/agent/state"
-	"mdatp-offline-agent/verifier/vendorsig/vendortest"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 func pathsFor(root string) agent.Paths { return agent.PathsBelow(root) }
@@ -43,7 +43,7 @@ type lab struct {
 	lock      *state.Lock
 	connected chan struct{} // a client of silent's server came
 	fleet     []string      // the machines of fleet
-	vendor    *vendortest.Vendor
+	vendor    *sigtest.Vendor
 	env       []string // as a script begins with it
 }
 

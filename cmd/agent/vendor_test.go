@@ -1,15 +1,19 @@
 package main
 
 import (
+	"debug/elf"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"mdatp-offline-agent/verifier/vendorsig/vendortest"
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // vendor [-into DIR] [-unsigned FILE] VERSION puts a package as a vendor makes it, and
@@ -30,18 +34,18 @@ func cmdVendor(ts *testscript.TestScript, _ bool, args []string) {
 		l.tb.Skip("SKIPPED: zip is missing, install it with: apt-get install zip")
 	}
 	if l.vendor == nil {
-		l.vendor = vendortest.New(l.tb)
+		l.vendor = sigtest.New(l.tb)
 		ts.Setenv("VENDOR", l.vendor.Trust)
 	}
-	var v [4]uint16
-	_, err := fmt.Sscanf(args[0], "%d.%d.%d.%d", &v[0], &v[1], &v[2], &v[3])
+	v, err := verifier.ParseVersion(args[0])
 	ts.Check(err)
-	engine := []byte(strings.Repeat("the engine\n", 3000))
-	files := map[string][]byte{"libmpengine.so": engine, "libmpengine.so.sig": l.vendor.Detached(l.tb, engine)}
-	for name, version := range map[string][4]uint16{"mpavbase.vdm": {v[0], v[1], 0, 0}, "mpavdlta.vdm": v} {
-		files[name] = vendortest.Definitions(name, version)
+	machine := map[string]elf.Machine{"x86_64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[hostArch()]
+	engine := sigtest.Engine(machine, strings.Repeat("the engine\n", 3000))
+	files := map[string][]byte{"libmpengine.so": engine, "libmpengine.so.sig": l.vendor.Beside(l.tb, "vendor", engine)}
+	for name, version := range map[string]verifier.Version{"mpavbase.vdm": {v[0], v[1], 0, 0}, "mpavdlta.vdm": v} {
+		files[name] = sigtest.Definitions(name, version, name+version.String())
 		if name != unsigned {
-			files[name] = l.vendor.Sign(l.tb, files[name], l.now.AddDate(0, 0, -3))
+			files[name] = l.vendor.Sign(l.tb, "vendor", files[name], l.now.AddDate(0, 0, -3))
 		}
 	}
 	dir, out := ts.MkAbs("vendor-"+args[0]), filepath.Join(tree, "linux", "production", "arch_"+hostArch())
@@ -50,8 +54,8 @@ func cmdVendor(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	zip := exec.Command("zip", "-q", "all.zip")
 	zip.Dir = dir
-	for name, content := range files {
-		ts.Check(os.WriteFile(filepath.Join(dir, name), content, 0o644))
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		ts.Check(os.WriteFile(filepath.Join(dir, name), files[name], 0o644))
 		zip.Args = append(zip.Args, name)
 	}
 	ts.Check(zip.Run())

@@ -37,6 +37,7 @@ const (
 	oidECDSASHA1     = "1.2.840.10045.4.1"
 	oidECDSASHA256   = "1.2.840.10045.4.3.2"
 	oidECDSASHA384   = "1.2.840.10045.4.3.3"
+	oidECDSASHA512   = "1.2.840.10045.4.3.4"
 	oidEd25519       = "1.3.101.112"
 	oidTSTInfo       = "1.2.840.113549.1.9.16.1.4"
 )
@@ -105,6 +106,18 @@ func signedBy(p party, content []byte, bag ...party) message {
 	}
 	for _, b := range append([]party{p}, bag...) {
 		m.bag = append(m.bag, b.cert.Raw)
+	}
+	return m
+}
+
+// by is the message with that digest, and the algorithm that goes with it.
+func (m message) by(hash crypto.Hash) message {
+	m.hash = hash
+	ids := map[crypto.Hash][2]string{crypto.SHA1: {oidSHA1, oidECDSASHA1}, crypto.SHA256: {oidSHA256, oidECDSASHA256},
+		crypto.SHA384: {oidSHA384, oidECDSASHA384}, crypto.SHA512: {oidSHA512, oidECDSASHA512}}[hash]
+	m.digest = algorithm(ids[0])
+	if _, ok := m.signer.key.(*rsa.PrivateKey); !ok {
+		m.alg = algorithm(ids[1])
 	}
 	return m
 }
@@ -190,7 +203,7 @@ func (m message) encode() []byte {
 		m.announced = m.digest
 	}
 	version := 1
-	if m.byKeyID != nil || m.contentType != oidData {
+	if m.byKeyID != nil || m.contentType != oidData && m.contentType != oidIndirect {
 		version = 3
 	}
 	var certs []byte
@@ -204,6 +217,9 @@ func (m message) encode() []byte {
 		return ber(0x30, enc(oid(oidSignedData)), ber(0xa0, ber(0x30, append([][]byte{enc(version), digests, encap}, rest...)...)))
 	}
 	explicit := der(0xa0, enc(content))
+	if m.contentType == oidIndirect { // PKCS #7: what is signed is its body
+		explicit = der(0xa0, der(0x30, content))
+	}
 	if m.detached {
 		explicit = nil
 	}

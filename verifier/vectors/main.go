@@ -1,5 +1,6 @@
-// Command vectors makes the packages of testdata/vectors anew: hostile ones,
-// odd ones and good ones, each with the verdict that a verifier must give.
+// Command vectors makes the packages of testdata/vectors anew, and the files of
+// vendors below them: hostile ones, odd ones and good ones, each with the verdict
+// that a verifier must give.
 //
 //	go run ./verifier/vectors testdata/vectors
 //
@@ -9,8 +10,9 @@
 // written by hand, which no new compiler changes.
 //
 // It does not judge: it imports nothing of this project, and what it writes as
-// the verdict is what docs/package-format.md says. The tests beside it hold the
-// project to it, and OpenSSL, unzip and Python to what the headers say of them.
+// the verdict is what docs/package-format.md and docs/vendor-packages.md say. The
+// tests beside it and those of verifier/vendorsig hold the project to it, and
+// OpenSSL, unzip, Python and osslsigncode to what the headers say of them.
 package main
 
 import (
@@ -67,27 +69,23 @@ type vector struct {
 // header is the text of the vector's own file. Its form is described in
 // testdata/README.md.
 func (v vector) header() string {
+	sidecar := ""
+	if v.sidecar != nil {
+		sidecar = v.name + ".zip.p7m"
+	}
+	return lines("name", v.name, "what", v.what, "archive", v.name+".zip", "sidecar", sidecar, "trust", strings.Join(v.trust, " "),
+		"time", v.time.Format(time.RFC3339), "for", "mdatp linux x86_64 production", "verdict", v.verdict, "sentence", v.sentence,
+		"openssl", v.openssl, "unzip", v.unzip, "python", v.python, "differs", v.differs)
+}
+
+// lines gives a line for each pair of a key and a value that is not empty.
+func lines(pairs ...string) string {
 	var out strings.Builder
-	line := func(key, value string) {
-		if value != "" {
-			fmt.Fprintf(&out, "%s: %s\n", key, value)
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			fmt.Fprintf(&out, "%s: %s\n", pairs[i], pairs[i+1])
 		}
 	}
-	line("name", v.name)
-	line("what", v.what)
-	line("archive", v.name+".zip")
-	if v.sidecar != nil {
-		line("sidecar", v.name+".zip.p7m")
-	}
-	line("trust", strings.Join(v.trust, " "))
-	line("time", v.time.Format(time.RFC3339))
-	line("for", "mdatp linux x86_64 production")
-	line("verdict", v.verdict)
-	line("sentence", v.sentence)
-	line("openssl", v.openssl)
-	line("unzip", v.unzip)
-	line("python", v.python)
-	line("differs", v.differs)
 	return out.String()
 }
 
@@ -140,6 +138,9 @@ func files() (map[string][]byte, error) {
 			out[v.name+".zip.p7m"] = v.sidecar
 		}
 	}
+	for name, data := range vendorFiles() {
+		out[filepath.Join("vendor", name)] = data
+	}
 	return out, nil
 }
 
@@ -149,7 +150,7 @@ func write(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, old := range []string{"*", "trust/*"} {
+	for _, old := range []string{"*", "trust/*", "vendor/*"} {
 		paths, err := filepath.Glob(filepath.Join(dir, old))
 		if err != nil {
 			return err
@@ -162,8 +163,10 @@ func write(dir string) error {
 			}
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "trust"), 0o755); err != nil {
-		return err
+	for _, below := range []string{"trust", "vendor"} {
+		if err := os.MkdirAll(filepath.Join(dir, below), 0o755); err != nil {
+			return err
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		if err := os.WriteFile(filepath.Join(dir, name), wanted[name], 0o644); err != nil {

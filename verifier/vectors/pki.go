@@ -21,9 +21,13 @@ import (
 // subjects say what they are for, so that nobody takes one for a real one.
 const mark = "TEST VECTOR, not for production"
 
-// Making an RSA key is not deterministic, so these two lie here. They are as
-// public as this program is.
+// Making an RSA key is not deterministic, so these lie here. They are as public as
+// this program is.
 var (
+	//go:embed rsa4096.key
+	rsa4096 []byte
+	//go:embed rsa3072.key
+	rsa3072 []byte
 	//go:embed rsa2048.key
 	rsa2048 []byte
 	//go:embed rsa1024.key
@@ -123,6 +127,9 @@ func trustFiles() map[string][]byte {
 	list := func(der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}) }
 	return map[string][]byte{
 		"root.pem":                 certificate(root),
+		"vendor-root.pem":          certificate(vendorRoot),
+		"time-root.pem":            certificate(timeRoot),
+		"vendor-revoked.crl":       list(crl(vendorIssuer, 1, later, vendor)),
 		"ended-root.pem":           certificate(endedRoot),
 		"fuzzed-root.pem":          fuzzedFile("root.pem"),
 		"none-revoked.crl":         list(crl(root, 1, later)),

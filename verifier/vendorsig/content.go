@@ -1,10 +1,8 @@
 package vendorsig
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
-	"debug/elf"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -121,44 +119,45 @@ const (
 )
 
 // hintUncovered is the hint for a package with a file that the vendor does not vouch for.
-const hintUncovered = "look at the package on the mirror; if the file belongs there, have the package approved with a signed list, and the profile list"
+const hintUncovered = "look at the package; if the file belongs there, approve it with a signed list, and let endpoints have the profile list"
 
 // Judge judges the files of a package. Each must be signed by the vendor, as [Verify]
 // has it, and as the pins say, under its own name. Definitions (*.vdm) are PE files,
 // and their versions agree; the engine is the one ELF file, and its signature lies
-// beside it. Where a file is at fault, the refusal names it. Its codes are those of
-// Verify, and package_malformed.
+// beside it: see [Settle], [EngineArch] and [DefinitionVersion]. Where a file is at
+// fault, the refusal names it. Its codes are those of Verify, and package_malformed.
 func (p Policy) Judge(files []Named, clock verifier.Clock) (Content, error) {
-	c := Content{Claims: map[string]Claim{}}
+	files = slices.SortedFunc(slices.Values(files), func(a, b Named) int { return strings.Compare(a.Name, b.Name) })
 	at := map[string]Named{}
 	for _, f := range files {
 		at[f.Name] = f
 	}
-	read := map[string]bool{} // the detached signatures that somebody was judged by
+	c := Content{Claims: map[string]Claim{}}
+	var all []Examined
 	for _, f := range files {
-		if stem, ok := strings.CutSuffix(f.Name, sigSuffix); ok && at[stem].Content != nil {
-			continue
-		}
-		claim, arch, err := p.claim(f, at[f.Name+sigSuffix], clock)
-		if err == nil && arch != "" && c.Arch != "" {
-			err = refuse(verifier.PackageMalformed, "there is more than one engine", hintUncovered)
-		}
+		e, err := p.examine(f, at[f.Name+sigSuffix], clock)
 		if err != nil {
-			return Content{}, ofFile(f.Name, err)
+			return Content{}, err
 		}
-		c.Arch = cmp.Or(c.Arch, arch)
-		c.Claims[f.Name] = claim
-		read[f.Name+sigSuffix] = claim.Kind == Detached
-	}
-	for _, f := range files {
-		if _, claimed := c.Claims[f.Name]; !claimed && !read[f.Name] {
-			return Content{}, ofFile(f.Name, refuse(verifier.SignatureMissing, "it is a signature beside a file that has one inside", hintUncovered))
+		all = append(all, e)
+		if stem, isSig := strings.CutSuffix(f.Name, sigSuffix); !isSig || at[stem].Content == nil {
+			c.Claims[f.Name] = e.claim(f.SHA256)
 		}
 	}
-	if c.Arch == "" {
-		return Content{}, refuse(verifier.PackageMalformed, "the package has no engine", hintUncovered)
+	for i, err := range Settle(all) {
+		if err != nil {
+			return Content{}, ofFile(all[i].Name, err)
+		}
 	}
-	return c, c.agree()
+	var err error
+	if c.Arch, err = EngineArch(all); err != nil {
+		return Content{}, err
+	}
+	c.Definition, err = DefinitionVersion(all)
+	if err == nil && c.Definition.IsZero() {
+		err = refuse(verifier.PackageMalformed, "the package has no definitions whose version is signed", hintUncovered)
+	}
+	return c, err
 }
 
 // ofFile says of which file a refusal is.
@@ -172,108 +171,29 @@ func ofFile(name string, err error) error {
 	return &copied
 }
 
-// claim judges one file, by the signature that lies beside it where there is one.
-// arch is that of an engine, empty for other files.
-func (p Policy) claim(f, sig Named, clock verifier.Clock) (claim Claim, arch string, err error) {
+// examine judges one file, by the signature that lies beside it where there is one. The
+// error is that of reading the signature.
+func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 	var beside []byte
 	if sig.Content != nil {
 		beside = make([]byte, min(sig.Size, MaxSignature+1))
 		if n, err := sig.Content.ReadAt(beside, 0); n < len(beside) {
-			return Claim{}, "", err
+			return Examined{}, err
 		}
 	}
-	s, err := Verify(File{f.Content, f.Size, beside}, p.Trust, clock)
-	if err != nil {
-		return Claim{}, "", err
+	e := Examine(f.Name, File{f.Content, f.Size, beside}, p.Trust, clock)
+	if e.Err == nil && !slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.names(e.Signature.Signer.Chain) }) {
+		e.Err = refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "add the signer to agent.trust.vendorPins, if it is the vendor")
 	}
-	if !slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.names(s.Signer.Chain) }) {
-		return Claim{}, "", refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "add the signer to agent.trust.vendorPins, if it is the vendor")
-	}
-	claim = Claim{Kind: s.Kind, SHA256: f.SHA256}
-	if s.TimeStamp != nil {
-		claim.Time = s.TimeStamp.Time
-	}
-	if s.Kind == Authenticode {
-		claim.Version, err = ownVersion(f)
-	} else {
-		arch, err = ownArch(f)
-	}
-	return claim, arch, err
+	return e, nil
 }
 
-// ownVersion is the version of a PE file, which must bear the name that it has itself.
-func ownVersion(f Named) (verifier.Version, error) {
-	r, err := ReadResource(f.Content, f.Size)
-	if err != nil {
-		return verifier.Version{}, err
+func (e *Examined) claim(sum [32]byte) Claim {
+	c := Claim{Kind: e.Signature.Kind, SHA256: sum, Version: e.Own.Version}
+	if e.Signature.TimeStamp != nil {
+		c.Time = e.Signature.TimeStamp.Time
 	}
-	if !strings.EqualFold(r.OriginalFilename, f.Name) {
-		return verifier.Version{}, misnamed()
-	}
-	return r.FileVersion, nil
-}
-
-// ownArch is the architecture of an ELF file. Only these may have their signature
-// beside them: of others nothing would say which file of the vendor's they are. An
-// ELF file says it where it has a name of its own, and there is one in a package.
-// It was signed by the vendor, so a library made for honest files may read it.
-func ownArch(f Named) (string, error) {
-	file, err := elf.NewFile(io.NewSectionReader(f.Content, 0, f.Size))
-	if err != nil {
-		return "", refuse(verifier.PackageMalformed, "nothing in it says under which name it was signed", hintUncovered)
-	}
-	defer file.Close()
-	names, err := file.DynString(elf.DT_SONAME)
-	if len(names) > 0 && (err != nil || !slices.Equal(names, []string{f.Name})) {
-		return "", misnamed()
-	}
-	switch file.Machine {
-	case elf.EM_X86_64:
-		return "x86_64", nil
-	case elf.EM_AARCH64:
-		return "arm64", nil
-	}
-	return "", refuse(verifier.WrongPlatform, "it is for an unknown architecture", hintUncovered)
-}
-
-func misnamed() error {
-	return refuse(verifier.ContentMismatch, "it was signed under another name", "somebody exchanged files of the package, so fetch it from its vendor anew")
-}
-
-// agree finds the definition version, which is the one of the definitions that are
-// no base. Bases are of one version, and the others of one that is not below it and
-// agrees in its first two numbers: what is added to a base must be made for it.
-func (c *Content) agree() error {
-	var base, delta verifier.Version
-	for name, claim := range c.Claims {
-		name = strings.ToLower(name)
-		if !strings.HasSuffix(name, vdmSuffix) {
-			continue
-		}
-		to := &delta
-		if strings.HasSuffix(name, baseSuffix) {
-			to = &base
-		}
-		if claim.Version.IsZero() || !to.IsZero() && *to != claim.Version {
-			return mixed()
-		}
-		*to = claim.Version
-	}
-	if delta.IsZero() {
-		delta = base
-	}
-	if delta.IsZero() {
-		return refuse(verifier.PackageMalformed, "the package has no definitions whose version is signed", hintUncovered)
-	}
-	if !base.IsZero() && (base.Compare(delta) > 0 || !slices.Equal(base[:2], delta[:2])) {
-		return mixed()
-	}
-	c.Definition = delta
-	return nil
-}
-
-func mixed() error {
-	return refuse(verifier.ContentMismatch, "the definitions are of versions that do not belong together", "the package was put together from several, so fetch it from its vendor anew")
+	return c
 }
 
 // NotBelow refuses (rollback_refused) files that are older than those of the same

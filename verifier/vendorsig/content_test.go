@@ -137,6 +137,7 @@ func TestJudge(t *testing.T) {
 		{what: "no definitions", edits: files{"mpavdlta.vdm": nil, "mpasdlta.vdm": nil, "mpavbase.vdm": nil, "mpasbase.vdm": nil}, code: verifier.PackageMalformed, sentence: "no definitions"},
 		{what: "mixed deltas", edits: files{"mpavdlta.vdm": vdm("vendor", "mpavdlta.vdm", v416, then)}, code: verifier.ContentMismatch, sentence: "do not belong together"},
 		{what: "mixed bases", edits: files{"mpavbase.vdm": vdm("vendor", "mpavbase.vdm", verifier.Version{1, 407, 1, 0}, then)}, code: verifier.ContentMismatch, sentence: "do not belong together"},
+		{what: "definitions without a version", edits: files{"mpavdlta.vdm": vdm("vendor", "mpavdlta.vdm", verifier.Version{}, then)}, code: verifier.ContentMismatch, sentence: "only some of the definition files"},
 		{what: "bases of another generation", edits: files{"mpavbase.vdm": vdm("vendor", "mpavbase.vdm", verifier.Version{1, 405, 0, 0}, then), "mpasbase.vdm": vdm("vendor", "mpasbase.vdm", verifier.Version{1, 405, 0, 0}, then)},
 			code: verifier.ContentMismatch, sentence: "do not belong together"},
 		{what: "expired, and stamped before", pin: v.Issuer().String() + ":eku:" + sigtest.Usage, edits: files{"mpavdlta.vdm": vdm("old", "mpavdlta.vdm", v417, then.AddDate(-2, 0, 0))}},

@@ -25,9 +25,9 @@
 //
 // # What is not promised
 //
-// That the signer is the vendor: this is for roots and pins to say. That a file
-// belongs to a package, or under the name that it bears: [ReadResource] gives what
-// the file calls itself. Page hashes are signed with the rest and not compared.
+// That the signer is the vendor: this is for roots and pins to say. Of Verify: that a
+// file belongs to a package, or under the name that it bears, which [Settle] and
+// [Policy.Judge] see to. Page hashes are signed with the rest and not compared.
 // Nested signatures, time stamps of the kind before RFC 3161, and more than one
 // signature in a file are refused. What is read must not change while it is read.
 package vendorsig

@@ -10,6 +10,7 @@ import (
 
 	"mdatp-offline-agent/verifier"
 	"mdatp-offline-agent/verifier/internal/cms"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // The files of testdata, which testdata/README.md describes.
@@ -45,11 +46,11 @@ func hashed(file []byte) []byte {
 // takes memory for what it says of itself.
 func FuzzPE(f *testing.F) {
 	file := fixture(f, "signed.vdm")
-	m := anImage()
 	f.Add(file)
-	f.Add(m.encode())
-	m.wide = true
-	f.Add(embed(append(m.encode(), make([]byte, 8)...), embedded(file)))
+	f.Add(anImage().Encode())
+	for _, v := range allVectors(f) {
+		f.Add(v.part(f, "file"))
+	}
 	trust, original := fixtureTrust(f), hashed(file)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := verify(data, nil, trust, fixtureClock())
@@ -65,21 +66,20 @@ func FuzzPE(f *testing.F) {
 // What is read of a version resource is the same when it is read again, and fit to
 // be shown.
 func FuzzResource(f *testing.F) {
-	m := anImage()
-	f.Add(m.resource)
-	f.Add(versionInfo("a", "1.2", [4]uint16{}, node("FileVersion", 1, wide("1.3"))))
-	f.Add(node("VS_VERSION_INFO", 0, fixedInfo([4]uint16{1, 2, 3, 4})))
+	f.Add(anImage().Resource)
+	f.Add(sigtest.VersionInfo("a", "1.2", verifier.Version{}, sigtest.Node("FileVersion", 1, sigtest.Wide("1.3"))))
+	f.Add(sigtest.Node("VS_VERSION_INFO", 0, sigtest.FixedInfo(verifier.Version{1, 2, 3, 4})))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		direct, err := parseVersionInfo(data)
 		if len(data) > maxResource {
 			return
 		}
 		m := anImage()
-		m.resource = data
+		m.Resource = data
 		if len(data) == 0 {
 			return
 		}
-		file := m.encode()
+		file := m.Encode()
 		whole, err2 := ReadResource(bytes.NewReader(file), int64(len(file)))
 		if (err == nil) != (err2 == nil) || direct != whole {
 			t.Fatalf("by itself %+v, %v, in a file %+v, %v", direct, err, whole, err2)
@@ -89,9 +89,13 @@ func FuzzResource(f *testing.F) {
 
 // The tree of resources can lead anywhere.
 func FuzzResourceTree(f *testing.F) {
-	file := anImage().encode()
-	f.Add(file)
+	f.Add(anImage().Encode())
 	f.Add(fixture(f, "signed.vdm"))
+	for _, v := range allVectors(f) {
+		if v.about() == "resource" {
+			f.Add(v.part(f, "file"))
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		one, err := ReadResource(bytes.NewReader(data), int64(len(data)))
 		two, err2 := ReadResource(bytes.NewReader(data), int64(len(data)))
@@ -106,16 +110,22 @@ func FuzzTimeStamp(f *testing.F) {
 	var all [][]byte
 	var over []byte
 	for _, object := range [][]byte{embedded(fixture(f, "signed.vdm")), fixture(f, "microsoft.p7")} {
-		o, err := cms.Parse(object, authenticodeShape)
-		must(f, err)
-		token, err := timeStampOf(o, oidStamp)
-		must(f, err)
+		o, token := parsed(f, object)
 		all = append(all, token)
 		if over == nil {
 			over = o.Signature
 		}
 		f.Add([]byte(token), over)
 		f.Add([]byte(token), []byte(o.Signature))
+	}
+	for _, v := range allVectors(f) {
+		if v.about() == "stamp" {
+			o, err := cms.Parse(embedded(v.part(f, "file")), authenticodeShape)
+			must(f, err)
+			if token, err := timeStampOf(o, oidStamp); err == nil && token != nil {
+				f.Add(token, o.Signature)
+			}
+		}
 	}
 	trust := fixtureTrust(f)
 	first, err := verifyTimeStamp(all[0], over, trust, fixtureClock())
@@ -134,7 +144,10 @@ func FuzzTimeStamp(f *testing.F) {
 // The statement of a time stamp by itself: what is read has a time and an imprint.
 func FuzzStatement(f *testing.F) {
 	for _, object := range [][]byte{embedded(fixture(f, "signed.vdm")), fixture(f, "microsoft.p7")} {
-		f.Add(cmsTree{parseCMS(object).token()}.content().kids[1].kids[0].body)
+		_, token := parsed(f, object)
+		stamp, err := cms.Parse(token, stampShape)
+		must(f, err)
+		f.Add(stamp.Content)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		info, err := readStamp(data)
@@ -150,6 +163,11 @@ func FuzzDetached(f *testing.F) {
 	f.Add(file, sig)
 	f.Add(file, pem.EncodeToMemory(&pem.Block{Type: "CMS", Bytes: sig}))
 	f.Add(file, []byte("-----BEGIN CMS-----\n"))
+	for _, v := range allVectors(f) {
+		if sig := v.part(f, "signature"); sig != nil {
+			f.Add(v.part(f, "file"), sig)
+		}
+	}
 	trust := fixtureTrust(f)
 	f.Fuzz(func(t *testing.T, data, sig []byte) {
 		s, err := verify(data, sig, trust, fixtureClock())

@@ -8,9 +8,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/pem"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -25,14 +24,12 @@ import (
 	"time"
 
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // What the tests share: certificates, and the tools that sign and check by them.
 
-type party struct {
-	cert *x509.Certificate
-	key  crypto.Signer
-}
+type party = sigtest.Party
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -55,75 +52,17 @@ func ecKey(t testing.TB, curve elliptic.Curve) crypto.Signer {
 	return key
 }
 
-// issue makes a certificate that is valid from an hour ago, for signing code. Who
-// has no issuer signs itself, who has no key gets one on P-256.
-func issue(t testing.TB, name string, issuer *party, key crypto.Signer, edits ...func(*x509.Certificate)) party {
-	t.Helper()
-	if key == nil {
-		key = ecKey(t, elliptic.P256())
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<60))
-	must(t, err)
-	template := &x509.Certificate{
-		SerialNumber: serial.Add(serial, big.NewInt(1)), Subject: pkix.Name{CommonName: name}, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
-	}
-	for _, edit := range edits {
-		edit(template)
-	}
-	signer := party{template, key}
-	if issuer != nil {
-		signer = *issuer
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, signer.cert, key.Public(), signer.key)
-	must(t, err)
-	cert, err := x509.ParseCertificate(der)
-	must(t, err)
-	return party{cert, key}
-}
-
-func aCA(c *x509.Certificate) {
-	c.IsCA, c.KeyUsage, c.ExtKeyUsage = true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign, nil
-	c.NotBefore, c.NotAfter = date(2010), date(2100)
-}
-
 // date is the start of a year.
 func date(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
 
-func valid(from, to time.Time) func(*x509.Certificate) {
-	return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = from, to }
-}
-
-// usages replaces the extended key usages, which are critical where it says so.
-func usages(critical bool, ids ...string) func(*x509.Certificate) {
-	return func(c *x509.Certificate) {
-		var list []asn1.ObjectIdentifier
-		for _, id := range ids {
-			list = append(list, oid(id))
-		}
-		c.ExtKeyUsage = nil
-		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oid("2.5.29.37"), Critical: critical, Value: enc(list)})
-	}
-}
-
-const (
-	signsCode  = "1.3.6.1.5.5.7.3.3"
-	stampsTime = "1.3.6.1.5.5.7.3.8"
-)
-
-// stamps makes a certificate one of a time stamp authority.
-func stamps(c *x509.Certificate) {
-	usages(true, stampsTime)(c)
-	c.NotBefore, c.NotAfter = date(2010), date(2100)
-}
+// thisYear ends a certificate in a year.
+func thisYear(c *x509.Certificate) { c.NotAfter = time.Now().AddDate(1, 0, 0) }
 
 // lab is a directory with a vendor and an authority for time stamps.
 type lab struct {
 	dir               string
 	root, inter, leaf party
 	tsaRoot, tsa      party
-	stampedFile       []byte // see stamped
 }
 
 func needs(t testing.TB, programs ...string) {
@@ -139,24 +78,17 @@ func newLab(t testing.TB) *lab {
 	t.Helper()
 	needs(t, "osslsigncode", "openssl")
 	l := &lab{dir: t.TempDir()}
-	l.root = issue(t, "vendor root", nil, nil, aCA)
-	l.inter = issue(t, "vendor issuer", &l.root, nil, aCA)
-	l.leaf = issue(t, "vendor", &l.inter, nil)
-	l.tsaRoot = issue(t, "time root", nil, nil, aCA)
-	l.tsa = issue(t, "time", &l.tsaRoot, rsaKey(t, 2048), stamps)
-	l.write(t, "root.pem", pemOf(l.root))
-	l.write(t, "tsaroot.pem", pemOf(l.tsaRoot))
-	l.write(t, "both.pem", pemOf(l.root, l.tsaRoot))
-	l.add(t, "tsa", l.tsa, l.tsaRoot)
-	l.add(t, "leaf", l.leaf, l.inter)
+	l.root = sigtest.Issue(t, "vendor root", nil, nil, sigtest.AsCA)
+	l.inter = sigtest.Issue(t, "vendor issuer", &l.root, nil, sigtest.AsCA)
+	l.leaf = sigtest.Issue(t, "vendor", &l.inter, nil, thisYear)
+	l.tsaRoot = sigtest.Issue(t, "time root", nil, nil, sigtest.AsCA)
+	l.tsa = sigtest.Issue(t, "time", &l.tsaRoot, rsaKey(t, 2048), sigtest.AsStamper)
+	l.write(t, "root.pem", sigtest.PEM(l.root))
+	l.write(t, "tsaroot.pem", sigtest.PEM(l.tsaRoot))
+	l.write(t, "both.pem", sigtest.PEM(l.root, l.tsaRoot))
+	l.tsa.Write(t, l.dir, "tsa", l.tsaRoot)
+	l.leaf.Write(t, l.dir, "leaf", l.inter)
 	return l
-}
-
-func pemOf(all ...party) (out []byte) {
-	for _, p := range all {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.cert.Raw})...)
-	}
-	return out
 }
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
@@ -166,19 +98,10 @@ func (l *lab) write(t testing.TB, name string, data []byte) {
 	must(t, os.WriteFile(l.path(name), data, 0o600))
 }
 
-// add writes somebody's key, and their certificate with those above it.
-func (l *lab) add(t testing.TB, name string, p party, above ...party) {
-	t.Helper()
-	key, err := x509.MarshalPKCS8PrivateKey(p.key)
-	must(t, err)
-	l.write(t, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
-	l.write(t, name+".pem", pemOf(append([]party{p}, above...)...))
-}
-
 // trust is that of the vendor and the authority, with more files.
 func (l *lab) trust(t testing.TB, more ...verifier.TrustFile) verifier.Trust {
 	t.Helper()
-	files := append([]verifier.TrustFile{{Name: "root.pem", Data: pemOf(l.root)}, {Name: "time.pem", Data: pemOf(l.tsaRoot)}}, more...)
+	files := append([]verifier.TrustFile{{Name: "root.pem", Data: sigtest.PEM(l.root)}, {Name: "time.pem", Data: sigtest.PEM(l.tsaRoot)}}, more...)
 	trust, err := verifier.NewTrust(files, nil)
 	must(t, err)
 	return trust
@@ -290,4 +213,40 @@ func (w want) check(t testing.TB, err error) {
 	if strings.ContainsAny(sentence+hint, "\"\n") || strings.Contains(sentence, " : ") || strings.HasSuffix(sentence, ".") {
 		t.Fatalf("not fit for a report: %q, %q", sentence, hint)
 	}
+}
+
+// crl is a revocation list.
+func crl(t testing.TB, ca party, revoked ...party) []byte {
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: date(2020), NextUpdate: date(2090)}
+	for _, p := range revoked {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: p.Cert.SerialNumber, RevocationTime: time.Now()})
+	}
+	out, err := x509.CreateRevocationList(rand.Reader, list, ca.Cert, ca.Key)
+	must(t, err)
+	return out
+}
+
+// anImage is a file that is in order, as the vendor's definitions are: PE32, data only.
+func anImage() sigtest.Image {
+	return sigtest.Image{Text: bytes.Repeat([]byte("definitions\n"), 100), Resource: sigtest.VersionInfo("mpavbase.vdm", "1.407.417.0", verifier.Version{1, 407, 417, 0})}
+}
+
+// place gives where a built file says that its signature is, and where it says so.
+func place(file []byte) (at, size, directory int) {
+	optional := int(binary.LittleEndian.Uint32(file[60:])) + 24
+	directory = optional + 96 + 4*8
+	if binary.LittleEndian.Uint16(file[optional:]) == 0x20b {
+		directory += 16
+	}
+	return int(binary.LittleEndian.Uint32(file[directory:])), int(binary.LittleEndian.Uint32(file[directory+4:])), directory
+}
+
+// embedded gives the CMS object in a signed file.
+func embedded(file []byte) []byte {
+	at, _, _ := place(file)
+	var whole asn1.RawValue
+	if _, err := asn1.Unmarshal(file[at+8:], &whole); err != nil {
+		panic(err) // the tool wrote something else than DER
+	}
+	return whole.FullBytes
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // Files signed as people sign them: every key and digest, with a time stamp and
@@ -27,16 +28,16 @@ func TestSigned(t *testing.T) {
 		{"rsa2048", rsaKey(t, 2048), "sha256"}, {"rsa3072", rsaKey(t, 3072), "sha384"}, {"rsa4096", rsaKey(t, 4096), "sha256"}, {"rsa2048x512", rsaKey(t, 2048), "sha512"},
 		{"p256", ecKey(t, elliptic.P256()), "sha256"}, {"p384", ecKey(t, elliptic.P384()), "sha384"}, {"p521", ecKey(t, elliptic.P521()), "sha512"},
 	} {
-		leaf := issue(t, "signer "+row.name, &l.inter, row.key)
-		l.add(t, row.name, leaf, l.inter)
+		leaf := sigtest.Issue(t, "signer "+row.name, &l.inter, row.key)
+		leaf.Write(t, l.dir, row.name, l.inter)
 		for _, wide := range []bool{false, true} {
 			for args, stamped := range map[string]bool{"": false, stampArgs: true, "-ts " + url: true, "-ph " + stampArgs: true} {
 				if i > 0 && (args != stampArgs || wide != (i%2 == 0)) {
 					continue // the keys are one thing, the rest another
 				}
 				m := anImage()
-				m.wide = wide
-				file := l.sign(t, m.encode(), row.name, "-h "+row.hash+" "+args)
+				m.Wide = wide
+				file := l.sign(t, m.Encode(), row.name, "-h "+row.hash+" "+args)
 				s, err := verify(file, nil, l.trust(t), clock())
 				if err != nil {
 					t.Fatalf("%s, wide: %v, %s: %v", row.name, wide, args, err)
@@ -44,8 +45,8 @@ func TestSigned(t *testing.T) {
 				if good, why := l.theirs(t, file); !good {
 					t.Errorf("%s, wide: %v, %s: osslsigncode: %s", row.name, wide, args, why)
 				}
-				if s.Kind != Authenticode || s.Signer.Subject != "CN=signer "+row.name || s.Signer.Issuer != "CN=vendor issuer" || s.Signer.Pin != verifier.PinOf(leaf.cert) ||
-					s.Signer.Serial != leaf.cert.SerialNumber.Text(16) || len(s.Signer.Chain) != 3 || s.PageHashes != strings.HasPrefix(args, "-ph") {
+				if s.Kind != Authenticode || s.Signer.Subject != "CN=signer "+row.name || s.Signer.Issuer != "CN=vendor issuer" || s.Signer.Pin != verifier.PinOf(leaf.Cert) ||
+					s.Signer.Serial != leaf.Cert.SerialNumber.Text(16) || len(s.Signer.Chain) != 3 || s.PageHashes != strings.HasPrefix(args, "-ph") {
 					t.Errorf("%+v", s)
 				}
 				if (s.TimeStamp != nil) != stamped || stamped && (s.TimeStamp.Signer.Subject != "CN=time" || len(s.TimeStamp.Signer.Chain) != 2 || clock().Time.Sub(s.TimeStamp.Time) < 0) {
@@ -62,8 +63,8 @@ func BenchmarkLarge(b *testing.B) {
 	l := newLab(b)
 	needs(b, "sha256sum")
 	m := anImage()
-	m.text = bytes.Repeat([]byte("definitions, many of them"), 8_000_000)
-	file := l.sign(b, m.encode(), "leaf", stampArgs)
+	m.Text = bytes.Repeat([]byte("definitions, many of them"), 8_000_000)
+	file := l.sign(b, m.Encode(), "leaf", stampArgs)
 	l.write(b, "large.vdm", file)
 	f, err := os.Open(l.path("large.vdm"))
 	must(b, err)
