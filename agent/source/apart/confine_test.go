@@ -92,9 +92,10 @@ func fork() error {
 
 // threads needs many at once, and the signals by which the runtime stops them.
 func threads() error {
+	const many = 20
 	var ready, all sync.WaitGroup
-	for range 20 {
-		ready.Add(1)
+	ready.Add(many) // all before the first waits
+	for range many {
 		all.Go(func() {
 			runtime.LockOSThread() // and ends its thread with it
 			ready.Done()
