@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/verifier"
 )
@@ -22,15 +23,28 @@ type news struct {
 
 	pkg     source.Package    // nil: not opened yet
 	archive *verifier.Archive // of pkg
+
+	// Where the vendor's signatures stand in for a list.
+	layout  string          // tells one archive from another
+	staging *engine.Staging // what was received; nil: nothing
 }
 
-// Close releases the package. It may be called again.
+// Close releases the package, and what was received of it and not sealed. It may be
+// called again.
 func (n *news) Close() {
 	if n != nil && n.pkg != nil {
 		n.pkg.Close() // read only, so nothing can be lost
 		n.pkg = nil
 	}
+	if n != nil && n.staging != nil {
+		n.staging.Discard()
+		n.staging = nil
+	}
 }
+
+// forget keeps a refusal from being remembered: it depends on what is installed by the
+// time that the package is seen again.
+func (n *news) forget() { n.validator, n.layout = source.Validator{}, "" }
 
 // zip is the name of the package that the list is about.
 func (n *news) zip() string {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/x509"
+	"debug/elf"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,21 +12,28 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 	"mdatp-offline-agent/verifier/vendorsig/vendortest"
 )
 
-// vendor [-into DIR] [-unsigned FILE] VERSION puts a package as a vendor makes it, and
+// vendor [-into DIR] [-unsigned FILE] [-engine ELF] VERSION puts a package as a vendor makes it, and
 // its manifest.json, into the mirror, or into a tree of that name: definitions that the
 // vendor signed three days ago, and an engine with a signature beside it. FILE is left
-// unsigned. $VENDOR is a directory with the vendor's roots.
+// unsigned. The engine is an ELF file of this machine where that is asked for. $VENDOR is
+// a directory with the vendor's roots, and $VENDORPIN the key of the CA that issued the
+// signer, as pins have it.
 func cmdVendor(ts *testscript.TestScript, _ bool, args []string) {
 	l, tree, unsigned := labOf(ts), ts.Getenv("MIRROR"), ""
+	engine := []byte(strings.Repeat("the engine\n", 3000))
 	for ; len(args) > 1; args = args[2:] {
 		switch args[0] {
 		case "-into":
 			tree = ts.MkAbs(args[1])
 		case "-unsigned":
 			unsigned = args[1]
+		case "-engine":
+			engine = sigtest.Engine(map[string]elf.Machine{"x86_64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[hostArch()], args[1])
 		}
 	}
 	if _, err := exec.LookPath("zip"); err != nil {
@@ -32,11 +42,14 @@ func cmdVendor(ts *testscript.TestScript, _ bool, args []string) {
 	if l.vendor == nil {
 		l.vendor = vendortest.New(l.tb)
 		ts.Setenv("VENDOR", l.vendor.Trust)
+		block, _ := pem.Decode([]byte(ts.ReadFile(filepath.Join(l.vendor.Trust, "root.pem"))))
+		root, err := x509.ParseCertificate(block.Bytes)
+		ts.Check(err)
+		ts.Setenv("VENDORPIN", verifier.PinOf(root).String())
 	}
 	var v [4]uint16
 	_, err := fmt.Sscanf(args[0], "%d.%d.%d.%d", &v[0], &v[1], &v[2], &v[3])
 	ts.Check(err)
-	engine := []byte(strings.Repeat("the engine\n", 3000))
 	files := map[string][]byte{"libmpengine.so": engine, "libmpengine.so.sig": l.vendor.Detached(l.tb, engine)}
 	for name, version := range map[string][4]uint16{"mpavbase.vdm": {v[0], v[1], 0, 0}, "mpavdlta.vdm": v} {
 		files[name] = vendortest.Definitions(name, version)

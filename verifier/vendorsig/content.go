@@ -105,6 +105,8 @@ type Claim struct {
 	SHA256  [32]byte
 	Version verifier.Version // by its version resource; zero: unknown
 	Time    time.Time        // by its time stamp; zero: unknown
+
+	Chain []*x509.Certificate // verified chain of its signer, leaf first
 }
 
 // Content is what the files of a package prove of it.
@@ -161,6 +163,26 @@ func (p Policy) Judge(files []Named, clock verifier.Clock) (Content, error) {
 	return c, c.agree()
 }
 
+// Held gives what files prove, each by itself, which were accepted before: a file that
+// is not good at any of the times proves nothing. That they belong together is not
+// looked at, so there is neither a definition version nor an architecture.
+func (p Policy) Held(files []Named, clocks ...verifier.Clock) Content {
+	c := Content{Claims: map[string]Claim{}}
+	at := map[string]Named{}
+	for _, f := range files {
+		at[f.Name] = f
+	}
+	for _, f := range files {
+		for _, clock := range clocks {
+			if claim, _, err := p.claim(f, at[f.Name+sigSuffix], clock); err == nil {
+				c.Claims[f.Name] = claim
+				break
+			}
+		}
+	}
+	return c
+}
+
 // ofFile says of which file a refusal is.
 func ofFile(name string, err error) error {
 	var r *verifier.Refusal
@@ -189,7 +211,7 @@ func (p Policy) claim(f, sig Named, clock verifier.Clock) (claim Claim, arch str
 	if !slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.names(s.Signer.Chain) }) {
 		return Claim{}, "", refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "add the signer to agent.trust.vendorPins, if it is the vendor")
 	}
-	claim = Claim{Kind: s.Kind, SHA256: f.SHA256}
+	claim = Claim{Kind: s.Kind, SHA256: f.SHA256, Chain: s.Signer.Chain}
 	if s.TimeStamp != nil {
 		claim.Time = s.TimeStamp.Time
 	}
