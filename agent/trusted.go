@@ -288,7 +288,10 @@ func (at *attempt) newEnough(list *verifier.List, v verifier.Verdict, now vendor
 	if v == verifier.Downgrade || at.allowed(list) {
 		return nil
 	}
-	before := at.held()
+	before, err := at.held()
+	if err != nil {
+		return err
+	}
 	if len(at.config.settings.Agent.Trust.VendorFiles.Value) > 0 && at.session.trust.alone() { // what is gone is not among them
 		maps.DeleteFunc(before.Claims, func(name string, _ vendorsig.Claim) bool { _, ok := now.Claims[name]; return !ok })
 	}
@@ -300,38 +303,58 @@ func (at *attempt) newEnough(list *verifier.List, v verifier.Verdict, now vendor
 
 // held is what the files of the set prove that current leads to, whole or not, and
 // whatever profile it was installed under. They are hashed, since what their list says
-// may be wrong.
-func (at *attempt) held() vendorsig.Content {
-	set, names := at.session.linked()
+// may be wrong. What is damaged proves nothing; that this machine could not open it is
+// an error.
+func (at *attempt) held() (vendorsig.Content, error) {
+	set, names, err := at.session.namesInstalled()
+	if err != nil {
+		return vendorsig.Content{}, err
+	}
 	files := &openFiles{set: set}
 	defer files.Close()
 	var named []vendorsig.Named
 	for _, name := range names {
-		if f, err := files.hashed(name); err == nil { // else it proves nothing
+		switch f, err := files.hashed(name); {
+		case err == nil:
 			named = append(named, f)
+		case !Explain(err).is(codeDamaged):
+			return vendorsig.Content{}, err
 		}
 	}
 	clocks := []verifier.Clock{at.clock}
 	if last := at.session.last(); last != nil {
 		clocks = append(clocks, verifier.Clock{Time: last.list().Issued})
 	}
-	return at.session.trust.vendor.Held(named, clocks...)
+	return at.session.trust.vendor.Held(named, clocks...), nil
 }
 
-// linked gives the set that current leads to, and the names of the files in it; none
+// namesInstalled gives the set that was accepted last, under whatever profile, and the
+// names of its files: by its list or, where that can't be used, as they lie there; none
 // where there is no such set.
-func (s *session) linked() (set engine.Set, names []string) {
+func (s *session) namesInstalled() (set engine.Set, names []string, err error) {
+	if last := s.last(); last != nil {
+		for _, f := range last.list().Files {
+			names = append(names, f.Name)
+		}
+		return last.set, names, nil
+	}
+	if s.dir == nil {
+		return set, nil, nil
+	}
 	set, ok, err := s.dir.Current()
-	if err != nil || !ok {
-		return set, nil
+	if err == nil && ok {
+		var found map[string]engine.FileStat
+		found, err = set.Stat()
+		names = slices.DeleteFunc(slices.Sorted(maps.Keys(found)), func(name string) bool { return !verifier.ValidName(name) })
 	}
-	found, err := set.Stat()
-	if err != nil {
-		return set, nil
+	if Explain(err).is(codeDamaged) {
+		err = nil // it is as good as none
 	}
-	return set, slices.DeleteFunc(slices.Sorted(maps.Keys(found)), func(name string) bool { return !verifier.ValidName(name) })
+	return set, names, err
 }
 
+// hashed opens and hashes a file. An error of reading it counts as damage, which an
+// update is to mend.
 func (o *openFiles) hashed(name string) (vendorsig.Named, error) {
 	content, err := o.content(name)
 	if err != nil {
@@ -339,6 +362,9 @@ func (o *openFiles) hashed(name string) (vendorsig.Named, error) {
 	}
 	sum := sha256.New()
 	size, err := io.Copy(sum, io.NewSectionReader(content, 0, math.MaxInt64))
+	if err != nil {
+		err = &Failure{codeDamaged, "a file of an installed set can not be read to its end", repairHint}
+	}
 	return vendorsig.Named{File: verifier.File{Name: name, Size: size, SHA256: [sha256.Size]byte(sum.Sum(nil))}, Content: content}, err
 }
 

@@ -151,7 +151,11 @@ func (at *attempt) named(files []verifier.Entry, consent bool) error {
 		return nil
 	}
 	if len(want) == 0 {
-		want, whose = at.session.namesInstalled(), "the installed set has"
+		var err error
+		if _, want, err = at.session.namesInstalled(); err != nil {
+			return err
+		}
+		whose = "the installed set has"
 	}
 	if len(want) == 0 {
 		return &Failure{codeConfig, "nothing is installed that a package could be compared with, and agent.trust.vendorFiles does not say which files one has",
@@ -168,19 +172,6 @@ func (at *attempt) named(files []verifier.Entry, consent bool) error {
 		}
 	}
 	return nil
-}
-
-// namesInstalled gives the names of the files of the set that was accepted last, under
-// whatever profile: by its list or, where that can't be used, as they lie there.
-func (s *session) namesInstalled() (names []string) {
-	if last := s.last(); last != nil {
-		for _, f := range last.list().Files {
-			names = append(names, f.Name)
-		}
-		return names
-	}
-	_, names = s.linked()
-	return names
 }
 
 // receive is steps 5 and 6 without a list: all files of the archive come into staging,
