@@ -354,6 +354,52 @@ func (w noValidators) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
+// A transfer that breaks off goes on in the next run. What was kept is believed by
+// nobody: where it is damaged, the file comes anew.
+func TestVendorAloneGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, spoilt := range []bool{false, true} {
+		w := newAlone(t)
+		s := w.overWeb()
+		w.plain(1, map[string]string{"mpavbase.vdm": string(w.vendor.Definitions(w, "vendor", "mpavbase.vdm", baseVersion, noise(1, 6<<20), base.Add(-day)))})
+		s.cutAfter(w.world, 4<<20)
+		w.want(agent.Failed, "source_unreachable", agent.Options{AllowDowngrade: v(1)})
+		s.fail(nil)
+		parts, err := filepath.Glob(w.world.engine(".staging/part-*/*"))
+		if err != nil || len(parts) == 0 {
+			t.Fatalf("parts %q, %v", parts, err)
+		}
+		for _, part := range parts {
+			if data := w.read(part); spoilt && len(data) > 0 {
+				data[len(data)/2] ^= 1
+				w.write(part, data)
+			}
+		}
+		if r := w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(1)}); !r.Resumed {
+			t.Error("the transfer was not resumed")
+		}
+		w.has(1)
+	}
+}
+
+// Where the mirror fails, the vendor's package comes from the cloud; and a list that
+// is bad there leads nowhere.
+func TestVendorAloneFromTheCloud(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	site := w.web()
+	p := w.pack(1, nil)
+	p.bare = true
+	cloud := filepath.Join(w.srv, "cloud", "updates.zip")
+	w.serve(cloud, w.archive(p))
+	w.offline(site.ringURL(), true, fmt.Sprintf(`"cloudUrl":"%s/cloud/updates.zip","trust":{"profile":"vendor","vendorFiles":[%s],"vendorPins":["%s:subject:CN=vendor"]}`, site.URL, allNames, w.vendor.Issuer()))
+	w.want(agent.Updated, "source_not_found", agent.Options{AllowDowngrade: v(1)})
+	w.has(1)
+	w.serve(cloud, w.archive(w.pack(2, nil))) // with a list
+	w.want(agent.Failed, "source_not_found")
+	w.has(1)
+}
+
 // Under the profile vendor the vendor's cloud is a source.
 func TestVendorAloneAsksTheCloud(t *testing.T) {
 	t.Parallel()
