@@ -42,10 +42,6 @@ func (n *news) Close() {
 	}
 }
 
-// forget keeps a refusal from being remembered: it depends on what is installed by the
-// time that the package is seen again.
-func (n *news) forget() { n.validator, n.layout = source.Validator{}, "" }
-
 // zip is the name of the package that the list is about.
 func (n *news) zip() string {
 	if n.sidecar && n.signed.List.Zip != "" {

@@ -180,10 +180,14 @@ func TestVendorAloneFloor(t *testing.T) {
 	}
 	w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(1)})
 	w.has(1)
-	w.plain(3, nil)
-	w.want(agent.Updated, "")
+	w.plain(3, map[string]string{"mpasdlta.vdm": w.vdm("vendor", "mpasdlta.vdm", v(3), base)})
+	w.want(agent.Failed, "content_mismatch", agent.Options{AllowDowngrade: v(2)}) // is consent to another package
+	w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(3)})
+	w.has(3)
 	must(t, os.Remove(filepath.Join(w.agent.Paths.State, "state.json")))
 	w.plain(2, nil)
+	w.want(agent.Failed, "content_mismatch") // the vendor's packages have another file by now
+	w.plain(2, map[string]string{"mpasdlta.vdm": w.vdm("vendor", "mpasdlta.vdm", v(2), base)})
 	w.want(agent.UpToDate, "") // by what the sets on disk prove; the source is behind
 	if r := w.want(agent.UpToDate, ""); r.BytesDownloaded != 0 {
 		t.Errorf("behind, and fetched again, %d bytes", r.BytesDownloaded)

@@ -44,8 +44,7 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 	if err != nil {
 		return n, "", err
 	}
-	if err := at.named(files, !at.opts.AllowDowngrade.IsZero()); err != nil {
-		n.forget()
+	if err := at.named(n, files, !at.opts.AllowDowngrade.IsZero()); err != nil {
 		return n, "", err
 	}
 	if at.looking || at.opts.DryRun {
@@ -139,8 +138,18 @@ func plainFiles(a *verifier.Archive) (files []verifier.Entry, err error) {
 // named refuses a package that does not have exactly the files that are configured
 // or, where none are, those of the installed set: else half of the vendor's files would
 // pass for all of them. Consent to an older package is consent to other files than the
-// installed ones, but never to others than those that are configured.
-func (at *attempt) named(files []verifier.Entry, consent bool) error {
+// installed ones, but never to others than those that are configured. A refusal is not
+// remembered, since something else may be installed by the time that the same package
+// is seen again.
+func (at *attempt) named(n *news, files []verifier.Entry, consent bool) error {
+	err := at.checkNames(files, consent)
+	if err != nil {
+		n.validator, n.layout = source.Validator{}, ""
+	}
+	return err
+}
+
+func (at *attempt) checkNames(files []verifier.Entry, consent bool) error {
 	var have []string
 	for _, f := range files {
 		have = append(have, f.Name)
@@ -206,7 +215,7 @@ func (at *attempt) judgeReceived(n *news, files []verifier.Entry) (verifier.Verd
 	}
 	v, err := at.compared(n)
 	if err == nil && v != verifier.UpToDate && v != verifier.Behind {
-		if err = at.named(files, at.allowed(n.signed.List)); err == nil {
+		if err = at.named(n, files, at.allowed(n.signed.List)); err == nil {
 			err = at.newEnough(n.signed.List, v, proved)
 		}
 	}
