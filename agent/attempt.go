@@ -14,6 +14,7 @@ import (
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig"
 )
 
 // attempt is the part of a cycle that concerns one source.
@@ -84,6 +85,9 @@ func (at *attempt) try(ctx context.Context) error {
 // archive again, whose own list would be the one that counts, unless there is no
 // archive to speak of.
 func (at *attempt) newsOf(ctx context.Context) (*news, verifier.Verdict, error) {
+	if at.session.trust.alone() {
+		return at.newsByVendor(ctx)
+	}
 	sidecarFirst := at.memory.Sidecar && at.lately()
 	n, v, err := at.news(ctx, sidecarFirst)
 	switch {
@@ -227,25 +231,9 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 			return n, "", err
 		}
 	}
-	list := n.signed.List
-	at.decided(answerOf(n))
-	if err := list.CheckIdentity(at.identity()); err != nil {
-		return n, "", err
-	}
-	if err := at.clock.CheckIssued(list); err != nil {
-		return n, "", err
-	}
-	before := at.memory.Best
-	if best := verifier.FloorOf(list); best.Compare(before) > 0 {
-		at.memory.Best = best
-	}
-	if v, err = verifier.Judge(n.signed, at.situation(before)); err != nil {
-		at.nameBad(err, list)
-		return n, "", err
-	}
-	at.decided(at.because(v, list))
-	if v == verifier.UpToDate || v == verifier.Behind {
-		return n, v, nil
+	v, err = at.compared(n)
+	if err != nil || v == verifier.UpToDate || v == verifier.Behind {
+		return n, v, err
 	}
 	again := known.refusedFor(n.signed.Digest.String())
 	err = at.asker.locate(ctx, n, again)
@@ -256,12 +244,37 @@ func (at *attempt) news(ctx context.Context, sidecarFirst bool) (n *news, v veri
 	return n, v, err
 }
 
+// compared is the rest of step 4, for a list that is believed: does it belong here, and
+// what follows for it from what is installed and was accepted.
+func (at *attempt) compared(n *news) (v verifier.Verdict, err error) {
+	list := n.signed.List
+	at.decided(answerOf(n))
+	if err := list.CheckIdentity(at.identity()); err != nil {
+		return "", err
+	}
+	if err := at.clock.CheckIssued(list); err != nil {
+		return "", err
+	}
+	before := at.memory.Best
+	if best := verifier.FloorOf(list); best.Compare(before) > 0 {
+		at.memory.Best = best
+	}
+	if v, err = verifier.Judge(n.signed, at.situation(before)); err != nil {
+		at.nameBad(err, list)
+		return "", err
+	}
+	at.decided(at.because(v, list))
+	return v, nil
+}
+
 // answerOf is what a source answered, as a step.
 func answerOf(n *news) state.Step {
 	list := n.signed.List
 	switch {
 	case n.unchanged:
 		return state.Step{Rule: ruleUnchanged}
+	case n.staging != nil:
+		return state.Step{Rule: ruleSignatures, Version: list.Definition.String(), At: list.Issued}
 	case n.sidecar:
 		return state.Step{Rule: ruleSidecar, Version: list.Definition.String(), At: list.Issued}
 	}
@@ -303,6 +316,9 @@ func (at *attempt) nameBad(err error, list *verifier.List) {
 }
 
 func (at *attempt) identity() verifier.Identity {
+	if at.session.trust.alone() {
+		return verifier.Identity{Product: vendorsig.Unstated, Platform: Platform, Arch: at.Arch, Ring: vendorsig.Unstated}
+	}
 	return verifier.Identity{Product: at.config.settings.Agent.Product.Value, Platform: Platform, Arch: at.Arch, Ring: at.decision.Ring}
 }
 

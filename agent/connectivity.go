@@ -100,7 +100,7 @@ func (a *Agent) testSources(ctx context.Context, within time.Duration) (Connecti
 		return Connectivity{}, err
 	}
 	found := Connectivity{Type: "connectivityTestResult", Tests: make([]Tested, len(u.decision.Places)), Notes: notAsked(u.decision)}
-	trustErr, unseen := u.lookOn()
+	trustErr, unseen := u.lookOn(ctx)
 	defer u.session.Close()
 	if unseen != nil {
 		found.Notes = append(found.Notes, "what is installed can not be compared, since "+Explain(unseen).Message)
@@ -123,7 +123,7 @@ func (a *Agent) testSources(ctx context.Context, within time.Duration) (Connecti
 // lookOn makes a session for who only looks: without the lock, of what this user may
 // read, and without hashing what is installed. trustErr is why nobody is trusted, and
 // unseen why it is not known what is installed.
-func (u *update) lookOn() (trustErr, unseen error) {
+func (u *update) lookOn(ctx context.Context) (trustErr, unseen error) {
 	store := state.View(u.Paths.State)
 	s := &session{Agent: u.Agent, store: store, seen: store.LoadStatus()}
 	u.session = s
@@ -132,11 +132,14 @@ func (u *update) lookOn() (trustErr, unseen error) {
 		s.memory = new(state.State) // of another user; what is installed says the same
 	}
 	s.trust, trustErr = u.loadTrust(u.config.settings)
+	s.trust.profile = u.config.settings.Agent.Trust.Profile.Value // also where nobody is trusted
 	if s.dir, unseen = u.viewEngine(); unseen == nil && trustErr == nil {
 		if set, ok, err := s.dir.Current(); err == nil && ok {
 			s.current, _ = openSet(set, s.trust) // one that can't be used counts as none
 		}
-		u.floor, unseen = s.floor()
+		if !s.trust.alone() { // else nothing can be compared with it
+			u.floor, unseen = s.floor(ctx)
+		}
 	}
 	u.clock = verifier.NewClock(u.started, u.floor.Issued, u.Built)
 	return trustErr, unseen
@@ -169,12 +172,14 @@ type probe struct {
 	config apart.Config
 	tally  source.Tally
 	glance *glance // at what came whole; nil: nothing did
+
+	trustErr error // why nobody is trusted
 }
 
 // newProbe is newAttempt for who only looks: one try for each request, no waiting
 // for long, nothing on disk, and nothing believed of what was seen before.
 func (u *update) newProbe(place Place, trustErr error) (*probe, error) {
-	p := &probe{attempt: &attempt{update: u, place: place}}
+	p := &probe{attempt: &attempt{update: u, place: place}, trustErr: trustErr}
 	var err error
 	if p.config, err = u.sourceAt(place, u.Arch); err != nil {
 		return nil, err
@@ -224,7 +229,10 @@ func (p *probe) ask(ctx context.Context) (a answer) {
 	if seconds := p.tally.ServerClock.Load(); seconds != 0 {
 		a.server = time.Unix(seconds, 0)
 	}
-	if err == nil && n.archive != nil {
+	switch {
+	case err == nil && p.session.trust.alone(): // whose files are not looked at here
+		err = p.trustErr
+	case err == nil && n.archive != nil:
 		_, err = n.archive.Match(n.signed.List)
 	}
 	a.err, a.whole = err, p.glance != nil
@@ -234,7 +242,7 @@ func (p *probe) ask(ctx context.Context) (a answer) {
 	switch {
 	case err == nil:
 		a.verdict = verdict
-		if p.place.Cloud == nil && n.zip() == source.PackageName {
+		if p.place.Cloud == nil && a.list != nil && n.zip() == source.PackageName {
 			a.beside, a.besideErr = p.readManifest(ctx)
 		}
 	case errors.Is(err, errOnlyWhole), Explain(err).is(string(verifier.NotAPackage)):

@@ -136,16 +136,32 @@ func (w *world) child(role string) *exec.Cmd {
 // needs no help. A reader that resolves current once never sees anything else.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	const kills = 25
 	w := newWorld(t)
 	w.offline(w.ring, false, "")
+	w.killedAtAnyMoment(25, func(n uint32) pack {
+		return pack{n: n, files: map[string]string{"base.vdm": strings.Repeat("base ", 2000), "delta.vdm": strings.Repeat(fmt.Sprint(n), 300_000)}}
+	})
+}
+
+// The same goes where the vendor's signatures stand in for a list.
+func TestVendorAloneKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.killedAtAnyMoment(8, func(n uint32) pack {
+		p := w.pack(n, nil)
+		p.bare = true
+		return p
+	})
+}
+
+func (w *world) killedAtAnyMoment(kills int, packed func(n uint32) pack) {
+	w.Helper()
 	for n := uint32(1); n <= 2; n++ {
-		w.serve(filepath.Join(w.ring, fmt.Sprintf("arch%d", n), "updates.zip"), w.archive(pack{n: n,
-			files: map[string]string{"base.vdm": strings.Repeat("base ", 2000), "delta.vdm": strings.Repeat(fmt.Sprint(n), 300_000)}}))
+		w.serve(filepath.Join(w.ring, fmt.Sprintf("arch%d", n), "updates.zip"), w.archive(packed(n)))
 	}
-	must(t, publishLink(w.agent, 1))
+	must(w, publishLink(w.agent, 1))
 	began := time.Now()
-	w.want(agent.Updated, "")
+	w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(1)})
 	window := 3 * time.Since(began) // in which the moments are: some updates, however long one takes on this machine
 
 	seen, stop := w.readCurrent()
@@ -160,20 +176,20 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		seenSets[w.active()] = true
 	}
 	if err := stop(); err != nil {
-		t.Errorf("a reader saw something else than a whole set: %v", err)
+		w.Errorf("a reader saw something else than a whole set: %v", err)
 	}
 	if seen.Load() < 100 || len(seenSets) < 2 {
-		t.Errorf("too little was seen to prove anything: %d reads, sets %v", seen.Load(), seenSets)
+		w.Errorf("too little was seen to prove anything: %d reads, sets %v", seen.Load(), seenSets)
 	}
-	must(t, publishLink(w.agent, 2))
+	must(w, publishLink(w.agent, 2))
 	r := w.update(agent.Options{})
 	if r.FailReason != nil {
-		t.Errorf("the run after: %v", r.FailReason)
+		w.Errorf("the run after: %v", r.FailReason)
 	}
 	w.has(2)
 	w.status("up_to_date", "")
 	if w.link("previous") == w.active() {
-		t.Error("previous equals current")
+		w.Error("previous equals current")
 	}
 }
 

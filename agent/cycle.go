@@ -195,7 +195,7 @@ func (u *update) enter(ctx context.Context) error {
 			return err
 		}
 	}
-	if u.floor, err = u.session.floor(); err != nil {
+	if u.floor, err = u.session.floor(ctx); err != nil {
 		return err
 	}
 	u.clock = verifier.NewClock(u.started, u.floor.Issued, u.Built)

@@ -105,6 +105,18 @@ func ringOf(s managedconfig.Settings) string {
 	return s.Agent.Ring.Value
 }
 
+// vendorCloud is where the vendor publishes.
+const vendorCloud = "https://go.microsoft.com/fwlink/?linkid=2144709"
+
+// cloudURL is the cloud's; empty where nothing could come of asking one. The vendor's
+// own serves no signed list, so it is asked where none is wanted.
+func cloudURL(s managedconfig.Settings) string {
+	if s.Agent.CloudURL.Value == "" && s.Agent.Trust.Profile.Value == managedconfig.ProfileVendor {
+		return vendorCloud
+	}
+	return s.Agent.CloudURL.Value
+}
+
 // places gives the mirror first and the cloud where fallback allows it; the
 // cloud alone where offline updates are off. The steps say why one is left out.
 func places(s managedconfig.Settings, arch string) (list []Place, left []state.Step) {
@@ -122,8 +134,8 @@ func places(s managedconfig.Settings, arch string) (list []Place, left []state.S
 	if offline && ring.Back() {
 		return list, append(left, state.Step{Rule: ruleCloudBack})
 	}
-	cloud, err := url.Parse(s.Agent.CloudURL.Value)
-	if s.Agent.CloudURL.Value == "" || err != nil {
+	cloud, err := url.Parse(cloudURL(s))
+	if cloudURL(s) == "" || err != nil {
 		return list, append(left, state.Step{Rule: ruleCloudUnset})
 	}
 	name := shown(*cloud)
@@ -164,7 +176,7 @@ func stoppedBy(s managedconfig.Settings, k Known) (rule state.Step, stopped bool
 		rule.Rule = ruleAutomaticOff
 	case level != "" && level != "real_time" && level != "audit":
 		rule = state.Step{Rule: ruleEnforcement, Text: level}
-	case !s.AntivirusEngine.OfflineDefinitionUpdate.Value && s.Agent.CloudURL.Value == "":
+	case !s.AntivirusEngine.OfflineDefinitionUpdate.Value && cloudURL(s) == "":
 		rule.Rule = ruleNoSource
 	}
 	return rule, rule.Rule != ""

@@ -58,6 +58,7 @@ const (
 	ruleStillThere = "refused_before"
 	ruleList       = "list"
 	ruleSidecar    = "list_beside"
+	ruleSignatures = "vendor_signatures"
 
 	// What follows.
 	ruleUpToDate = "up_to_date"
@@ -147,6 +148,10 @@ func wordings() map[string]wording {
 		ruleList:       {"answer", func(s state.Step) string { return "definitions " + s.Version + ", issued " + at(s) }, nil},
 		ruleSidecar: {"answer", func(s state.Step) string {
 			return "definitions " + s.Version + ", issued " + at(s) + ", by a list beside the package"
+		}, nil},
+
+		ruleSignatures: {"answer", func(s state.Step) string {
+			return "definitions " + s.Version + ", by the vendor's signatures, the newest of them of " + at(s)
 		}, nil},
 
 		ruleUpToDate: {"why", func(s state.Step) string { return "the package is the installed one" }, always("for newer definitions, " + higher)},

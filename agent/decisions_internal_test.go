@@ -52,6 +52,7 @@ var told = map[string]string{
 	ruleStillThere: "answer: nothing has changed there since the package was refused",
 	ruleList:       "answer: definitions 1.407.420.0, issued 2026-11-01T12:00:00Z",
 	ruleSidecar:    "answer: definitions 1.407.420.0, issued 2026-11-01T12:00:00Z, by a list beside the package",
+	ruleSignatures: "answer: definitions 1.407.420.0, by the vendor's signatures, the newest of them of 2026-11-01T12:00:00Z",
 
 	ruleUpToDate: "why: the package is the installed one | for newer definitions, a package with a higher version has to be published",
 	ruleBehind: "why: the package is older than 1.407.430.0, which this machine has accepted before, and this source never served a newer one" +

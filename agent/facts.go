@@ -55,9 +55,13 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		f.Installed.Updated = a.committed()
 		f.SourceURI = status.Sets[current.set.Name].Source
 		f.Profile = trust.profile
-		f.TrustExpires = firstEnd(current.signed.Chain)
+		if !trust.alone() {
+			f.TrustExpires = firstEnd(current.signed.Chain)
+		}
 	}
-	f.Endings = endings(trust.Trust, current, clock.Time)
+	if !trust.alone() { // what the vendor's files rest on was good when they were signed
+		f.Endings = endings(trust.Trust, current, clock.Time)
+	}
 	if current != nil && current.signed.Revoked {
 		why = &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
 	}

@@ -164,6 +164,9 @@ func stage(ctx context.Context, staging *engine.Staging, p part, region io.Reade
 	if err != nil {
 		return err
 	}
+	if p.unlisted {
+		return staging.Receive(ctx, p.file.Name, p.entry.Summed(content))
+	}
 	return staging.Write(ctx, p.file, content)
 }
 

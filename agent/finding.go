@@ -129,8 +129,12 @@ func wholeOnly(so string) Finding {
 		Hint: "each look for news fetches the whole package from it, so serve the mirror by a server that knows ranges, such as nginx or agent mirror serve, and let no proxy between take them away"}
 }
 
-// age is about a mirror that is not filled any more.
+// age is about a mirror that is not filled any more. What it has can't be told where
+// that shows only once all of it is here.
 func (a answer) age() []Finding {
+	if a.list == nil {
+		return nil
+	}
 	offered := healthInstalled(&installed{signed: verifier.Signed{List: a.list}})
 	now, l := a.clock.Time, a.list
 	if health.Status(health.Facts{Now: now, Due: a.due, Installed: offered}) == health.OutOfDate {
@@ -195,7 +199,7 @@ func (t *Tested) describe(a answer) {
 	if a.list == nil {
 		return
 	}
-	definitions, engine := a.list.Definition.String(), a.list.Engine.String()
+	definitions, engine := a.list.Definition.String(), engineText(a.list.Engine)
 	t.Definitions, t.Engine, t.Released, t.Issued, t.Expires = &definitions, &engine, &a.list.Released, &a.list.Issued, &a.list.Expires
 	if a.verdict != "" {
 		words := map[verifier.Verdict]string{verifier.UpToDate: "upToDate", verifier.Renewal: "renewal", verifier.Behind: "behind", verifier.Install: "install", verifier.Downgrade: "downgrade"}

@@ -381,8 +381,9 @@ func (w *world) roots() verifier.Trust {
 	return trust
 }
 
-// whole checks a set with as little of the agent's own code as possible: the
-// list is signed, and exactly the files that it names lie there, with their content.
+// whole checks a set with as little of the agent's own code as possible: the list is
+// signed, or made of what the vendor's files prove, and exactly the files that it names
+// lie there, with their content.
 func whole(dir string, trust verifier.Trust) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -390,10 +391,15 @@ func whole(dir string, trust verifier.Trust) error {
 	}
 	defer root.Close()
 	raw, err := root.ReadFile(verifier.ListEntry)
-	if err != nil {
-		return err
+	var signed verifier.Signed
+	if errors.Is(err, os.ErrNotExist) {
+		if raw, err = root.ReadFile("META/package.json"); err == nil {
+			signed.Digest = sha256.Sum256(raw)
+			signed.List, err = verifier.ParseList(raw)
+		}
+	} else if err == nil {
+		signed, err = trust.VerifyInstalled(raw)
 	}
-	signed, err := trust.VerifyInstalled(raw)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ type plan struct {
 type part struct {
 	file  verifier.File
 	entry verifier.Entry
+
+	unlisted bool // no list says what its hash is
 }
 
 // planFor says which files some set has already, and which must come.
@@ -41,7 +43,7 @@ func planFor(n *news, hands []*installed) (p plan, err error) {
 		if have[f.SHA256] {
 			p.atHand = append(p.atHand, f)
 		} else {
-			p.fetch = append(p.fetch, part{f, entries[i]})
+			p.fetch = append(p.fetch, part{file: f, entry: entries[i]})
 		}
 	}
 	return p, nil
@@ -70,6 +72,9 @@ func (p plan) step() state.Step {
 
 // wouldInstall tells what install would do.
 func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
+	if n.signed.List == nil {
+		return at.wouldFetch(n)
+	}
 	p, err := planFor(n, at.session.atHand(engine.SetName(n.signed.List.Definition, n.signed.Digest)))
 	if err != nil {
 		return err
@@ -78,7 +83,7 @@ func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
 		return err
 	}
 	at.result.Outcome = WouldUpdate
-	at.result.Definitions, at.result.Engine = n.signed.List.Definition.String(), n.signed.List.Engine.String()
+	at.result.Definitions, at.result.Engine = n.signed.List.Definition.String(), engineText(n.signed.List.Engine)
 	planned := p.step()
 	at.decided(planned)
 	at.note(tell(at.because(v, n.signed.List)).Line())
@@ -129,6 +134,9 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 // already, since a machine went back from it or its hook could not be run, need
 // not come again.
 func (at *attempt) sealed(ctx context.Context, n *news, v verifier.Verdict) (engine.Set, error) {
+	if n.staging != nil {
+		return at.sealReceived(ctx, n)
+	}
 	list, dir := n.signed.List, at.session.dir
 	name := engine.SetName(list.Definition, n.signed.Digest)
 	if set, ok, err := dir.Find(name); err == nil && ok && holdsAll(ctx, set, n) {
@@ -150,18 +158,25 @@ func (at *attempt) sealed(ctx context.Context, n *news, v verifier.Verdict) (eng
 	}
 	defer staging.Discard()
 	at.step("fetching definitions " + list.Definition.String())
-	if err := at.fetch(ctx, staging, n, p); err != nil { // 6. fetch
-		var refused *verifier.Refusal
-		if errors.As(err, &refused) { // what else came of the package is of no use, either
-			err = errors.Join(err, dir.DropParts())
-		}
-		return engine.Set{}, err
+	err = at.fetch(ctx, staging, n, p) // 6. fetch
+	if err == nil {
+		err = at.vouched(n, v, staging.Content)
 	}
-	if err := at.vouched(n, v, staging.Content); err != nil {
-		return engine.Set{}, errors.Join(err, dir.DropParts())
+	if err != nil {
+		return engine.Set{}, at.dropRefused(err)
 	}
 	at.step("making definitions " + list.Definition.String() + " durable")
 	return dir.Seal(ctx, staging, list, n.raw)
+}
+
+// dropRefused drops what is kept to go on with where the package was refused: what else
+// came of it is of no use, either.
+func (at *attempt) dropRefused(err error) error {
+	var refused *verifier.Refusal
+	if errors.As(err, &refused) {
+		err = errors.Join(err, at.session.dir.DropParts())
+	}
+	return err
 }
 
 // holdsAll tells whether a set on disk is the package's to the last byte.
@@ -173,7 +188,7 @@ func holdsAll(ctx context.Context, set engine.Set, n *news) bool {
 // bytes can be kept while they come, for these as well. On a disk that is too
 // full for both, a transfer can't be resumed, but it can be made.
 func (at *attempt) makeRoom(n *news, p plan) error {
-	dir, inodes := at.session.dir, len(n.signed.List.Files)+1
+	dir, inodes := at.session.dir, len(p.atHand)+len(p.fetch)+1
 	at.keep = at.origin(n)
 	if at.keep != nil {
 		held, err := dir.KeepParts(*at.keep)

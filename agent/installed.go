@@ -13,10 +13,11 @@ import (
 	"mdatp-offline-agent/verifier"
 )
 
-// installed is a set on disk whose list was verified.
+// installed is a set on disk whose list was verified, or, where the vendor's signatures
+// alone count, is verified along with its files.
 type installed struct {
 	set    engine.Set
-	raw    []byte // the signed list
+	raw    []byte // the list as it lies in the set, signed or derived
 	signed verifier.Signed
 	by     trusted                   // whom it was verified by
 	under  string                    // by.under(), once the vendor's signatures were found good; empty: not yet, or nobody asks
@@ -39,22 +40,22 @@ func (i *installed) version() string {
 	return i.signed.List.Definition.String()
 }
 
-// engineVersion is the engine's version, empty for no set.
+// engineVersion is the engine's version, empty for no set, and where nobody knows it.
 func (i *installed) engineVersion() string {
 	if i == nil {
 		return ""
 	}
-	return i.signed.List.Engine.String()
+	return engineText(i.signed.List.Engine)
 }
 
 // openSet verifies a set's list, and that the set bears the name that goes with
 // it. The files are not looked at.
 func openSet(set engine.Set, trust trusted) (*installed, error) {
-	raw, err := set.SignedList()
+	raw, err := set.List()
 	if err != nil {
 		return nil, err
 	}
-	signed, err := trust.VerifyInstalled(raw)
+	signed, err := trust.installedAs(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -88,10 +89,10 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust trusted, seen *stat
 	return current, current.whole(ctx)
 }
 
-// intact hashes a set whose signed list is known. The error is set_damaged also
+// intact hashes a set whose list is known. The error is set_damaged also
 // where the list is not that one, or that of the context.
 func intact(ctx context.Context, set engine.Set, raw []byte, list *verifier.List) error {
-	found, err := set.SignedList()
+	found, err := set.List()
 	if err != nil {
 		return err
 	}

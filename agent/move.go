@@ -311,7 +311,7 @@ func (s *session) copyTo(ctx context.Context, target *engine.Dir) (notes []strin
 			return nil, err
 		}
 		if moved = append(moved, set); s.current != nil && set.Name == s.current.set.Name {
-			s.current = &installed{set: set, raw: i.raw, signed: i.signed}
+			s.current = &installed{set: set, raw: i.raw, signed: s.current.signed, by: s.trust, under: s.current.under}
 			if s.current.files, err = statSet(set); err != nil {
 				return nil, err
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/verifier"
 )
@@ -22,13 +23,22 @@ type news struct {
 
 	pkg     source.Package    // nil: not opened yet
 	archive *verifier.Archive // of pkg
+
+	// Where the vendor's signatures stand in for a list.
+	layout  string          // tells one archive from another
+	staging *engine.Staging // what was received; nil: nothing
 }
 
-// Close releases the package. It may be called again.
+// Close releases the package, and what was received of it and not sealed. It may be
+// called again.
 func (n *news) Close() {
 	if n != nil && n.pkg != nil {
 		n.pkg.Close() // read only, so nothing can be lost
 		n.pkg = nil
+	}
+	if n != nil && n.staging != nil {
+		n.staging.Discard()
+		n.staging = nil
 	}
 }
 

@@ -227,6 +227,20 @@ func TestProfileChanges(t *testing.T) {
 	w.first(2)
 }
 
+// A set that is damaged is mended by the same package, and nobody has to consent: the
+// files that are not damaged prove what they are, each by itself.
+func TestVendorMendsDamage(t *testing.T) {
+	t.Parallel()
+	w := newVendored(t)
+	w.first(1)
+	file := w.world.engine(filepath.Join(w.active(), "mpavdlta.vdm"))
+	must(t, os.Chmod(file, 0o644))
+	must(t, os.WriteFile(file, []byte("x"), 0o644))
+	w.status("unavailable", "set_damaged")
+	w.want(agent.Updated, "")
+	w.has(1)
+}
+
 // What the profile needs and is missing is an error, and nobody is trusted for it.
 func TestProfileNeeds(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/managedconfig"
+	"mdatp-offline-agent/verifier/vendorsig"
 )
 
 // grace is how long a set stays on disk after it ceased to be the previous one,
@@ -270,5 +271,6 @@ func healthInstalled(i *installed) *health.Installed {
 		return nil
 	}
 	l := i.list()
-	return &health.Installed{DefinitionVersion: l.Definition.String(), EngineVersion: l.Engine.String(), Released: l.Released, Issued: l.Issued, Expires: l.Expires}
+	expires := vendorsig.Expires(l)
+	return &health.Installed{DefinitionVersion: l.Definition.String(), EngineVersion: engineText(l.Engine), Released: l.Released, Issued: l.Issued, Expires: expires, Lasts: expires.IsZero()}
 }

@@ -103,10 +103,11 @@ func (at *attempt) underCurrent() string {
 
 // lastingForVendor tells a refusal by the vendor's signatures that will be the same
 // tomorrow, beside those that are so for lists: no sidecar that may still come helps a
-// file without a signature, and what is older than the installed files stays so while
-// these are installed.
+// file without a signature, what is older than the installed files stays so while
+// these are installed, and a signer who has expired does not come back. That it is too
+// early for one is asked again a day later.
 func lastingForVendor(err error) bool {
-	return isUnvouched(err) && slices.Contains([]string{string(verifier.SignatureMissing), string(verifier.RollbackRefused)}, Explain(err).Code)
+	return isUnvouched(err) && slices.Contains([]string{string(verifier.SignatureMissing), string(verifier.SignerExpired), string(verifier.RollbackRefused)}, Explain(err).Code)
 }
 
 // remember keeps what was learned of the source, whatever came of it.
@@ -134,14 +135,14 @@ func (at *attempt) remember(n *news, err error) {
 // approves, or not the vendor's, is kept, together with that sidecar's list.
 func (at *attempt) rememberRefused(n *news, refusal error) {
 	m, why := &at.memory, Explain(refusal)
-	m.Validator, m.Beside, m.List, m.Refused, m.Under = state.Validator{}, state.Validator{}, "", nil, ""
+	m.Validator, m.Beside, m.Layout, m.List, m.Refused, m.Under = state.Validator{}, state.Validator{}, "", "", nil, ""
 	if n.opened {
 		m.Checked = at.started
 	}
-	if n.validator == (source.Validator{}) || n.sidecar && (n.archive == nil || !why.is(string(verifier.ContentMismatch)) && !isUnvouched(refusal)) {
+	if n.validator == (source.Validator{}) && n.layout == "" || n.sidecar && (n.archive == nil || !why.is(string(verifier.ContentMismatch)) && !isUnvouched(refusal)) {
 		return
 	}
-	m.Validator, m.Refused, m.Under = state.Validator(n.validator), (*state.Failure)(why), at.under
+	m.Validator, m.Layout, m.Refused, m.Under = state.Validator(n.validator), n.layout, (*state.Failure)(why), at.under
 	if isUnvouched(refusal) && why.is(string(verifier.RollbackRefused)) {
 		m.Under = at.underCurrent()
 	}
@@ -158,7 +159,13 @@ func (at *attempt) rememberGood(n *news) {
 	if at.asker.whole && !at.started.Before(m.Whole) {
 		m.Whole = at.started.Add(unconditional)
 	}
-	m.Sidecar, m.Refused, m.Under = n.sidecar, nil, ""
+	if n.signed.List == nil { // nobody looked at more than the archive's end
+		return
+	}
+	m.Sidecar, m.Refused, m.Under, m.Layout = n.sidecar, nil, "", n.layout
+	if n.layout != "" {
+		m.Under = at.underCurrent() // what the package was found to be no newer than
+	}
 	m.Validator, m.Beside, m.List = state.Validator(n.validator), state.Validator(n.beside), n.signed.Digest.String()
 	if n.sidecar {
 		m.Validator = state.Validator{} // it stands for the archive, and not for the list beside it

@@ -97,7 +97,7 @@ func changedSource(s managedconfig.Settings, t state.Timing) bool {
 // digest, since anybody may read it where it is kept, and the cloud's URL may have
 // a token in it.
 func firstSource(s managedconfig.Settings) string {
-	source := s.Agent.CloudURL.Value
+	source := cloudURL(s)
 	if s.AntivirusEngine.OfflineDefinitionUpdate.Value {
 		source = s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.Raw
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -138,6 +139,9 @@ func (s *session) findCurrent(ctx context.Context) error {
 	return nil
 }
 
+// last is the set that was accepted last, whole or not; nil for none.
+func (s *session) last() *installed { return cmp.Or(s.current, s.salvage) }
+
 // atHand gives the sets whose files need not come again for the set of this name, if
 // they hash right: the active one, whole or not, and what is left of that very set.
 func (s *session) atHand(name string) (hands []*installed) {
@@ -168,10 +172,10 @@ func (s *session) note(text string) { s.notes = append(s.notes, text) }
 // floor gives the greatest package that this machine has accepted. What was set
 // by a signer who is revoked since does not count. A machine that remembers
 // nothing starts at its seed and at what its sets prove.
-func (s *session) floor() (verifier.Floor, error) {
+func (s *session) floor(ctx context.Context) (verifier.Floor, error) {
 	s.voidTimes()
 	if len(s.memory.Floors) == 0 || s.memory.Relearn {
-		if err := s.learn(); err != nil {
+		if err := s.learn(ctx); err != nil {
 			return verifier.Floor{}, err
 		}
 	}
@@ -207,7 +211,7 @@ func (s *session) voidTimes() {
 // learn takes the floor from the seed and from the sets on disk, as far as their
 // lists verify, and what is known bad of them from the report of the last run. A set
 // that can't be read might prove more than those that can, so that is an error.
-func (s *session) learn() error {
+func (s *session) learn(ctx context.Context) error {
 	sets, err := s.dir.Sets()
 	if err != nil {
 		return err
@@ -216,6 +220,12 @@ func (s *session) learn() error {
 		found, err := openSet(set, s.trust)
 		if unread := set.Unread(err); unread != nil {
 			return unread
+		}
+		if err == nil && s.trust.alone() { // what such a list says is true once the files prove it
+			err = found.whole(ctx)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if err != nil {
 			continue
@@ -244,6 +254,9 @@ func (s *session) learn() error {
 }
 
 func (s *session) raiseFloor(by verifier.Signed) {
+	if s.trust.alone() && by.Chain == nil {
+		return // it was raised when the files were judged, and would be that of nobody now
+	}
 	s.memory.RaiseFloor(verifier.FloorOf(by.List), rawChain(by.Chain))
 }
 

@@ -12,6 +12,7 @@ import (
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig"
 )
 
 // SetInfo is one set on disk, as a listing shows it. Its JSON is part of the
@@ -120,7 +121,7 @@ func linkNames(dir *engine.Dir) (links map[string]string, first error) {
 		set, ok, err := link.find()
 		if ok && err == nil {
 			links[set.Name] = link.state
-			_, err = set.SignedList()
+			_, err = set.List()
 		}
 		first = cmp.Or(err, first)
 	}
@@ -143,9 +144,15 @@ func describe(set engine.Set, i *installed, err error, link string, note state.S
 	}
 	if i != nil {
 		l := i.list()
-		definitions, engineVersion, size := l.Definition.String(), l.Engine.String(), l.Size()
-		info.Definitions, info.Engine, info.Size = &definitions, &engineVersion, &size
-		info.Released, info.Issued, info.Expires = &l.Released, &l.Issued, &l.Expires
+		definitions, size := l.Definition.String(), l.Size()
+		info.Definitions, info.Size = &definitions, &size
+		info.Released, info.Issued = &l.Released, &l.Issued
+		if engineVersion := engineText(l.Engine); engineVersion != "" {
+			info.Engine = &engineVersion
+		}
+		if expires := vendorsig.Expires(l); !expires.IsZero() {
+			info.Expires = &expires
+		}
 	}
 	return info
 }
@@ -167,7 +174,7 @@ func (a *Agent) Rollback(ctx context.Context, wait time.Duration) (Change, error
 	forgotten := false
 	change, err := a.exchange(ctx, wait, goingBack{"definitionsRollbackResult", RolledBack, ruleRolledBack}, func(s *session) (*installed, error) {
 		target, err := s.rollbackTarget(ctx)
-		if left := cmp.Or(s.current, s.salvage); err == nil && left != nil {
+		if left := s.last(); err == nil && left != nil {
 			s.condemn(left.list(), "rolled back by hand")
 		} else {
 			forgotten = s.damaged
@@ -232,6 +239,9 @@ func (a *Agent) Restore(ctx context.Context, wait time.Duration) (Change, error)
 
 // installSeed verifies the seed and copies it into a sealed set.
 func (s *session) installSeed(ctx context.Context) (*installed, error) {
+	if s.trust.alone() {
+		return nil, &Failure{codeNothing, "the set shipped with the program is vouched for by a signed list, and the profile vendor goes by none", "go back with agent definitions rollback instead"}
+	}
 	raw, err := readSeedList(s.Paths.Seed)
 	if err != nil {
 		return nil, &Failure{codeNothing, "no set was shipped with the program at " + s.Paths.Seed, "go back with agent definitions rollback instead"}
@@ -320,7 +330,7 @@ func (s *session) exchange(ctx context.Context, settings managedconfig.Settings,
 	if err := newer(s.memory); err != nil {
 		return change, err
 	}
-	if _, err := s.floor(); err != nil { // remember what is left, before it is left
+	if _, err := s.floor(ctx); err != nil { // remember what is left, before it is left
 		return change, err
 	}
 	change.Previous = s.current.version()

@@ -2,13 +2,15 @@ package agent
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +31,16 @@ type trusted struct {
 	profile        string
 	vendor         *vendorsig.Policy // nil: the profile does not ask for it
 	clock          verifier.Clock    // for what is installed
+}
+
+// Revokes tells whether anybody in a chain is revoked, by a list for either kind of
+// signers: what is remembered may be of another profile.
+func (t trusted) Revokes(chain []*x509.Certificate) (bool, error) {
+	revoked, err := t.Trust.Revokes(chain)
+	if revoked || err != nil || t.vendor == nil {
+		return revoked, err
+	}
+	return t.vendor.Trust.Revokes(chain)
 }
 
 // under tells one vendor from another; empty where none is asked for.
@@ -97,7 +109,11 @@ func (a *Agent) loadTrust(s managedconfig.Settings) (trusted, error) {
 // revoked before.
 func (a *Agent) loadTrustBy(rules trustRules) (t trusted, err error) {
 	t.profile, t.clock = rules.profile, verifier.NewClock(a.Now(), time.Time{}, a.Built)
-	if t.Trust, err = trustdir.Load(a.Paths.Root, a.Paths.Trust, rules.signers); err != nil {
+	t.Trust, err = trustdir.Load(a.Paths.Root, a.Paths.Trust, rules.signers)
+	if refused := (*verifier.Refusal)(nil); t.alone() && errors.As(err, &refused) && refused.Code == verifier.TrustDirEmpty {
+		err = nil // nobody signs lists for this machine, and nobody is asked for one
+	}
+	if err != nil {
 		return trusted{}, err
 	}
 	present, _ := t.Trust.ToRecall(nil) // nothing is recalled yet
@@ -140,32 +156,41 @@ func isUnvouched(err error) bool {
 	return errors.As(err, &e)
 }
 
-// judge judges the files of a list by the vendor's own signatures. What they prove
-// of the package must be what the list says. The error is an unvouched refusal, or
-// that of reading.
-func (t trusted) judge(list *verifier.List, clock verifier.Clock, content func(name string) (io.ReaderAt, error)) (vendorsig.Content, error) {
-	var files []vendorsig.Named
-	for _, f := range list.Files {
+// prove gives what files prove by the vendor's own signatures. The error is an
+// unvouched refusal, or that of reading.
+func (t trusted) prove(files []verifier.File, clock verifier.Clock, content func(name string) (io.ReaderAt, error)) (vendorsig.Content, error) {
+	var named []vendorsig.Named
+	for _, f := range files {
 		at, err := content(f.Name)
 		if err != nil {
 			return vendorsig.Content{}, err
 		}
-		files = append(files, vendorsig.Named{File: f, Content: at})
+		named = append(named, vendorsig.Named{File: f, Content: at})
 	}
-	c, err := t.vendor.Judge(files, clock)
+	c, err := t.vendor.Judge(named, clock)
+	if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) {
+		err = &unvouched{err}
+	}
+	return c, err
+}
+
+// judge is prove for the files of a list. What they prove of the package must be what
+// the list says.
+func (t trusted) judge(list *verifier.List, clock verifier.Clock, content func(name string) (io.ReaderAt, error)) (vendorsig.Content, error) {
+	c, err := t.prove(list.Files, clock, content)
 	switch {
 	case err != nil:
+		return c, err
 	case c.Definition != list.Definition:
 		err = &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: fmt.Sprintf("the list calls the definitions %s, and the vendor calls them %s", list.Definition, c.Definition),
 			Hint: "somebody signed a list that does not belong to these files, so look who has the key"}
 	case c.Arch != list.Arch:
 		err = &verifier.Refusal{Code: verifier.WrongPlatform, Sentence: "the engine is for the architecture " + c.Arch + ", and the list says another",
 			Hint: "publish the package of the right architecture"}
+	default:
+		return c, nil
 	}
-	if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) {
-		err = &unvouched{err}
-	}
-	return c, err
+	return c, &unvouched{err}
 }
 
 // content judges an installed set by the vendor's signatures. Time that has passed
@@ -190,10 +215,13 @@ func (i *installed) vouched() error {
 	if i.by.vendor == nil {
 		return nil
 	}
-	_, err := i.content()
+	c, err := i.content()
 	if isUnvouched(err) && Explain(err).is(codeRevoked) {
 		i.signed.Revoked = true
 		return nil
+	}
+	if err == nil && i.by.alone() {
+		err = i.proves(c)
 	}
 	if err == nil {
 		i.under = i.by.under()
@@ -240,8 +268,7 @@ func (o *openFiles) Close() {
 }
 
 // vouched judges what was staged, before it is sealed, by the vendor's signatures,
-// where the profile asks for these. No file may be older than the installed one of
-// its name, unless somebody consented to older ones.
+// where the profile asks for these.
 func (at *attempt) vouched(n *news, v verifier.Verdict, content func(name string) (io.ReaderAt, error)) error {
 	trust := at.session.trust
 	if trust.vendor == nil {
@@ -249,20 +276,96 @@ func (at *attempt) vouched(n *news, v verifier.Verdict, content func(name string
 	}
 	at.step("judging the vendor's signatures of definitions " + n.signed.List.Definition.String())
 	now, err := trust.judge(n.signed.List, at.clock, content)
-	if err != nil || v == verifier.Downgrade || at.allowed(n.signed.List) {
+	if err == nil {
+		err = at.newEnough(n.signed.List, v, now)
+	}
+	return err
+}
+
+// newEnough refuses files that are older than the installed ones of their names,
+// unless somebody consented to that.
+func (at *attempt) newEnough(list *verifier.List, v verifier.Verdict, now vendorsig.Content) error {
+	if v == verifier.Downgrade || at.allowed(list) {
+		return nil
+	}
+	before, err := at.held()
+	if err != nil {
 		return err
 	}
-	var before vendorsig.Content
-	if was := cmp.Or(at.session.current, at.session.salvage); was != nil {
-		if before, err = was.content(); err != nil {
-			at.Log.WithError(err).Info("the files of the set before prove nothing, and none is compared with them")
-			before = vendorsig.Content{}
-		}
+	if len(at.config.settings.Agent.Trust.VendorFiles.Value) > 0 && at.session.trust.alone() { // what is gone is not among them
+		maps.DeleteFunc(before.Claims, func(name string, _ vendorsig.Claim) bool { _, ok := now.Claims[name]; return !ok })
 	}
 	if err := now.NotBelow(before); err != nil {
 		return &unvouched{err}
 	}
 	return nil
+}
+
+// held is what the files of the set prove that current leads to, whole or not, and
+// whatever profile it was installed under. They are hashed, since what their list says
+// may be wrong. What is damaged proves nothing; that this machine could not open it is
+// an error.
+func (at *attempt) held() (vendorsig.Content, error) {
+	set, names, err := at.session.namesInstalled()
+	if err != nil {
+		return vendorsig.Content{}, err
+	}
+	files := &openFiles{set: set}
+	defer files.Close()
+	var named []vendorsig.Named
+	for _, name := range names {
+		switch f, err := files.hashed(name); {
+		case err == nil:
+			named = append(named, f)
+		case !Explain(err).is(codeDamaged):
+			return vendorsig.Content{}, err
+		}
+	}
+	clocks := []verifier.Clock{at.clock}
+	if last := at.session.last(); last != nil {
+		clocks = append(clocks, verifier.Clock{Time: last.list().Issued})
+	}
+	return at.session.trust.vendor.Held(named, clocks...), nil
+}
+
+// namesInstalled gives the set that was accepted last, under whatever profile, and the
+// names of its files: by its list or, where that can't be used, as they lie there; none
+// where there is no such set.
+func (s *session) namesInstalled() (set engine.Set, names []string, err error) {
+	if last := s.last(); last != nil {
+		for _, f := range last.list().Files {
+			names = append(names, f.Name)
+		}
+		return last.set, names, nil
+	}
+	if s.dir == nil {
+		return set, nil, nil
+	}
+	set, ok, err := s.dir.Current()
+	if err == nil && ok {
+		var found map[string]engine.FileStat
+		found, err = set.Stat()
+		names = slices.DeleteFunc(slices.Sorted(maps.Keys(found)), func(name string) bool { return !verifier.ValidName(name) })
+	}
+	if Explain(err).is(codeDamaged) {
+		err = nil // it is as good as none
+	}
+	return set, names, err
+}
+
+// hashed opens and hashes a file. An error of reading it counts as damage, which an
+// update is to mend.
+func (o *openFiles) hashed(name string) (vendorsig.Named, error) {
+	content, err := o.content(name)
+	if err != nil {
+		return vendorsig.Named{}, err
+	}
+	sum := sha256.New()
+	size, err := io.Copy(sum, io.NewSectionReader(content, 0, math.MaxInt64))
+	if err != nil {
+		err = &Failure{codeDamaged, "a file of an installed set can not be read to its end", repairHint}
+	}
+	return vendorsig.Named{File: verifier.File{Name: name, Size: size, SHA256: [sha256.Size]byte(sum.Sum(nil))}, Content: content}, err
 }
 
 // union is what is in either of two piles of revocation lists.

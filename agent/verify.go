@@ -11,6 +11,7 @@ import (
 
 	"mdatp-offline-agent/agent/engine"
 	"mdatp-offline-agent/managedconfig"
+	"mdatp-offline-agent/verifier"
 )
 
 // repairHint is for whatever is wrong with what is installed.
@@ -91,7 +92,11 @@ func (v *Verification) lookAtDir(dir *engine.Dir) error {
 // is nil where nothing is, and set_damaged only where that is proved.
 func inspect(ctx context.Context, set engine.Set, i *installed, err error) ([]engine.Problem, error) {
 	if err != nil {
-		return []engine.Problem{{Set: set.Name, File: "META/package.p7m", What: "can not be used, as " + Explain(err).Code + " says"}}, err
+		problem := engine.Problem{Set: set.Name, File: verifier.ListEntry, What: "can not be used, as " + Explain(err).Code + " says"}
+		if isUnvouched(err) { // it is of another profile
+			problem.File = ""
+		}
+		return []engine.Problem{problem}, err
 	}
 	problems, err := set.Inspect(ctx, i.list().Files)
 	for _, p := range problems {
@@ -203,7 +208,7 @@ func (r *repairing) run(ctx context.Context, rules trustRules) (err error) {
 	if err := r.lookAround(ctx, rules); err != nil {
 		return err
 	}
-	if _, err := r.floor(); err != nil { // of what may be removed, too
+	if _, err := r.floor(ctx); err != nil { // of what may be removed, too
 		return err
 	}
 	r.current = nil // nothing counts as whole before it was hashed

@@ -139,63 +139,124 @@ func keysOverTime() []attack {
 			}},
 		{row: 10, name: "stolen-list-key", does: "packages by who has stolen the key of the lists, where the vendor's signatures are wanted as well: files that nobody signed, another's, exchanged, older, mixed",
 			ends: "signature_missing, signer_untrusted, content_mismatch or rollback_refused; the set stays active, and a package of the vendor's files is installed", story: stolenListKey},
+		{row: 10, name: "vendor-alone", does: "packages without a list, where the vendor's signatures are all that counts: files that nobody signed, another's, exchanged, older, mixed, missing, too many; and with a list",
+			ends: "signature_missing, signer_untrusted, content_mismatch, rollback_refused or package_malformed; the set stays active, and a package of the vendor's files is installed", story: vendorAlone},
 	}
+}
+
+// vendored is a machine that wants a vendor's signatures, and the files of that vendor.
+type vendored struct {
+	*machine
+	vendor *sigtest.Vendor
+	base   string
+}
+
+// newVendored gives the machine that profile of trust.
+func newVendored(m *machine, profile string) vendored {
+	v := vendored{machine: m, vendor: sigtest.New(m)}
+	for _, name := range []string{"vendor", "stranger"} {
+		v.vendor.Signer(m, name, m.now.AddDate(-1, 0, 0), m.now.AddDate(1, 0, 0))
+	}
+	m.trust("vendor/root.pem", v.vendor.Root)
+	m.trust("vendor/time.pem", v.vendor.TimeRoot)
+	m.configure(fmt.Sprintf(`"trust":{"profile":%q,"vendorPins":["%s:subject:CN=vendor"]}`, profile, v.vendor.Issuer()))
+	v.base = v.vdm("vendor", "base.vdm", 0, m.now.Add(-day))
+	return v
+}
+
+// engine adds an engine and its signature.
+func (v vendored) engine(text string, to map[string]string) map[string]string {
+	machineOf := map[string]elf.Machine{"x86_64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch()]
+	to["engine.so"] = string(sigtest.Engine(machineOf, text))
+	to["engine.so.sig"] = string(v.vendor.Beside(v, "vendor", []byte(to["engine.so"])))
+	return to
+}
+
+func (v vendored) vdm(signer, name string, n uint32, stamp time.Time) string {
+	return string(v.vendor.Definitions(v, signer, name, verifier.Version{1, 407, n, 0}, fmt.Sprint(n), stamp))
+}
+
+// pack gives a package of the vendor's files, less those that are empty in edits, and
+// with the others.
+func (v vendored) pack(n uint32, edits map[string]string) pack {
+	p := v.machine.pack(n)
+	p.files = v.engine("engine", map[string]string{"base.vdm": v.base, "delta.vdm": v.vdm("vendor", "delta.vdm", n, v.now.Add(-time.Hour))})
+	maps.Copy(p.files, edits)
+	maps.DeleteFunc(p.files, func(_, content string) bool { return content == "" })
+	return p
+}
+
+// first installs the package although nobody knows how old its engine is.
+func (v vendored) first(p pack, code string) {
+	v.publish(p)
+	v.wantFailed(code)
+	v.wantUpdated(v.installed, "--allow-downgrade", v.installed.version())
+	v.wantHealth("up_to_date", "")
+}
+
+// forgery is what somebody makes of the vendor's package who can't sign as the vendor.
+type forgery struct {
+	code  string
+	edits map[string]string
+}
+
+// forgeries are of a package that is newer than the active one.
+func (v vendored) forgeries() []forgery {
+	return []forgery{
+		{"signature_missing", map[string]string{"delta.vdm": "delta"}},
+		{"signature_missing", map[string]string{"engine.so.sig": "of a kind of its own"}},
+		{"signer_untrusted", map[string]string{"delta.vdm": v.vdm("stranger", "delta.vdm", 420, v.now)}},
+		{"content_mismatch", map[string]string{"delta.vdm": v.vdm("vendor", "other.vdm", 420, v.now)}},
+		{"rollback_refused", map[string]string{"base.vdm": v.vdm("vendor", "base.vdm", 0, v.now.Add(-2*day))}},
+		{"rollback_refused", v.engine("older", map[string]string{})},
+		{"content_mismatch", map[string]string{"other.vdm": v.vdm("vendor", "other.vdm", 1, v.now)}},
+	}
+}
+
+// refuses plays packages that must change nothing, and then a good one.
+func (v vendored) refuses(all []forgery, packed func(n int, f forgery) pack, good pack) {
+	active, before := v.installed, v.snapshot()
+	for n, f := range all {
+		v.publish(packed(n, f))
+		v.wantFailed(f.code)
+		v.wantSame(before)
+		v.installed = active
+		v.checkActive()
+	}
+	v.publish(good)
+	v.wantUpdated(v.installed)
+	v.wantHealth("up_to_date", "")
 }
 
 // stolenListKey plays who has the publisher's key, and not the vendor's.
 func stolenListKey(m *machine) {
-	vendor := sigtest.New(m)
-	for _, name := range []string{"vendor", "stranger"} {
-		vendor.Signer(m, name, m.now.AddDate(-1, 0, 0), m.now.AddDate(1, 0, 0))
-	}
-	m.trust("vendor/root.pem", vendor.Root)
-	m.trust("vendor/time.pem", vendor.TimeRoot)
-	m.configure(fmt.Sprintf(`"trust":{"profile":"list+vendor","vendorPins":["%s:subject:CN=vendor"]}`, vendor.Issuer()))
-	machineOf := map[string]elf.Machine{"x86_64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[arch()]
-	engine := func(text string, to map[string]string) map[string]string {
-		to["engine.so"] = string(sigtest.Engine(machineOf, text))
-		to["engine.so.sig"] = string(vendor.Beside(m, "vendor", []byte(to["engine.so"])))
-		return to
-	}
-	vdm := func(signer, name string, n uint32, stamp time.Time) string {
-		return string(vendor.Definitions(m, signer, name, verifier.Version{1, 407, n, 0}, fmt.Sprint(n), stamp))
-	}
-	base := vdm("vendor", "base.vdm", 0, m.now.Add(-day))
-	pack := func(n uint32, edits map[string]string) pack {
-		p := m.pack(n)
-		p.files = engine("engine", map[string]string{"base.vdm": base, "delta.vdm": vdm("vendor", "delta.vdm", n, m.now.Add(-time.Hour))})
-		maps.Copy(p.files, edits)
-		return p
-	}
-	m.publish(pack(418, nil))
-	m.wantFailed("rollback_refused") // nobody knows how old the engine is
-	m.wantUpdated(m.installed, "--allow-downgrade", m.installed.version())
-	m.wantHealth("up_to_date", "")
-	active, before := m.installed, m.snapshot()
-	for n, attempt := range []struct {
-		code  string
-		edits map[string]string
-	}{
-		{"signature_missing", map[string]string{"extra.bin": "x"}},
-		{"signature_missing", map[string]string{"delta.vdm": "delta"}},
-		{"signature_missing", map[string]string{"engine.so.sig": "of a kind of its own"}},
-		{"signer_untrusted", map[string]string{"delta.vdm": vdm("stranger", "delta.vdm", 420, m.now)}},
-		{"content_mismatch", map[string]string{"delta.vdm": vdm("vendor", "other.vdm", 420, m.now)}},
-		{"content_mismatch", map[string]string{"delta.vdm": active.files["delta.vdm"]}},
-		{"content_mismatch", map[string]string{"other.vdm": vdm("vendor", "other.vdm", 1, m.now)}},
-		{"rollback_refused", map[string]string{"base.vdm": vdm("vendor", "base.vdm", 0, m.now.Add(-2*day))}},
-		{"rollback_refused", engine("older", map[string]string{})},
-	} {
-		p := pack(420, attempt.edits).with(func(l *verifier.List) { l.Issued = l.Issued.Add(time.Duration(n) * time.Second) })
-		m.publish(p)
-		m.wantFailed(attempt.code)
-		m.wantSame(before)
-		m.installed = active
-		m.checkActive()
-	}
-	m.publish(pack(421, nil))
-	m.wantUpdated(m.installed)
-	m.wantHealth("up_to_date", "")
+	v := newVendored(m, "list+vendor")
+	v.first(v.pack(418, nil), "rollback_refused")
+	all := append(v.forgeries(),
+		forgery{"signature_missing", map[string]string{"extra.bin": "x"}},
+		forgery{"content_mismatch", map[string]string{"delta.vdm": v.installed.files["delta.vdm"]}})
+	v.refuses(all, func(n int, f forgery) pack {
+		return v.pack(420, f.edits).with(func(l *verifier.List) { l.Issued = l.Issued.Add(time.Duration(n) * time.Second) })
+	}, v.pack(421, nil))
+}
+
+// vendorAlone plays who has the mirror, where nobody signs lists.
+func vendorAlone(m *machine) {
+	v := newVendored(m, "vendor")
+	bare := func(p pack) pack { p.bare = true; return p }
+	v.first(bare(v.pack(418, nil)), "content_mismatch") // the set before has other files
+	all := append(v.forgeries(),
+		forgery{"content_mismatch", map[string]string{"extra.bin": "x"}},
+		forgery{"content_mismatch", map[string]string{"base.vdm": ""}},
+		forgery{"package_malformed", map[string]string{"META/package.json": "{}"}})
+	v.refuses(all, func(_ int, f forgery) pack { return bare(v.pack(420, f.edits)) }, bare(v.pack(421, nil)))
+	before := v.snapshot()
+	active := v.installed
+	v.publish(v.pack(422, nil)) // by a good list
+	v.wantFailed("package_malformed")
+	v.wantSame(before)
+	v.installed = active
+	v.checkActive()
 }
 
 // pin is how the configuration names a key.

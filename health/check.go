@@ -67,7 +67,7 @@ func inDanger(f Facts) []finding {
 	switch {
 	case f.Installed == nil:
 		return []finding{{CheckCritical, "nothing valid is installed"}}
-	case f.Now.After(f.Installed.Expires):
+	case expired(f):
 		return []finding{{CheckCritical, "the definitions have expired"}}
 	case outOfDate(f):
 		return []finding{{CheckCritical, "the definitions are out of date, " + span(f.Due) + " are allowed"}}

@@ -104,6 +104,7 @@ type Installed struct {
 	Released          time.Time // when the content was made; its age counts from here
 	Issued            time.Time // when the list was signed
 	Expires           time.Time // until when the content may be relied on
+	Lasts             bool      // nobody said until when, and Expires is zero
 	Updated           time.Time // when the set became active on this endpoint
 }
 
@@ -156,5 +157,7 @@ func Status(f Facts) string {
 // counts from the release and not from the update: a stale mirror must not make
 // old content look young by serving it late.
 func outOfDate(f Facts) bool {
-	return f.Now.Sub(f.Installed.Released) > f.Due || f.Now.After(f.Installed.Expires)
+	return f.Now.Sub(f.Installed.Released) > f.Due || expired(f)
 }
+
+func expired(f Facts) bool { return !f.Installed.Lasts && f.Now.After(f.Installed.Expires) }

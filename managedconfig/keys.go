@@ -142,10 +142,12 @@ var keys = []key{
 	hookMemory(postload, func(s *Settings) *Hook { return &s.Agent.Hooks.Postload }),
 	define("agent.trust", "signers", nil, readSigners, unlessNone,
 		func(s *Settings) *Value[[]string] { return &s.Agent.Trust.Signers }),
-	define("agent.trust", "profile", ProfileList, readOneOf(ProfileList, ProfileListAndVendor), asIs,
+	define("agent.trust", "profile", ProfileList, readOneOf(ProfileList, ProfileVendor, ProfileListAndVendor), asIs,
 		func(s *Settings) *Value[string] { return &s.Agent.Trust.Profile }),
 	define("agent.trust", "vendorPins", nil, readVendorPins, unlessNone,
 		func(s *Settings) *Value[[]string] { return &s.Agent.Trust.VendorPins }),
+	define("agent.trust", "vendorFiles", nil, readFileNames, unlessNone,
+		func(s *Settings) *Value[[]string] { return &s.Agent.Trust.VendorFiles }),
 }
 
 // define binds a key to its field: what it is where no file sets it, how it is

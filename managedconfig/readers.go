@@ -345,6 +345,31 @@ func readVendorPins(l literal) ([]string, remark, *Error) {
 	return pins, remark{}, nil
 }
 
+// maxFileNames is how many files a package may have.
+const maxFileNames = 62
+
+// fileNameForm is the form that names of files in packages have.
+var fileNameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// readFileNames takes the names of a package's files. Two that differ in case alone
+// can't stand in one package.
+func readFileNames(l literal) ([]string, remark, *Error) {
+	const allowed = "a list of 1 to 62 names of files, each of 1 to 64 letters, digits, dots, hyphens and underlines, none of them twice"
+	const hint = "write the names that a package has, signatures beside files included; agent package inspect shows them"
+	if l.value != json.Delim('[') || len(l.items) == 0 || len(l.items) > maxFileNames {
+		return nil, remark{}, refuse(l, allowed, hint)
+	}
+	names := make([]string, 0, len(l.items))
+	for _, item := range l.items {
+		name, err := readText(item)
+		if err != nil || !fileNameForm.MatchString(name) || slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
+			return nil, remark{}, refuse(item, allowed, hint)
+		}
+		names = append(names, name)
+	}
+	return names, remark{}, nil
+}
+
 // maxWords bounds the command of a hook.
 const maxWords = 64
 

@@ -117,12 +117,16 @@ type Trust struct {
 	Signers    Value[[]string] // SHA-256 of the SPKI, base64; none pins nothing
 	Profile    Value[string]   // one of the profiles
 	VendorPins Value[[]string] // PIN:subject:NAME or PIN:eku:OID, of which PIN is the issuing CA's; none: nobody is the vendor
+
+	VendorFiles Value[[]string] // names of the files of a package under ProfileVendor; none: those of the installed set
 }
 
 // The profiles say what a package must prove. ProfileListAndVendor wants the
-// vendor's own signatures on the files beside the signed list.
+// vendor's own signatures on the files beside the signed list, and ProfileVendor
+// wants these alone.
 const (
 	ProfileList          = "list"
+	ProfileVendor        = "vendor"
 	ProfileListAndVendor = "list+vendor"
 )
 

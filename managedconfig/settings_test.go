@@ -49,6 +49,7 @@ agent.hooks.postload.memoryMiB 4096
 agent.trust.signers (not set)
 agent.trust.profile list
 agent.trust.vendorPins (not set)
+agent.trust.vendorFiles (not set)
 `
 	var got strings.Builder
 	for _, r := range Defaults().Rows() {

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"hash"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -207,7 +205,7 @@ func (x *Examiner) examine(ctx context.Context, a *archive) (files []VendorFile,
 		if err != nil {
 			return nil, err
 		}
-		f, err := x.Examine(e.Name, Summed(content, e), sigs[e.Name])
+		f, err := x.Examine(e.Name, e.Summed(content), sigs[e.Name])
 		if err != nil {
 			return nil, err
 		}
@@ -218,27 +216,6 @@ func (x *Examiner) examine(ctx context.Context, a *archive) (files []VendorFile,
 	}
 	SettleFiles(files)
 	return files, nil
-}
-
-// Summed gives the content of an entry that no list vouches for. Where it is not the
-// one of which the archive's directory has the CRC, reading it ends with a refusal.
-func Summed(content io.Reader, e verifier.Entry) io.Reader {
-	return &summedReader{content, crc32.NewIEEE(), e.CRC()}
-}
-
-type summedReader struct {
-	content io.Reader
-	sum     hash.Hash32
-	want    uint32
-}
-
-func (r *summedReader) Read(p []byte) (int, error) {
-	n, err := r.content.Read(p)
-	r.sum.Write(p[:n])
-	if err == io.EOF && r.sum.Sum32() != r.want {
-		err = &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: "an entry's content is damaged, since its checksum is not that of the directory", Hint: "fetch the package again, and test it with unzip -t"}
-	}
-	return n, err
 }
 
 // IsFile tells the files of a package from directories and from its signed list.

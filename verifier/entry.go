@@ -5,6 +5,8 @@ import (
 	"compress/flate"
 	"encoding/binary"
 	"errors"
+	"hash"
+	"hash/crc32"
 	"io"
 )
 
@@ -15,7 +17,7 @@ import (
 // unchanged; everything else is a Refusal with package_malformed.
 //
 // CRCs are not computed: the signed SHA-256 is what decides (CheckedReader). Where
-// there is no list, see CRC.
+// there is no list, see Summed.
 func (e Entry) Open(region io.Reader) (io.Reader, error) {
 	source := &sourceReader{from: io.LimitReader(region, e.End-e.Offset)}
 	headerSize, err := e.checkLocal(source)
@@ -31,9 +33,27 @@ func (e Entry) Open(region io.Reader) (io.Reader, error) {
 	return r, nil
 }
 
-// CRC is the CRC-32 (IEEE) of the content, as the directory has it. It shows damage,
-// and proves nothing.
-func (e Entry) CRC() uint32 { return e.crc }
+// Summed gives the content of an entry that no list vouches for. Where it is not the
+// one of which the archive's directory has the CRC, reading it ends with a refusal
+// (package_malformed). That shows damage, and proves nothing.
+func (e Entry) Summed(content io.Reader) io.Reader {
+	return &summedReader{content, crc32.NewIEEE(), e.crc}
+}
+
+type summedReader struct {
+	content io.Reader
+	sum     hash.Hash32
+	want    uint32
+}
+
+func (r *summedReader) Read(p []byte) (int, error) {
+	n, err := r.content.Read(p)
+	r.sum.Write(p[:n])
+	if err == io.EOF && r.sum.Sum32() != r.want {
+		err = refuse(PackageMalformed, "an entry's content is damaged, since its checksum is not that of the directory", "fetch the package again, and test it with unzip -t")
+	}
+	return n, err
+}
 
 // sourceReader remembers the source's own error. A transfer that breaks off
 // often ends in io.ErrUnexpectedEOF, just as an archive does that is cut; only

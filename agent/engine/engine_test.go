@@ -197,7 +197,7 @@ func TestInstall(t *testing.T) {
 	if err != nil || !ok || previous != first {
 		t.Errorf("Previous: %v, %v, %v", previous, ok, err)
 	}
-	if signed, err := second.SignedList(); err != nil || string(signed) != "signed list of 1.10.0.0" {
+	if signed, err := second.List(); err != nil || string(signed) != "signed list of 1.10.0.0" {
 		t.Errorf("SignedList: %q, %v", signed, err)
 	}
 	if err := second.Check(t.Context(), release("1.10.0.0").list(t, "1.10.0.0").Files); err != nil {
@@ -312,7 +312,7 @@ func TestZeroSet(t *testing.T) {
 	t.Parallel()
 	d := newDir(t)
 	var none Set
-	_, listErr := none.SignedList()
+	_, listErr := none.List()
 	_, statErr := none.Stat()
 	for _, err := range []error{listErr, statErr, none.Check(t.Context(), nil), d.Activate(none), d.Activate(Set{Name: ".staging"})} {
 		wantCode(t, err, SetDamaged)

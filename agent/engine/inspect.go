@@ -63,8 +63,13 @@ func (s Set) Inspect(ctx context.Context, files []verifier.File) (problems []Pro
 		found("", "can not be looked through, or holds far too much", err)
 		return problems, nil
 	}
-	listed := append(slices.Clone(files), verifier.File{Name: verifier.ListEntry})
-	for _, f := range listed {
+	list := verifier.ListEntry
+	if _, signed := extra[list]; !signed {
+		if _, derived := extra[derivedEntry]; derived {
+			list = derivedEntry
+		}
+	}
+	for _, f := range append(slices.Clone(files), verifier.File{Name: list}) {
 		delete(extra, f.Name)
 		if what, err := s.inspectFile(ctx, root, f, mine); what != "" {
 			found(f.Name, what, err)
@@ -80,8 +85,8 @@ func (s Set) Inspect(ctx context.Context, files []verifier.File) (problems []Pro
 }
 
 // inspectFile says what is wrong with one file; empty for nothing. The error is that
-// of looking at it. The signed list itself has no hash here, since whoever read it has
-// judged it.
+// of looking at it. The list itself has no hash here, since whoever read it has judged
+// it.
 func (s Set) inspectFile(ctx context.Context, root *os.Root, f verifier.File, mine int) (what string, err error) {
 	info, err := root.Lstat(f.Name)
 	switch {
@@ -91,10 +96,10 @@ func (s Set) inspectFile(ctx context.Context, root *os.Root, f verifier.File, mi
 		return notLookedAt, err
 	case info.Mode().Type() != 0:
 		return "is " + kindOf(info.Mode()) + " in place of a file", nil
-	case f.Name != verifier.ListEntry && info.Size() != f.Size:
+	case !isList(f.Name) && info.Size() != f.Size:
 		return fmt.Sprintf("has %d bytes in place of %d", info.Size(), f.Size), nil
 	}
-	if f.Name != verifier.ListEntry {
+	if !isList(f.Name) {
 		var refused *verifier.Refusal
 		if err := checkFile(ctx, root, f); errors.As(err, &refused) {
 			return "is changed", nil

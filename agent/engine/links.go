@@ -29,7 +29,7 @@ func (d *Dir) swap(set Set, keepPrevious bool) error {
 	if !ok {
 		return &Error{Code: SetDamaged, Sentence: "what should become active is no set", Hint: faultHint}
 	}
-	if _, err := set.SignedList(); err != nil {
+	if _, err := set.List(); err != nil {
 		return err // current must never lead to less than a sealed set
 	}
 	active, _, err := d.Current()

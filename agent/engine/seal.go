@@ -11,21 +11,26 @@ import (
 	"mdatp-offline-agent/verifier"
 )
 
-// Seal adds the signed list, makes the set durable and immutable, and renames it
-// out of .staging. It must hold exactly the files of list. Nothing is activated.
+// Seal adds the list as it is to lie in the set, makes the set durable and immutable,
+// and renames it out of .staging. It must hold exactly the files of list, of which raw
+// is the signed form or, where it is derived, the JSON. Nothing is activated.
 // The error is an *Error or that of the context; Discard is then still due.
 //
 // Where a directory of that name exists already, it keeps its place, since
 // current may lead to it, and every file in it that is not the listed one is
 // exchanged for the staged one; what does not belong there is removed.
-func (d *Dir) Seal(ctx context.Context, s *Staging, list *verifier.List, signed []byte) (Set, error) {
+func (d *Dir) Seal(ctx context.Context, s *Staging, list *verifier.List, raw []byte) (Set, error) {
 	if err := d.forWriting(); err != nil {
 		return Set{}, err
+	}
+	set, ok := d.set(s.name)
+	if !ok {
+		return Set{}, badName()
 	}
 	if err := s.complete(list.Files); err != nil {
 		return Set{}, err
 	}
-	listFile, err := s.writeList(ctx, signed)
+	listFile, err := s.writeList(ctx, raw)
 	if err != nil {
 		return Set{}, err
 	}
@@ -37,7 +42,6 @@ func (d *Dir) Seal(ctx context.Context, s *Staging, list *verifier.List, signed 
 		return Set{}, d.writing("a set can't be put into its place", err)
 	}
 	s.Discard() // where a set was repaired, what was not needed for it
-	set, _ := d.set(s.name)
 	return set, nil
 }
 

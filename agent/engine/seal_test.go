@@ -1,15 +1,18 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 )
 
 // damages are what can be done to an installed set, each in a way of its own.
@@ -28,28 +31,30 @@ func damages() map[string]func(set string) error {
 	file := func(path string) error { return os.WriteFile(path, []byte("extra"), 0o600) }
 	link := func(path string) error { return os.Symlink("/etc/passwd", path) }
 	return map[string]func(string) error{
-		"a file altered":      in("base.vdm", func(p string) error { return rewrite(p, strings.ToUpper) }),
-		"a file truncated":    in("base.vdm", func(p string) error { return rewrite(p, func(string) string { return "" }) }),
-		"a file missing":      in("base.vdm", os.Remove),
-		"a file is a FIFO":    in("base.vdm", replace(fifo)),
-		"a file is a symlink": in("base.vdm", replace(link)),
-		"a file is a tree":    in("base.vdm", replace(dir)),
-		"an extra file":       in("extra.vdm", file),
-		"an extra FIFO":       in("extra.vdm", fifo),
-		"an extra tree":       in("extra.vdm", dir),
-		"an extra read-only":  in("extra.vdm", func(p string) error { return errors.Join(dir(p), os.Chmod(p, 0o555)) }),
-		"an extra in META":    in("META/extra", file),
-		"too much of extra":   in("", func(p string) error { return crowd(p, 200) }),
-		"the list missing":    in("META/package.p7m", os.Remove),
-		"the list a symlink":  in("META/package.p7m", replace(link)),
-		"the list a FIFO":     in("META/package.p7m", replace(fifo)),
-		"the list too large":  in("META/package.p7m", func(p string) error { return errors.Join(os.Chmod(p, 0o600), os.Truncate(p, 65<<10)) }),
-		"META missing":        in("META", os.RemoveAll),
-		"META a file":         in("META", replace(file)),
-		"META a symlink":      in("META", replace(link)),
-		"everything missing":  in("", func(p string) error { return errors.Join(os.RemoveAll(p), os.Mkdir(p, 0o755)) }),
-		"the set is a file":   in("", replace(file)),
-		"the set is a FIFO":   in("", replace(fifo)),
+		"a file altered":         in("base.vdm", func(p string) error { return rewrite(p, strings.ToUpper) }),
+		"a file truncated":       in("base.vdm", func(p string) error { return rewrite(p, func(string) string { return "" }) }),
+		"a file missing":         in("base.vdm", os.Remove),
+		"a file is a FIFO":       in("base.vdm", replace(fifo)),
+		"a file is a symlink":    in("base.vdm", replace(link)),
+		"a file is a tree":       in("base.vdm", replace(dir)),
+		"an extra file":          in("extra.vdm", file),
+		"an extra FIFO":          in("extra.vdm", fifo),
+		"an extra tree":          in("extra.vdm", dir),
+		"an extra read-only":     in("extra.vdm", func(p string) error { return errors.Join(dir(p), os.Chmod(p, 0o555)) }),
+		"an extra in META":       in("META/extra", file),
+		"too much of extra":      in("", func(p string) error { return crowd(p, 200) }),
+		"the list missing":       in("META/package.p7m", os.Remove),
+		"the list a symlink":     in("META/package.p7m", replace(link)),
+		"the list a FIFO":        in("META/package.p7m", replace(fifo)),
+		"one more list":          in("META/package.json", func(p string) error { return os.WriteFile(p, []byte("{}"), 0o600) }),
+		"a list of another kind": in("META/package.p7m", replace(func(p string) error { return os.WriteFile(p, []byte("{}"), 0o600) })),
+		"the list too large":     in("META/package.p7m", func(p string) error { return errors.Join(os.Chmod(p, 0o600), os.Truncate(p, 65<<10)) }),
+		"META missing":           in("META", os.RemoveAll),
+		"META a file":            in("META", replace(file)),
+		"META a symlink":         in("META", replace(link)),
+		"everything missing":     in("", func(p string) error { return errors.Join(os.RemoveAll(p), os.Mkdir(p, 0o755)) }),
+		"the set is a file":      in("", replace(file)),
+		"the set is a FIFO":      in("", replace(fifo)),
 		"the set is a symlink": in("", func(p string) error {
 			return errors.Join(os.Rename(p, p+"-away"), os.Symlink(filepath.Base(p)+"-away", p))
 		}),
@@ -206,7 +211,56 @@ func TestSignedListFollowsNoLink(t *testing.T) {
 		if err := errors.Join(os.Rename(path, path+"-away"), os.Symlink(filepath.Base(path)+"-away", path)); err != nil {
 			t.Fatal(err)
 		}
-		_, err := set.SignedList()
+		_, err := set.List()
 		wantCode(t, err, SetDamaged)
 	}
+}
+
+// A set without a signed list has what its files prove in its place, and its files come
+// without anybody knowing their hashes before.
+func TestDerivedList(t *testing.T) {
+	t.Parallel()
+	d, files, raw := newDir(t), release("1.0.0.0"), []byte(`{"made": "of what the files prove"}`)
+	s, err := d.Stage("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Discard)
+	for name, text := range files {
+		if err := s.Receive(t.Context(), name, strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := files.list(t, "1.0.0.0")
+	if !slices.Equal(s.Files(), list.Files) {
+		t.Errorf("received %v, want %v", s.Files(), list.Files)
+	}
+	broken := errors.New("the transfer broke off")
+	if err := s.Receive(t.Context(), "more.vdm", iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("a transfer that broke off gave %v", err)
+	}
+	if err := s.Receive(t.Context(), "../more.vdm", strings.NewReader("x")); err == nil {
+		t.Error("a file was kept outside of the set")
+	}
+	_, err = d.Seal(t.Context(), s, list, raw)
+	wantCode(t, err, InstallFailed) // nobody said which set it is
+	s.Name(SetName(list.Definition, sha256.Sum256(raw)))
+	set, err := d.Seal(t.Context(), s, list, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := set.List(); err != nil || string(got) != string(raw) {
+		t.Errorf("the list is %q: %v", got, err)
+	}
+	if err := errors.Join(set.Check(t.Context(), list.Files), d.Activate(set)); err != nil {
+		t.Error(err)
+	}
+	if problems, err := set.Inspect(t.Context(), list.Files); err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", problems, err)
+	}
+	if err := os.Rename(filepath.Join(set.Path(), "META/package.json"), filepath.Join(set.Path(), "META/package.p7m")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = set.List()
+	wantCode(t, err, SetDamaged)
 }

@@ -16,8 +16,26 @@ import (
 	"mdatp-offline-agent/verifier"
 )
 
-// metaDir is the directory of the signed list inside a set.
+// metaDir is the directory of the list inside a set.
 const metaDir = "META"
+
+// derivedEntry is where the list of a set lies that nobody signed, since it was made
+// of what the files themselves prove. Only one of it and verifier.ListEntry is there.
+const derivedEntry = metaDir + "/package.json"
+
+// Derived tells a list that nobody signed, which is JSON, from a signed one.
+func Derived(list []byte) bool { return len(list) > 0 && list[0] == '{' }
+
+// isList tells whether a set's list lies under that name.
+func isList(name string) bool { return name == verifier.ListEntry || name == derivedEntry }
+
+// entryOf is where that list lies in a set.
+func entryOf(list []byte) string {
+	if Derived(list) {
+		return derivedEntry
+	}
+	return verifier.ListEntry
+}
 
 // digestDigits is how many hexadecimal digits of the list's digest are part of
 // a set's name: enough to tell the lists of one version apart. Nothing is
@@ -70,20 +88,25 @@ func (s Set) open() (*os.Root, error) {
 	return openSub(s.dir.root, s.Name)
 }
 
-// isSealed tells whether there is a directory with a signed list in it. It says
-// nothing about what is in that list. The error, where it could not look, is an
-// *Error.
+// isSealed tells whether there is a directory with a list in it. It says nothing
+// about what is in that list. The error, where it could not look, is an *Error.
 func (s Set) isSealed() (bool, error) {
-	for _, part := range []struct {
-		name string
-		kind fs.FileMode
-	}{{".", fs.ModeDir}, {metaDir, fs.ModeDir}, {verifier.ListEntry, 0}} {
-		info, err := s.dir.root.Lstat(path.Join(s.Name, part.name))
-		if err != nil || info.Mode().Type() != part.kind {
-			return false, s.Unread(err)
+	for _, name := range []string{".", metaDir} {
+		if ok, err := s.has(name, fs.ModeDir); !ok {
+			return false, err
 		}
 	}
-	return true, nil
+	ok, err := s.has(verifier.ListEntry, 0)
+	if !ok && err == nil {
+		ok, err = s.has(derivedEntry, 0)
+	}
+	return ok, err
+}
+
+// has tells whether there is something of that name and kind in the set.
+func (s Set) has(name string, kind fs.FileMode) (bool, error) {
+	info, err := s.dir.root.Lstat(path.Join(s.Name, name))
+	return err == nil && info.Mode().Type() == kind, s.Unread(err)
 }
 
 // Gone tells that there is no set of that name any more, whatever it was.
@@ -99,18 +122,22 @@ func (s Set) Unread(err error) error {
 	return s.dir.unread("the set "+s.Name+" can't be read", err)
 }
 
-// SignedList is the content of META/package.p7m, at most verifier.MaxListSize
-// bytes. They are as they lie there: their signature is for the caller to
-// check. The error is an *Error.
-func (s Set) SignedList() ([]byte, error) {
-	data, err := s.signedList()
+// List is the content of META/package.p7m or, where there is none, of
+// META/package.json, at most verifier.MaxListSize bytes. They are as they lie there:
+// whether they are true is for the caller to find out. The error is an *Error.
+func (s Set) List() ([]byte, error) {
+	data, err := s.listAt(verifier.ListEntry)
+	if errors.Is(err, fs.ErrNotExist) {
+		data, err = s.listAt(derivedEntry)
+	}
 	if err != nil {
-		return nil, s.dir.reading("the signed list of an installed set can't be read", err)
+		return nil, s.dir.reading("the list of an installed set can't be read", err)
 	}
 	return data, nil
 }
 
-func (s Set) signedList() ([]byte, error) {
+// listAt reads the list that lies there, which must be one of the kind for that place.
+func (s Set) listAt(entry string) ([]byte, error) {
 	root, err := s.open()
 	if err != nil {
 		return nil, err
@@ -121,7 +148,7 @@ func (s Set) signedList() ([]byte, error) {
 		return nil, err
 	}
 	defer meta.Close()
-	f, err := openRegular(meta, path.Base(verifier.ListEntry))
+	f, err := openRegular(meta, path.Base(entry))
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +156,9 @@ func (s Set) signedList() ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, verifier.MaxListSize+1))
 	if err == nil && len(data) > verifier.MaxListSize {
 		err = fmt.Errorf("more than %d bytes", verifier.MaxListSize)
+	}
+	if err == nil && Derived(data) != (entry == derivedEntry) {
+		err = errors.New("a list of another kind")
 	}
 	return data, err
 }
@@ -142,7 +172,7 @@ type FileStat struct {
 }
 
 // Stat looks at everything in the set and opens none of it. The keys are names
-// relative to the set, META/package.p7m among them; META itself is none, where
+// relative to the set, its list among them; META itself is none, where
 // it is the directory that it should be. The error is an *Error: set_damaged
 // also where there is more in the set than any list can name.
 func (s Set) Stat() (map[string]FileStat, error) {
@@ -203,18 +233,19 @@ func note(found map[string]FileStat, root *os.Root, name string) error {
 }
 
 // Check hashes the whole set. The files must be the listed ones, all of them,
-// and nothing else may lie beside them but META/package.p7m, whose signature is
-// for the caller to check. The error is an *Error, set_damaged where anything
+// and nothing else may lie beside them but one list, which is for the caller to
+// check. The error is an *Error, set_damaged where anything
 // is missing, changed or too much, or that of the context.
 func (s Set) Check(ctx context.Context, files []verifier.File) error {
 	extra, err := s.Stat()
 	if err != nil {
 		return err
 	}
-	if _, err := s.SignedList(); err != nil {
+	list, err := s.List()
+	if err != nil {
 		return err
 	}
-	delete(extra, verifier.ListEntry)
+	delete(extra, entryOf(list))
 	root, err := s.open()
 	if err != nil {
 		return s.dir.reading("an installed set is not there", err)

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -37,14 +39,15 @@ type staged struct {
 	file   *os.File
 }
 
-// Stage begins the set of this name, which must be one that SetName gives. The
-// caller defers Discard. The error is an *Error.
+// Stage begins the set of this name, which must be one that SetName gives, or empty
+// where Name will tell before it is sealed. The caller defers Discard. The error is
+// an *Error.
 func (d *Dir) Stage(name string) (*Staging, error) {
 	if err := d.forWriting(); err != nil {
 		return nil, err
 	}
-	if _, ok := parseName(name); !ok {
-		return nil, &Error{Code: InstallFailed, Sentence: "a set can't have this name", Hint: faultHint}
+	if _, ok := parseName(name); !ok && name != "" {
+		return nil, badName()
 	}
 	s := &Staging{dir: d, name: name, path: path.Join(stagingDir, rand.Text()), staged: make(map[string]staged)}
 	err := d.root.Mkdir(s.path, privateDir)
@@ -106,6 +109,45 @@ func (s *Staging) write(ctx context.Context, f verifier.File, from io.Reader) er
 	}
 	s.keep(f, file)
 	return nil
+}
+
+// Receive keeps all that comes out of from as a file of that name, of which nobody
+// knows the hash before. It is for a package without a list: what came is in Files,
+// and the caller bounds and judges it. Errors are as those of Write.
+func (s *Staging) Receive(ctx context.Context, name string, from io.Reader) error {
+	if !verifier.ValidName(name) {
+		return &Error{Code: InstallFailed, Sentence: "a file can't have this name", Hint: faultHint}
+	}
+	file, err := s.create(name)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	n, err := io.CopyBuffer(io.MultiWriter(&stagingWriter{dir: s.dir, file: file}, sum), &contextReader{ctx, from}, make([]byte, copyBuffer))
+	if err != nil {
+		file.Close()
+		_ = s.root.Remove(name)
+		return err
+	}
+	s.keep(verifier.File{Name: name, Size: n, SHA256: [sha256.Size]byte(sum.Sum(nil))}, file)
+	return nil
+}
+
+// Files gives what was staged so far, by name.
+func (s *Staging) Files() (files []verifier.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(s.staged)) {
+		files = append(files, s.staged[name].listed)
+	}
+	return files
+}
+
+// Name says of which set the staging is, where that was not known when it began.
+func (s *Staging) Name(set string) { s.name = set }
+
+func badName() error {
+	return &Error{Code: InstallFailed, Sentence: "a set can't have this name", Hint: faultHint}
 }
 
 // create makes a new file; one that is there already is an error.
@@ -177,13 +219,13 @@ func (s *Staging) complete(files []verifier.File) error {
 	return nil
 }
 
-// writeList puts the signed list in its place and gives it as a file.
-func (s *Staging) writeList(ctx context.Context, signed []byte) (verifier.File, error) {
-	f := verifier.File{Name: verifier.ListEntry, Size: int64(len(signed)), SHA256: sha256.Sum256(signed)}
-	if len(signed) > verifier.MaxListSize {
-		return f, &Error{Code: InstallFailed, Sentence: "a signed list is too large", Hint: faultHint}
+// writeList puts the list in its place and gives it as a file.
+func (s *Staging) writeList(ctx context.Context, list []byte) (verifier.File, error) {
+	f := verifier.File{Name: entryOf(list), Size: int64(len(list)), SHA256: sha256.Sum256(list)}
+	if len(list) > verifier.MaxListSize {
+		return f, &Error{Code: InstallFailed, Sentence: "a list is too large", Hint: faultHint}
 	}
-	return f, s.write(ctx, f, bytes.NewReader(signed))
+	return f, s.write(ctx, f, bytes.NewReader(list))
 }
 
 // settle gives all that was staged its final mode and makes it durable.

@@ -74,6 +74,7 @@ type Source struct {
 	Best         verifier.Floor `json:"best"`                  // the greatest package it served
 	Validator    Validator      `json:"validator,omitzero"`    // of updates.zip as it was seen last ...
 	Beside       Validator      `json:"beside,omitzero"`       // of its sidecar
+	Layout       string         `json:"layout,omitempty"`      // ... how it is laid out, under the profile vendor,
 	List         string         `json:"list,omitempty"`        // ... and the digest of the list it stood for,
 	Refused      *Failure       `json:"refused,omitempty"`     // ... or why it was refused,
 	Under        string         `json:"under,omitempty"`       // ... with this trust and configuration

@@ -129,6 +129,9 @@ func updateLine(r agent.Result) string {
 		if r.Previous != "" {
 			words += " from " + r.Previous
 		}
+		if r.Definitions == "" { // it shows once the files are here
+			return words + ", if the vendor's signatures hold"
+		}
 		return words + " to " + r.Definitions
 	case agent.Skipped:
 		return "Nothing to do, since " + r.FailReason.Message

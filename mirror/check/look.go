@@ -437,7 +437,7 @@ func (l *looker) readFiles(ctx context.Context, zip *archive, entries []verifier
 		if want, ok := listed[e.Name]; ok {
 			content = verifier.NewCheckedReader(content, want)
 		} else {
-			content = mirror.Summed(content, e)
+			content = e.Summed(content)
 		}
 		if !mirror.IsFile(e) {
 			if _, err := io.Copy(io.Discard, content); err != nil {

@@ -103,6 +103,8 @@ type Claim struct {
 	SHA256  [32]byte
 	Version verifier.Version // by its version resource; zero: unknown
 	Time    time.Time        // by its time stamp; zero: unknown
+
+	Chain []*x509.Certificate // verified chain of its signer, leaf first
 }
 
 // Content is what the files of a package prove of it.
@@ -160,6 +162,26 @@ func (p Policy) Judge(files []Named, clock verifier.Clock) (Content, error) {
 	return c, err
 }
 
+// Held gives what files prove, each by itself, which were accepted before: a file that
+// is not good at any of the times proves nothing. That they belong together is not
+// looked at, so there is neither a definition version nor an architecture.
+func (p Policy) Held(files []Named, clocks ...verifier.Clock) Content {
+	c := Content{Claims: map[string]Claim{}}
+	at := map[string]Named{}
+	for _, f := range files {
+		at[f.Name] = f
+	}
+	for _, f := range files {
+		for _, clock := range clocks {
+			if e, err := p.examine(f, at[f.Name+sigSuffix], clock); err == nil && e.verdict() == nil {
+				c.Claims[f.Name] = e.claim(f.SHA256)
+				break
+			}
+		}
+	}
+	return c
+}
+
 // ofFile says of which file a refusal is.
 func ofFile(name string, err error) error {
 	var r *verifier.Refusal
@@ -189,7 +211,7 @@ func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 }
 
 func (e *Examined) claim(sum [32]byte) Claim {
-	c := Claim{Kind: e.Signature.Kind, SHA256: sum, Version: e.Own.Version}
+	c := Claim{Kind: e.Signature.Kind, SHA256: sum, Version: e.Own.Version, Chain: e.Signature.Signer.Chain}
 	if e.Signature.TimeStamp != nil {
 		c.Time = e.Signature.TimeStamp.Time
 	}

@@ -10,10 +10,12 @@ import (
 	"crypto/x509/pkix"
 	"debug/elf"
 	"errors"
+	"maps"
 	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +186,71 @@ func TestEngineName(t *testing.T) {
 	checkCode(t, err, "", "")
 	_, err = p.Judge(v.with(files{engineName: lib, engineName + ".sig": sig}), verifier.Clock{Time: then})
 	checkCode(t, err, verifier.ContentMismatch, "the file libmpengine.so is not the vendor's as it should be, since it was signed under another name")
+}
+
+// What the files prove makes the same list whenever they are judged. Where nobody
+// stamped them, they count as old as their signer's certificate.
+func TestDerived(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":eku:"+sigtest.Usage)
+	derive := func(clock time.Time, edits files) (*verifier.List, []byte) {
+		t.Helper()
+		var listed []verifier.File
+		for _, f := range v.with(edits) { // in any order
+			listed = append(listed, f.File)
+		}
+		c, err := p.Judge(v.with(edits), verifier.Clock{Time: clock})
+		checkCode(t, err, "", "")
+		list, chain := c.Derived(listed)
+		raw, err := verifier.MarshalList(list)
+		if err != nil || len(chain) < 2 || list.Issued.After(chain[0].NotAfter) {
+			t.Fatalf("%v, chain of %d", err, len(chain))
+		}
+		return list, raw
+	}
+	list, raw := derive(then, nil)
+	if list.Definition != v417 || list.Arch != "x86_64" || !list.Released.Equal(then) || !list.Issued.Equal(then) || !list.Engine.IsZero() ||
+		!vendorsig.Expires(list).IsZero() || len(list.Files) != len(v.files) || list.Rings[0] != "unknown" {
+		t.Errorf("%+v", list)
+	}
+	if _, again := derive(then.AddDate(0, 6, 0), nil); !bytes.Equal(raw, again) {
+		t.Errorf("half a year later the list is\n%s\nand not\n%s", again, raw)
+	}
+	began := then.AddDate(-1, 0, 0)
+	bare := files{}
+	for name, version := range map[string]verifier.Version{"mpavbase.vdm": base, "mpavdlta.vdm": v417, "mpasbase.vdm": base, "mpasdlta.vdm": v417} {
+		bare[name] = v.Definitions(t, "vendor", name, version, "bare", time.Time{})
+	}
+	if list, _ := derive(then, bare); !list.Released.Equal(began) || !list.Issued.Equal(began) {
+		t.Errorf("released %s, issued %s, want %s", list.Released, list.Issued, began)
+	}
+	late := files{"mpasbase.vdm": v.Definitions(t, "old", "mpasbase.vdm", base, "old", then.AddDate(-2, 0, 0))}
+	if list, _ := derive(then, late); !list.Released.Equal(then) {
+		t.Errorf("with an old base it is released %s", list.Released)
+	}
+}
+
+// Each file that is good proves something, whatever the others are, at any of the times.
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":eku:"+sigtest.Usage)
+	edits := files{"mpavdlta.vdm": []byte("damaged")}
+	later := verifier.Clock{Time: then.AddDate(2, 0, 0)} // when the signer of the engine, which has no stamp, has expired
+	for _, c := range []struct {
+		clocks []verifier.Clock
+		want   string
+	}{
+		{[]verifier.Clock{later}, "mpasbase.vdm mpasdlta.vdm mpavbase.vdm"},
+		{[]verifier.Clock{later, {Time: then}}, "libmpengine.so mpasbase.vdm mpasdlta.vdm mpavbase.vdm"},
+		{nil, ""},
+	} {
+		got := p.Held(v.with(edits), c.clocks...)
+		if names := strings.Join(slices.Sorted(maps.Keys(got.Claims)), " "); names != c.want {
+			t.Errorf("%v: %s, want %s", c.clocks, names, c.want)
+		}
+	}
 }
 
 func TestNotBelow(t *testing.T) {

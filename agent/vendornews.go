@@ -1,0 +1,300 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"mdatp-offline-agent/agent/engine"
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/agent/state"
+	"mdatp-offline-agent/managedconfig"
+	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig"
+)
+
+// Under the profile vendor a package has no list that says what it is before it is
+// here. So the check for news is whether the archive is another one; if it is, all its
+// files come into staging, are judged by the vendor's signatures, and make the list
+// that is compared with what is installed. From there on it is a package as any.
+
+// newsByVendor is steps 3 and 4, and 5 and 6 on the way. A dry run, and a test of the
+// sources, end before anything large comes: they get news without a list.
+func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, error) {
+	n, known := &news{}, at.knownArchive()
+	err := at.asker.open(ctx, n, source.PackageName, known.validator)
+	switch {
+	case errors.Is(err, source.ErrNotModified):
+		n.unchanged, n.validator, n.layout = true, known.validator, known.layout
+	case err != nil:
+		n.opened = true
+		return n, "", err
+	default:
+		n.opened, n.layout = true, n.archive.Digest().String()
+		n.unchanged = n.layout == known.layout
+	}
+	if n.unchanged {
+		v, err := at.stillThere(n, known)
+		return n, v, err
+	}
+	files, err := plainFiles(n.archive)
+	if err != nil {
+		return n, "", err
+	}
+	if err := at.named(n, files, !at.opts.AllowDowngrade.IsZero()); err != nil {
+		return n, "", err
+	}
+	if at.looking || at.opts.DryRun {
+		return n, "", nil
+	}
+	if err := at.receive(ctx, n, files); err != nil {
+		return n, "", err
+	}
+	v, err := at.judgeReceived(n, files)
+	return n, v, err
+}
+
+// knownArchive is what was seen of a source before under the profile vendor, and can
+// still be built on.
+type knownArchive struct {
+	validator source.Validator
+	layout    string   // of the archive; empty: nothing is known
+	refused   *Failure // it was refused
+	behind    bool     // it is older than what was accepted; else it is the installed one
+}
+
+// knownArchive gives what to compare the source's archive with. What was refused has
+// to be shown once a day, as ever. That the same archive is still there may be seen at
+// its layout, too, which keeps a source without validators from sending all of it each
+// time: somebody who fits another archive to the layout of the known one has it taken
+// for that, and nothing is installed.
+func (at *attempt) knownArchive() (k knownArchive) {
+	m, current := at.memory, at.session.current
+	switch {
+	case at.opts.RetryKnownBad || current != nil && current.signed.Revoked:
+		return k
+	case m.Refused != nil:
+		if !at.lately() || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
+			return k
+		}
+		k.refused = (*Failure)(m.Refused)
+	case current == nil:
+		return k
+	case m.List == current.signed.Digest.String():
+	case m.Under == at.underCurrent() && at.opts.AllowDowngrade.IsZero():
+		k.behind = true
+	default:
+		return k
+	}
+	if k.layout = m.Layout; at.lately() {
+		k.validator = source.Validator(m.Validator)
+	}
+	return k
+}
+
+// stillThere is what follows from an archive that is the known one.
+func (at *attempt) stillThere(n *news, known knownArchive) (verifier.Verdict, error) {
+	switch {
+	case known.refused != nil:
+		at.decided(state.Step{Rule: ruleStillThere})
+		return "", known.refused
+	case known.behind:
+		at.decided(state.Step{Rule: ruleUnchanged})
+		return verifier.Behind, nil
+	}
+	n.raw, n.signed = at.session.current.raw, at.session.current.signed
+	return at.compared(n)
+}
+
+// plainFiles gives the files of an archive without a list, within the limits that
+// lists set.
+func plainFiles(a *verifier.Archive) (files []verifier.Entry, err error) {
+	malformed := func(sentence string) error {
+		return &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: sentence, Hint: "publish the package as the vendor made it"}
+	}
+	if a.HasMeta() {
+		return nil, &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: "the package has a list of its own, which the profile vendor does not go by",
+			Hint: "publish the package as the vendor made it, or set agent.trust.profile to list or list+vendor"}
+	}
+	var size int64
+	for _, e := range a.Entries {
+		if strings.HasSuffix(e.Name, "/") {
+			continue
+		}
+		if !verifier.ValidName(e.Name) || strings.EqualFold(e.Name, "META") {
+			return nil, malformed("an entry of the package is no flat file")
+		}
+		files, size = append(files, e), size+e.Size
+	}
+	if len(files) == 0 || len(files) > verifier.MaxFiles || size > verifier.MaxContentSize {
+		return nil, malformed(fmt.Sprintf("the package does not have 1 to %d files of %d bytes at the most together", verifier.MaxFiles, int64(verifier.MaxContentSize)))
+	}
+	return files, nil
+}
+
+// named refuses a package that does not have exactly the files that are configured
+// or, where none are, those of the installed set: else half of the vendor's files would
+// pass for all of them. Consent to an older package is consent to other files than the
+// installed ones, but never to others than those that are configured. A refusal is not
+// remembered, since something else may be installed by the time that the same package
+// is seen again.
+func (at *attempt) named(n *news, files []verifier.Entry, consent bool) error {
+	err := at.checkNames(files, consent)
+	if err != nil {
+		n.validator, n.layout = source.Validator{}, ""
+	}
+	return err
+}
+
+func (at *attempt) checkNames(files []verifier.Entry, consent bool) error {
+	var have []string
+	for _, f := range files {
+		have = append(have, f.Name)
+	}
+	want, whose := at.config.settings.Agent.Trust.VendorFiles.Value, "agent.trust.vendorFiles names"
+	hint := "have the mirror's package looked at, and name the files in agent.trust.vendorFiles if the vendor has changed them"
+	if len(want) == 0 && consent {
+		return nil
+	}
+	if len(want) == 0 {
+		var err error
+		if _, want, err = at.session.namesInstalled(); err != nil {
+			return err
+		}
+		whose = "the installed set has"
+	}
+	if len(want) == 0 {
+		return &Failure{codeConfig, "nothing is installed that a package could be compared with, and agent.trust.vendorFiles does not say which files one has",
+			"set agent.trust.vendorFiles, if these are the vendor's, to " + strings.Join(have, " ")}
+	}
+	for _, name := range want {
+		if !slices.Contains(have, name) {
+			return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the package lacks the file " + name + ", which " + whose, Hint: hint}
+		}
+	}
+	for _, name := range have {
+		if !slices.Contains(want, name) {
+			return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the package has the file " + name + ", beside those that " + whose, Hint: hint}
+		}
+	}
+	return nil
+}
+
+// receive is steps 5 and 6 without a list: all files of the archive come into staging,
+// and are hashed there.
+func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry) (err error) {
+	var p plan
+	for _, e := range files {
+		p.fetch = append(p.fetch, part{verifier.File{Name: e.Name, Size: e.Size}, e, true})
+	}
+	at.decided(p.step())
+	if err := at.makeRoom(n, p); err != nil {
+		return err
+	}
+	if n.staging, err = at.session.dir.Stage(""); err != nil {
+		return err
+	}
+	at.step("fetching the files of the package")
+	return at.dropRefused(at.fetch(ctx, n.staging, n, p))
+}
+
+// judgeReceived is step 4 for what was received: the list that the files prove, and
+// what follows from it.
+func (at *attempt) judgeReceived(n *news, files []verifier.Entry) (verifier.Verdict, error) {
+	at.step("judging the vendor's signatures")
+	received := n.staging.Files()
+	proved, err := at.session.trust.prove(received, at.clock, n.staging.Content)
+	if err != nil {
+		return "", at.dropRefused(err)
+	}
+	if n.raw, n.signed, err = derived(proved, received); err != nil {
+		return "", at.dropRefused(err)
+	}
+	v, err := at.compared(n)
+	if err == nil && v != verifier.UpToDate && v != verifier.Behind {
+		if err = at.named(n, files, at.allowed(n.signed.List)); err == nil {
+			err = at.newEnough(n.signed.List, v, proved)
+		}
+	}
+	if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) && refused.Code == verifier.RollbackRefused {
+		err = &unvouched{err} // by the floor, too, which only comes down along with the set
+	}
+	return v, at.dropRefused(err)
+}
+
+// derived is the list that the files prove, as a set keeps it.
+func derived(c vendorsig.Content, files []verifier.File) (raw []byte, s verifier.Signed, err error) {
+	s.List, s.Chain = c.Derived(files)
+	if raw, err = verifier.MarshalList(s.List); err != nil {
+		return nil, verifier.Signed{}, err
+	}
+	s.Digest = sha256.Sum256(raw)
+	return raw, s, nil
+}
+
+// sealReceived seals what was received and judged.
+func (at *attempt) sealReceived(ctx context.Context, n *news) (engine.Set, error) {
+	list := n.signed.List
+	at.step("making definitions " + list.Definition.String() + " durable")
+	n.staging.Name(engine.SetName(list.Definition, n.signed.Digest))
+	return at.session.dir.Seal(ctx, n.staging, list, n.raw)
+}
+
+// wouldFetch tells what an update would do with a package that nobody knows yet.
+func (at *attempt) wouldFetch(n *news) error {
+	files, err := plainFiles(n.archive)
+	if err != nil {
+		return err
+	}
+	var size int64
+	for _, e := range files {
+		size += e.Size
+	}
+	if err := at.session.dir.Room(size, len(files)+1); err != nil {
+		return err
+	}
+	at.result.Outcome = WouldUpdate
+	at.note(fmt.Sprintf("another package is there, of %d files and %d bytes; what it is shows once the vendor's signatures are judged, and not in a dry run", len(files), size))
+	return nil
+}
+
+// installedAs gives the list of an installed set as the profile reads it. A derived one
+// is not believed before the files have proved it anew; see [installed.vouched].
+func (t trusted) installedAs(raw []byte) (verifier.Signed, error) {
+	if engine.Derived(raw) != t.alone() {
+		return verifier.Signed{}, &unvouched{&verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "the set was installed under another profile than " + t.profile + ", and does not hold what this one asks for",
+			Hint: "agent definitions update installs anew what the profile in force accepts; or set agent.trust.profile to what it was"}}
+	}
+	if !t.alone() {
+		return t.VerifyInstalled(raw)
+	}
+	list, err := verifier.ParseList(raw)
+	return verifier.Signed{List: list, Digest: sha256.Sum256(raw)}, err
+}
+
+// proves compares the list of an installed set with the one that its files prove.
+func (i *installed) proves(c vendorsig.Content) error {
+	_, s, err := derived(c, i.list().Files)
+	if err == nil && s.Digest != i.signed.Digest {
+		err = &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the list of an installed set is not what its files prove", Hint: "run agent definitions update to install the set anew"}
+	}
+	if err != nil {
+		return &unvouched{err}
+	}
+	i.signed.Chain = s.Chain
+	return nil
+}
+
+// alone tells that packages are judged by the vendor's signatures and no list.
+func (t trusted) alone() bool { return t.profile == managedconfig.ProfileVendor }
+
+// engineText is the engine's version for reports; empty where no file states it.
+func engineText(v verifier.Version) string {
+	if v.IsZero() {
+		return ""
+	}
+	return v.String()
+}

@@ -1,0 +1,58 @@
+package vendorsig
+
+import (
+	"crypto/x509"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"mdatp-offline-agent/verifier"
+)
+
+// Unstated stands in a derived list for what no signature of the vendor's says.
+const Unstated = "unknown"
+
+// Derived gives the list that the files prove, which nobody signed, and the chain of
+// the signer by whose word it is as new as it says. The same files give the same list,
+// whenever they are judged. Its product and ring are unknown, and the version of the
+// engine is zero, since none of the files states it. It was released when its newest
+// definitions were, and issued when its newest file was; it does not expire.
+func (c Content) Derived(files []verifier.File) (*verifier.List, []*x509.Certificate) {
+	l := &verifier.List{Product: Unstated, Platform: verifier.Linux, Arch: c.Arch, Rings: []string{Unstated}, Definition: c.Definition, Expires: never()}
+	var chain []*x509.Certificate
+	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
+		claim := c.Claims[name]
+		made := claim.made()
+		if made.After(l.Issued) {
+			l.Issued, chain = made, claim.Chain
+		}
+		if IsDefinitions(name) && made.After(l.Released) {
+			l.Released = made
+		}
+	}
+	l.Files = slices.SortedFunc(slices.Values(files), func(a, b verifier.File) int { return strings.Compare(a.Name, b.Name) })
+	return l, chain
+}
+
+// made is when the file was signed, as far as that is proved: the time of its stamp or,
+// where it has none, when its signer's certificate began. Who leaves the stamp away
+// gains nothing by that, since the file counts as old.
+func (c Claim) made() time.Time {
+	at := c.Time
+	if at.IsZero() && len(c.Chain) > 0 {
+		at = c.Chain[0].NotBefore
+	}
+	return at.UTC().Truncate(time.Second)
+}
+
+// never is how a derived list writes that it does not expire.
+func never() time.Time { return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }
+
+// Expires is when a list expires; zero where it is derived, and does not.
+func Expires(l *verifier.List) time.Time {
+	if l.Expires.Equal(never()) {
+		return time.Time{}
+	}
+	return l.Expires
+}
