@@ -195,6 +195,26 @@ func TestVendorAloneFloor(t *testing.T) {
 	w.has(3)
 }
 
+// A URL that ends in _back consents to one step down, of the vendor's files as well.
+func TestVendorAloneStepsBack(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.firstAlone(2)
+	back := filepath.Join(w.srv, "linux", "production_back")
+	p := w.pack(1, map[string]string{"mpavbase.vdm": w.vdm("vendor", "mpavbase.vdm", baseVersion, base.Add(-2*day))})
+	p.bare = true
+	w.publishIn(back, p)
+	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), w.ring, back, 1))
+	w.want(agent.Updated, "")
+	w.has(1)
+	w.want(agent.UpToDate, "")
+	p = w.pack(0, nil)
+	p.bare = true
+	w.publishIn(back, p)
+	w.want(agent.Failed, "rollback_refused")
+	w.has(1)
+}
+
 // A list that is there does not become one that counts, inside or beside the package.
 func TestVendorAloneAsksForNoList(t *testing.T) {
 	t.Parallel()

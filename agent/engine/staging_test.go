@@ -90,11 +90,12 @@ func TestWriteNames(t *testing.T) {
 		f := c.file("a")
 		f.Name = name
 		wantCode(t, s.Write(t.Context(), f, strings.NewReader("a")), InstallFailed)
+		wantCode(t, s.Receive(t.Context(), name, strings.NewReader("a")), InstallFailed)
 	}
 	if got, err := os.ReadFile(filepath.Join(d.Path(), s.path, "a")); string(got) != "a" || err != nil {
 		t.Errorf("the first file is %q, %v", got, err)
 	}
-	for _, name := range []string{"", "..", "current", "1.2.3.4"} {
+	for _, name := range []string{"..", "current", "1.2.3.4"} {
 		_, err := d.Stage(name)
 		wantCode(t, err, InstallFailed)
 	}
