@@ -365,7 +365,7 @@ func (c *crowd) converges() {
 	if left, _ := filepath.Glob(filepath.Join(c.place(), ".staging", "*")); len(left) > 0 {
 		c.Errorf("left in .staging: %v", left)
 	}
-	known := regexp.MustCompile(`^(lock|state\.json|status\.json|last-good|engine-directory|definitions\.noindex)$`)
+	known := regexp.MustCompile(`^(lock|state\.json|status\.json|last-good|engine-directory|definitions\.noindex|cut-short\.(json|lock))$`)
 	entries, err := os.ReadDir(c.paths.State)
 	c.must(err)
 	for _, entry := range entries {
