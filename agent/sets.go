@@ -330,7 +330,7 @@ func (s *session) exchange(ctx context.Context, settings managedconfig.Settings,
 	if err := newer(s.memory); err != nil {
 		return change, err
 	}
-	if _, err := s.floor(ctx); err != nil { // remember what is left, before it is left
+	if _, _, err := s.floor(ctx); err != nil { // remember what is left, before it is left
 		return change, err
 	}
 	change.Previous = s.current.version()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
 // A time stamp can be taken off by anybody, so what has none comes below what has one,
@@ -20,4 +21,28 @@ func TestVendorAloneStampTakenOff(t *testing.T) {
 	w.want(agent.Failed, "rollback_refused")
 	w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(3)})
 	w.has(3)
+}
+
+// From a list to the vendor's signatures alone: the very same files are installed anew,
+// also where their list stated an engine and was issued after the vendor signed. What
+// is older stays refused.
+func TestVendorAloneAfterAList(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"list", "list+vendor"} {
+		w := newVendored(t)
+		w.profile(profile, ":eku:"+sigtest.Usage)
+		w.first(2)
+		w.profile("vendor", ":eku:"+sigtest.Usage)
+		w.plain(1, nil)
+		w.want(agent.Failed, "rollback_refused")
+		w.plain(2, map[string]string{"mpavbase.vdm": w.vdm("vendor", "mpavbase.vdm", baseVersion, base.Add(-2*day))})
+		w.want(agent.Failed, "rollback_refused") // by the files of the set before
+		w.plain(2, nil)
+		w.want(agent.Updated, "")
+		w.has(2)
+		w.status("up_to_date", "")
+		w.want(agent.UpToDate, "")
+		w.plain(2, map[string]string{"mpavdlta.vdm": w.vdm("vendor", "mpavdlta.vdm", v(2), base.Add(-2*time.Hour))})
+		w.want(agent.Failed, "rollback_refused") // by the floor that the vendor's files set
+	}
 }

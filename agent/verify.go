@@ -208,7 +208,7 @@ func (r *repairing) run(ctx context.Context, rules trustRules) (err error) {
 	if err := r.lookAround(ctx, rules); err != nil {
 		return err
 	}
-	if _, err := r.floor(ctx); err != nil { // of what may be removed, too
+	if _, _, err := r.floor(ctx); err != nil { // of what may be removed, too
 		return err
 	}
 	r.current = nil // nothing counts as whole before it was hashed
