@@ -46,3 +46,24 @@ func TestVendorAloneAfterAList(t *testing.T) {
 		w.want(agent.Failed, "rollback_refused") // by the floor that the vendor's files set
 	}
 }
+
+// A floor is void once somebody is revoked by whose word it is as high, be it that
+// another signed the newest file.
+func TestVendorAloneFloorOfTwo(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.vendor.Signer(t, "second", base.AddDate(-1, 0, 0), base.AddDate(1, 0, 0))
+	of := func(n uint32) map[string]string { // all of it by the second
+		return map[string]string{"mpavbase.vdm": w.vdm("second", "mpavbase.vdm", baseVersion, base.Add(-time.Minute)), "mpavdlta.vdm": w.vdm("second", "mpavdlta.vdm", v(n), base.Add(-time.Hour)),
+			soName + ".sig": string(w.vendor.Beside(w, "second", []byte(w.engine)))}
+	}
+	nine := of(9)
+	nine["mpavdlta.vdm"] = w.vdm("vendor", "mpavdlta.vdm", v(9), base.Add(-2*time.Hour))
+	w.plain(9, nine)
+	w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(9)})
+	w.plain(2, of(2))
+	w.want(agent.Failed, "rollback_refused")
+	w.trust("vendor/issuer.crl", w.vendor.Revoke(t, "vendor"))
+	w.want(agent.Updated, "")
+	w.has(2)
+}

@@ -231,6 +231,35 @@ func TestDerived(t *testing.T) {
 	}
 }
 
+// Who signed the newest file, and who signed the definitions that have the version, both
+// stand for what the list says.
+func TestDerivedChains(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":eku:"+sigtest.Usage)
+	for _, c := range []struct {
+		what  string
+		edits files
+		want  string
+	}{
+		{"one signer", nil, "vendor vendor issuer vendor root"},
+		{"a base by another, and newer", files{"mpavbase.vdm": v.Definitions(t, "stranger", "mpavbase.vdm", base, "newer", then.Add(time.Hour))}, "stranger vendor issuer vendor root vendor vendor issuer vendor root"},
+		{"a base by another, and older", files{"mpavbase.vdm": v.Definitions(t, "stranger", "mpavbase.vdm", base, "older", then.Add(-time.Hour))}, "vendor vendor issuer vendor root"},
+		{"the newest has the version", files{"mpavdlta.vdm": v.Definitions(t, "stranger", "mpavdlta.vdm", v417, "newer", then.Add(time.Hour))}, "stranger vendor issuer vendor root"},
+	} {
+		content, err := p.Judge(v.with(c.edits), verifier.Clock{Time: then})
+		checkCode(t, err, "", "")
+		_, chain := content.Derived(nil)
+		var names []string
+		for _, cert := range chain {
+			names = append(names, cert.Subject.CommonName)
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%s: the chain is %s, want %s", c.what, got, c.want)
+		}
+	}
+}
+
 // Each file that is good proves something, whatever the others are, at any of the times.
 func TestHeld(t *testing.T) {
 	t.Parallel()
