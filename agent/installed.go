@@ -45,7 +45,7 @@ func (i *installed) engineVersion() string {
 	if i == nil {
 		return ""
 	}
-	return engineText(i.signed.List.Engine)
+	return engineText(i.signed.List)
 }
 
 // openSet verifies a set's list, and that the set bears the name that goes with

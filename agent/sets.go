@@ -147,7 +147,7 @@ func describe(set engine.Set, i *installed, err error, link string, note state.S
 		definitions, size := l.Definition.String(), l.Size()
 		info.Definitions, info.Size = &definitions, &size
 		info.Released, info.Issued = &l.Released, &l.Issued
-		if engineVersion := engineText(l.Engine); engineVersion != "" {
+		if engineVersion := engineText(l); engineVersion != "" {
 			info.Engine = &engineVersion
 		}
 		if expires := vendorsig.Expires(l); !expires.IsZero() {

@@ -1,6 +1,8 @@
 package agent_test
 
 import (
+	"bytes"
+	"context"
 	"testing"
 	"time"
 
@@ -66,4 +68,24 @@ func TestVendorAloneFloorOfTwo(t *testing.T) {
 	w.trust("vendor/issuer.crl", w.vendor.Revoke(t, "vendor"))
 	w.want(agent.Updated, "")
 	w.has(2)
+}
+
+// What a signed list states is shown as it stands there, whatever a derived one would
+// mean by it.
+func TestListStatesItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.offline(w.srv+"/linux/production", false, "")
+	p := pack{n: 1, expires: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}
+	p.list = func(list []byte) []byte { return bytes.ReplaceAll(list, []byte("1.1.24080.9"), []byte("0.0.0.0")) }
+	w.publish(p)
+	if r := w.want(agent.Updated, ""); r.Engine != "0.0.0.0" {
+		t.Errorf("the engine is %q", r.Engine)
+	}
+	w.health(map[string]string{"engine_version": `"0.0.0.0"`, "definitions_expires": "Dec 31, 9999 at 11:59:59 PM"})
+	sets, err := w.agent.List(context.Background())
+	must(t, err)
+	if s := sets.Sets[0]; s.Engine == nil || *s.Engine != "0.0.0.0" || s.Expires == nil || s.Expires.Year() != 9999 {
+		t.Errorf("the set is listed as %+v", s)
+	}
 }

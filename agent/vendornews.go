@@ -291,10 +291,11 @@ func (i *installed) proves(c vendorsig.Content) error {
 // alone tells that packages are judged by the vendor's signatures and no list.
 func (t trusted) alone() bool { return t.profile == managedconfig.ProfileVendor }
 
-// engineText is the engine's version for reports; empty where no file states it.
-func engineText(v verifier.Version) string {
-	if v.IsZero() {
+// engineText is the engine's version for reports; empty where the list is derived of
+// files, none of which states it.
+func engineText(l *verifier.List) string {
+	if vendorsig.IsDerived(l) {
 		return ""
 	}
-	return v.String()
+	return l.Engine.String()
 }

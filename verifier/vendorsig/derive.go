@@ -57,9 +57,12 @@ func (c Claim) made() time.Time {
 // never is how a derived list writes that it does not expire.
 func never() time.Time { return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }
 
+// IsDerived tells a derived list from one that somebody signed, which names a product.
+func IsDerived(l *verifier.List) bool { return l.Product == Unstated }
+
 // Expires is when a list expires; zero where it is derived, and does not.
 func Expires(l *verifier.List) time.Time {
-	if l.Expires.Equal(never()) {
+	if IsDerived(l) {
 		return time.Time{}
 	}
 	return l.Expires
