@@ -240,6 +240,9 @@ func (s *session) learn(ctx context.Context) error {
 		}
 		if err == nil && s.trust.alone() { // what such a list says is true once the files prove it
 			err = found.whole(ctx)
+			if unread := set.Unread(err); unread != nil {
+				return unread
+			}
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -3,6 +3,8 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,4 +90,23 @@ func TestListStatesItself(t *testing.T) {
 	if s := sets.Sets[0]; s.Engine == nil || *s.Engine != "0.0.0.0" || s.Expires == nil || s.Expires.Year() != 9999 {
 		t.Errorf("the set is listed as %+v", s)
 	}
+}
+
+// A floor that is learned anew is not learned from some of the sets only, be it that a
+// file can't be read, by which alone the set proves what it is.
+func TestVendorAloneFloorIsNotLearnedFromUnreadSets(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.firstAlone(1)
+	w.plain(5, nil)
+	w.want(agent.Updated, "")
+	w.wantChange(w.agent.Rollback, "", 1)
+	w.plain(3, nil)
+	must(t, os.Remove(w.state("state.json")))
+	if out := w.failing("update", w.world.engine(w.setOf(5)+"/mpavdlta.vdm"), "read,pread64", "1+"); !strings.HasPrefix(out, "failed install_failed") {
+		t.Errorf("the update says %q", out)
+	}
+	w.has(1)
+	w.update(agent.Options{})
+	w.has(1) // and not 3, which is below 5
 }
