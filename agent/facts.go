@@ -40,7 +40,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	f.LastDuration, f.Totals = time.Duration(status.Duration*float64(time.Second)), health.Totals(status.Totals)
 	a.atWork(&f, store, config.settings)
 	var current *installed
-	trust, why := a.loadTrust(config.settings)
+	trust, why := a.trustToShow(config, err, status)
 	if why == nil {
 		current, why = a.viewCurrent(ctx, trust, status)
 	}

@@ -82,7 +82,7 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust trusted, seen *stat
 	if current.files, err = statSet(set); err != nil {
 		return current, err
 	}
-	if untouched(set, current.files, seen) && seen.Under == trust.under() {
+	if untouched(set, current.files, seen) && (seen.Under == trust.under() || trust.vendorUnknown()) {
 		current.under = seen.Under
 		return current, nil
 	}

@@ -62,11 +62,9 @@ type listing struct {
 func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []engine.Problem, err error) {
 	found = Sets{Type: "definitionsListResult", Sets: []SetInfo{}}
 	store := state.View(a.Paths.State)
-	config, err := a.readConfiguration(store, true)
-	if notPermitted(err) {
-		config.settings = managedconfig.Defaults() // less its pins, anybody may look
-	} else if err != nil {
-		return found, nil, err
+	config, unread := a.readConfiguration(store, true)
+	if unread != nil && !notPermitted(unread) { // less its pins, anybody may look
+		return found, nil, unread
 	}
 	dir, err := a.viewEngine()
 	if err != nil {
@@ -79,11 +77,12 @@ func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []eng
 	if len(sets) == 0 {
 		return found, nil, cmp.Or(first, nothingInstalled())
 	}
-	trust, err := a.loadTrust(config.settings)
+	status := store.LoadStatus()
+	trust, err := a.trustToShow(config, unread, status)
 	if err != nil {
 		return found, nil, err
 	}
-	notes := store.LoadStatus().Sets
+	notes := status.Sets
 	for _, set := range sets {
 		i, err := openSet(set, trust)
 		wrong, err := l.set(set, i, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -109,4 +110,58 @@ func TestVendorAloneFloorIsNotLearnedFromUnreadSets(t *testing.T) {
 	w.has(1)
 	w.update(agent.Options{})
 	w.has(1) // and not 3, which is below 5
+}
+
+// A user who can't read the configuration gets the same report, by the profile of the
+// last run, and hashes nothing that nobody touched.
+func TestVendorReportForAnyUser(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"vendor", "list+vendor"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			w := newVendored(t)
+			if profile == "vendor" {
+				w = newAlone(t)
+				w.overWeb()
+				w.firstAlone(1)
+			} else {
+				w.overWeb()
+				w.first(1)
+			}
+			w.reachable()
+			w.health(map[string]string{"definitions_trust_profile": `"` + profile + `"`, "definitions_status": `"up_to_date"`})
+			want := w.health(nil).Text()
+			must(t, os.Chmod(w.agent.Paths.Managed, 0o600))
+			asked := func(role string) string {
+				out, err := asNobody(t, w.child(role)).CombinedOutput()
+				must(t, err)
+				return string(out)
+			}
+			if got := asked("health"); got != want {
+				t.Errorf("%s\nwant\n%s", got, want)
+			}
+			if got := asked("look"); !strings.HasPrefix(got, "<nil>\n<nil> [] [the vendor's signatures were not judged") {
+				t.Errorf("a look says %s", got)
+			}
+			file := w.world.engine(filepath.Join(w.active(), "mpavdlta.vdm")) // damaged so that nobody sees it who does not hash
+			was, err := os.Stat(file)
+			must(t, err)
+			data := w.read(file)
+			data[len(data)/2] ^= 1
+			must(t, os.Chmod(file, 0o644))
+			must(t, os.WriteFile(file, data, 0o644))
+			must(t, os.Chmod(file, was.Mode()))
+			must(t, os.Chtimes(file, was.ModTime(), was.ModTime()))
+			if got := asked("health"); got != want {
+				t.Errorf("an untouched set was hashed:\n%s", got)
+			}
+			if got := asked("look"); !strings.Contains(got, "mpavdlta.vdm") {
+				t.Errorf("a look does not see damage: %s", got)
+			}
+			must(t, os.Chtimes(file, base, base))
+			if got := asked("health"); got == want {
+				t.Error("a damaged set is reported as whole")
+			}
+		})
+	}
 }
