@@ -92,8 +92,10 @@ func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []eng
 		if err != nil && set.Gone() {
 			continue
 		}
-		first = cmp.Or(first, err)
-		problems = append(problems, wrong...)
+		if !isOtherProfile(err) || links[set.Name] == "active" { // else it waits to be collected, or for its profile
+			first = cmp.Or(first, err)
+			problems = append(problems, wrong...)
+		}
 		found.Sets = append(found.Sets, describe(set, i, err, links[set.Name], notes[set.Name]))
 	}
 	if len(found.Sets) == 0 {

@@ -165,3 +165,38 @@ func TestVendorReportForAnyUser(t *testing.T) {
 		})
 	}
 }
+
+// Sets of before the profile was changed are shown as what they are, and are nothing
+// that is wrong, unless one of them is active.
+func TestSetsOfAnotherProfile(t *testing.T) {
+	t.Parallel()
+	w := newVendored(t)
+	w.first(1)
+	w.profile("vendor", ":eku:"+sigtest.Usage)
+	_, err := w.agent.List(t.Context())
+	w.wantCode(err, "signature_missing")
+	_, err = w.agent.Verify(t.Context())
+	w.wantCode(err, "signature_missing")
+	w.plain(2, nil)
+	w.want(agent.Updated, "")
+	for i, profile := range []string{"vendor", "list+vendor"} {
+		n := uint32(i + 1) // of the set that is of another profile
+		if profile != "vendor" {
+			w.profile(profile, ":eku:"+sigtest.Usage)
+			w.publish(w.pack(3, nil))
+			w.want(agent.Updated, "")
+		}
+		sets, err := w.agent.List(t.Context())
+		w.wantCode(err, "")
+		for _, s := range sets.Sets {
+			if other := strings.HasPrefix(s.Name, name(n)+"-"); strings.HasPrefix(s.Reason, "signature_missing: ") != other {
+				t.Errorf("under %s the reason of %s is %q", profile, s.Name, s.Reason)
+			}
+		}
+		v, err := w.agent.Repair(t.Context(), 0)
+		w.wantCode(err, "")
+		if len(v.Problems) != 0 || len(v.Repairs) != 0 {
+			t.Errorf("under %s: %+v", profile, v)
+		}
+	}
+}
