@@ -108,6 +108,7 @@ func play(a *agent.Agent, role string) int {
 		fmt.Println(err)
 		v, err := a.Verify(ctx)
 		fmt.Println(err, v.Problems, v.Notes)
+		fmt.Println(a.Facts(ctx).Notes)
 	case "health":
 		report := reportOf(a)
 		fmt.Print(report.Text())

@@ -99,7 +99,7 @@ func (s *session) lookAround(ctx context.Context, rules trustRules) (err error) 
 	if s.trust, err = s.loadTrustBy(rules); err != nil {
 		return err
 	}
-	for _, note := range trustNotes(s.trust.Trust, s.Now()) {
+	for _, note := range s.trust.notes(s.Now()) {
 		s.Log.Info(note)
 	}
 	return s.findCurrent(ctx)

@@ -140,7 +140,7 @@ func (a *Agent) loadTrustBy(rules trustRules) (t trusted, err error) {
 		return trusted{}, err
 	}
 	present, _ := t.Trust.ToRecall(nil) // nothing is recalled yet
-	if rules.vendors != nil {
+	if t.profile != managedconfig.ProfileList {
 		vendor, err := trustdir.Load(a.Paths.Root, filepath.Join(a.Paths.Trust, trustdir.Vendor), nil)
 		if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) && refused.Code == verifier.TrustDirInvalid {
 			copied := *refused
@@ -235,7 +235,7 @@ func (i *installed) content() (c vendorsig.Content, err error) {
 // a revoked signer it tells as [verifier.Trust.VerifyInstalled] does of a list's, and
 // the caller decides.
 func (i *installed) vouched() error {
-	if i.by.vendor == nil {
+	if i.by.vendor == nil || i.by.recorded {
 		return nil
 	}
 	c, err := i.content()

@@ -3,6 +3,9 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -198,5 +201,46 @@ func TestSetsOfAnotherProfile(t *testing.T) {
 		if len(v.Problems) != 0 || len(v.Repairs) != 0 {
 			t.Errorf("under %s: %+v", profile, v)
 		}
+	}
+}
+
+// The notes are about the vendor's revocation lists as about those of who signs lists,
+// also for a user who can't read the configuration.
+func TestVendorListsAreNoted(t *testing.T) {
+	t.Parallel()
+	w := newVendored(t)
+	w.overWeb()
+	w.first(1)
+	w.reachable()
+	must(t, os.Chmod(w.agent.Paths.Managed, 0o600))
+	named := func(number int64) func(*x509.RevocationList) {
+		return func(l *x509.RevocationList) { l.Number = big.NewInt(number) }
+	}
+	overdue := func(l *x509.RevocationList) { l.NextUpdate = base.Add(-day) }
+	nobody := func(l *x509.RevocationList) { l.RevokedCertificateEntries = nil }
+	for _, c := range []struct {
+		what string
+		list []byte // nil: none
+		note string
+	}{
+		{"in order", w.vendor.Revoke(t, "stranger", named(2)), ""},
+		{"overdue", w.vendor.Revoke(t, "stranger", named(3), overdue), "the revocation list vendor/issuer.crl in the trust directory is overdue, and still counts"},
+		{"older", w.vendor.Revoke(t, "stranger", named(1)), "the revocation list vendor/issuer.crl in the trust directory is older than one that was there before, which still counts"},
+		{"newer, and names nobody", w.vendor.Revoke(t, "stranger", named(4), nobody), ""},
+		{"gone", nil, "a revocation list was taken out of the trust directory, and still counts"},
+	} {
+		w.trust("vendor/issuer.crl", c.list)
+		if c.list == nil {
+			must(t, os.Remove(filepath.Join(w.agent.Paths.Trust, "vendor", "issuer.crl")))
+		}
+		got := fmt.Sprint(w.agent.Facts(t.Context()).Notes)
+		if got != "["+c.note+"]" {
+			t.Errorf("%s: the notes are %s, want %q", c.what, got, c.note)
+		}
+		out, err := asNobody(t, w.child("look")).CombinedOutput()
+		if err != nil || !strings.HasSuffix(string(out), got+"\n") {
+			t.Errorf("%s: another user has %v %s", c.what, err, out)
+		}
+		w.want(agent.UpToDate, "") // which keeps the list
 	}
 }
