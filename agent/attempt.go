@@ -255,7 +255,7 @@ func (at *attempt) compared(n *news) (v verifier.Verdict, err error) {
 	if err := at.clock.CheckIssued(list); err != nil {
 		return "", err
 	}
-	before := at.memory.Best
+	before := at.session.trust.comparable(at.memory.Best)
 	if best := verifier.FloorOf(list); best.Compare(before) > 0 {
 		at.memory.Best = best
 	}

@@ -150,6 +150,7 @@ func summary(s managedconfig.Settings) *state.Settings {
 		FallbackToCloud: state.Setting[bool]{Value: engine.OfflineDefinitionUpdateFallbackToCloud.Value, Managed: managed(engine.OfflineDefinitionUpdateFallbackToCloud.Origin)},
 		DueDays:         cloud.DefinitionUpdateDue.Value,
 		Enforcement:     state.Setting[string]{Value: engine.EnforcementLevel.Value, Managed: managed(engine.EnforcementLevel.Origin)},
+		Profile:         s.Agent.Trust.Profile.Value,
 	}
 }
 

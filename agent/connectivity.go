@@ -127,7 +127,10 @@ func (u *update) lookOn(ctx context.Context) (trustErr, unseen error) {
 	store := state.View(u.Paths.State)
 	s := &session{Agent: u.Agent, store: store, seen: store.LoadStatus()}
 	u.session = s
-	var err error
+	var (
+		issued time.Time
+		err    error
+	)
 	if s.memory, err = recall(store); err != nil {
 		s.memory = new(state.State) // of another user; what is installed says the same
 	}
@@ -138,10 +141,10 @@ func (u *update) lookOn(ctx context.Context) (trustErr, unseen error) {
 			s.current, _ = openSet(set, s.trust) // one that can't be used counts as none
 		}
 		if !s.trust.alone() { // else nothing can be compared with it
-			u.floor, unseen = s.floor(ctx)
+			u.floor, issued, unseen = s.floor(ctx)
 		}
 	}
-	u.clock = verifier.NewClock(u.started, u.floor.Issued, u.Built)
+	u.clock = verifier.NewClock(u.started, issued, u.Built)
 	return trustErr, unseen
 }
 

@@ -103,6 +103,12 @@ func play(a *agent.Agent, role string) int {
 		r := a.Update(ctx, agent.Options{})
 		fmt.Println(r.Outcome, codeOf(r), os.Geteuid(), os.Getegid())
 		return r.ExitCode()
+	case "look":
+		_, err := a.List(ctx)
+		fmt.Println(err)
+		v, err := a.Verify(ctx)
+		fmt.Println(err, v.Problems, v.Notes)
+		fmt.Println(a.Facts(ctx).Notes)
 	case "health":
 		report := reportOf(a)
 		fmt.Print(report.Text())

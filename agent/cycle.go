@@ -195,10 +195,11 @@ func (u *update) enter(ctx context.Context) error {
 			return err
 		}
 	}
-	if u.floor, err = u.session.floor(ctx); err != nil {
+	var issued time.Time
+	if u.floor, issued, err = u.session.floor(ctx); err != nil {
 		return err
 	}
-	u.clock = verifier.NewClock(u.started, u.floor.Issued, u.Built)
+	u.clock = verifier.NewClock(u.started, issued, u.Built)
 	if u.clock.Wrong {
 		u.note(health.NoteClockWrong)
 	}

@@ -12,6 +12,7 @@ import (
 	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/trustdir"
 )
 
 // Facts gathers what a health report is made of, from what is on disk now. Any
@@ -40,11 +41,11 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	f.LastDuration, f.Totals = time.Duration(status.Duration*float64(time.Second)), health.Totals(status.Totals)
 	a.atWork(&f, store, config.settings)
 	var current *installed
-	trust, why := a.loadTrust(config.settings)
+	trust, why := a.trustToShow(config, err, status)
 	if why == nil {
 		current, why = a.viewCurrent(ctx, trust, status)
 	}
-	f.Notes = append(f.Notes, trustNotes(trust.Trust, a.Now())...)
+	f.Notes = append(f.Notes, trust.notes(a.Now())...)
 	f.Notes = append(f.Notes, a.placeNotes()...)
 	clock := verifier.NewClock(a.Now(), issued(current), a.Built)
 	f.Now = clock.Time
@@ -140,17 +141,27 @@ func (a *Agent) atWork(f *health.Facts, store *state.Store, s managedconfig.Sett
 		Hint: "look what keeps that process, such as a network file system that does not answer, and end it; the lock goes with it"}
 }
 
-// trustNotes names the revocation lists that should have been replaced by now, or
-// should not have been.
-func trustNotes(trust verifier.Trust, now time.Time) (notes []string) {
+// notes names the revocation lists, the vendor's among them, that should have been
+// replaced by now, or should not have been.
+func (t trusted) notes(now time.Time) []string {
+	notes, removed := listNotes(t.Trust, "", now), t.Trust.Removed()
+	if t.vendor != nil { // what was there before is known to both parts
+		notes = append(notes, listNotes(t.vendor.Trust, trustdir.Vendor+"/", now)...)
+		removed = t.Trust.Removed(t.vendor.Trust)
+	}
+	if removed > 0 {
+		notes = append(notes, "a revocation list was taken out of the trust directory, and still counts")
+	}
+	return notes
+}
+
+// listNotes is notes for one part of the trust directory.
+func listNotes(trust verifier.Trust, part string, now time.Time) (notes []string) {
 	for _, file := range trust.Stale(now) {
-		notes = append(notes, "the revocation list "+file+" in the trust directory is overdue, and still counts")
+		notes = append(notes, "the revocation list "+part+file+" in the trust directory is overdue, and still counts")
 	}
 	for _, file := range trust.Older() {
-		notes = append(notes, "the revocation list "+file+" in the trust directory is older than one that was there before, which still counts")
-	}
-	if trust.Removed() > 0 {
-		notes = append(notes, "a revocation list was taken out of the trust directory, and still counts")
+		notes = append(notes, "the revocation list "+part+file+" in the trust directory is older than one that was there before, which still counts")
 	}
 	return notes
 }

@@ -199,7 +199,7 @@ func (t *Tested) describe(a answer) {
 	if a.list == nil {
 		return
 	}
-	definitions, engine := a.list.Definition.String(), engineText(a.list.Engine)
+	definitions, engine := a.list.Definition.String(), engineText(a.list)
 	t.Definitions, t.Engine, t.Released, t.Issued, t.Expires = &definitions, &engine, &a.list.Released, &a.list.Issued, &a.list.Expires
 	if a.verdict != "" {
 		words := map[verifier.Verdict]string{verifier.UpToDate: "upToDate", verifier.Renewal: "renewal", verifier.Behind: "behind", verifier.Install: "install", verifier.Downgrade: "downgrade"}

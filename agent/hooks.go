@@ -55,7 +55,7 @@ func every(d time.Duration, f func()) (stop func()) {
 
 // aboutSet is what a hook is told.
 func aboutSet(set engine.Set, list *verifier.List, before string) hook.Set {
-	return hook.Set{Dir: set.Path(), Definitions: list.Definition.String(), Engine: engineText(list.Engine), Previous: before}
+	return hook.Set{Dir: set.Path(), Definitions: list.Definition.String(), Engine: engineText(list), Previous: before}
 }
 
 // preload is step 7: the hook sees the sealed set before it is linked. A set that

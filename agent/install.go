@@ -83,7 +83,7 @@ func (at *attempt) wouldInstall(n *news, v verifier.Verdict) error {
 		return err
 	}
 	at.result.Outcome = WouldUpdate
-	at.result.Definitions, at.result.Engine = n.signed.List.Definition.String(), engineText(n.signed.List.Engine)
+	at.result.Definitions, at.result.Engine = n.signed.List.Definition.String(), engineText(n.signed.List)
 	planned := p.step()
 	at.decided(planned)
 	at.note(tell(at.because(v, n.signed.List)).Line())

@@ -45,7 +45,7 @@ func (i *installed) engineVersion() string {
 	if i == nil {
 		return ""
 	}
-	return engineText(i.signed.List.Engine)
+	return engineText(i.signed.List)
 }
 
 // openSet verifies a set's list, and that the set bears the name that goes with
@@ -82,7 +82,7 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust trusted, seen *stat
 	if current.files, err = statSet(set); err != nil {
 		return current, err
 	}
-	if untouched(set, current.files, seen) && seen.Under == trust.under() {
+	if untouched(set, current.files, seen) && (seen.Under == trust.under() || trust.vendorUnknown()) {
 		current.under = seen.Under
 		return current, nil
 	}

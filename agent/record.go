@@ -272,5 +272,5 @@ func healthInstalled(i *installed) *health.Installed {
 	}
 	l := i.list()
 	expires := vendorsig.Expires(l)
-	return &health.Installed{DefinitionVersion: l.Definition.String(), EngineVersion: engineText(l.Engine), Released: l.Released, Issued: l.Issued, Expires: expires, Lasts: expires.IsZero()}
+	return &health.Installed{DefinitionVersion: l.Definition.String(), EngineVersion: engineText(l), Released: l.Released, Issued: l.Issued, Expires: expires, Lasts: expires.IsZero()}
 }

@@ -99,7 +99,7 @@ func (s *session) lookAround(ctx context.Context, rules trustRules) (err error) 
 	if s.trust, err = s.loadTrustBy(rules); err != nil {
 		return err
 	}
-	for _, note := range trustNotes(s.trust.Trust, s.Now()) {
+	for _, note := range s.trust.notes(s.Now()) {
 		s.Log.Info(note)
 	}
 	return s.findCurrent(ctx)
@@ -169,30 +169,47 @@ func (s *session) noteURL(url string) {
 
 func (s *session) note(text string) { s.notes = append(s.notes, text) }
 
-// floor gives the greatest package that this machine has accepted. What was set
-// by a signer who is revoked since does not count. A machine that remembers
-// nothing starts at its seed and at what its sets prove.
-func (s *session) floor(ctx context.Context) (verifier.Floor, error) {
+// floor gives the greatest package that this machine has accepted, as far as the
+// profile can compare with it, and when the greatest was issued, before which it can't
+// be now. What was set by a signer who is revoked since does not count. A machine that
+// remembers nothing starts at its seed and at what its sets prove.
+func (s *session) floor(ctx context.Context) (floor verifier.Floor, issued time.Time, err error) {
 	s.voidTimes()
 	if len(s.memory.Floors) == 0 || s.memory.Relearn {
 		if err := s.learn(ctx); err != nil {
-			return verifier.Floor{}, err
+			return verifier.Floor{}, time.Time{}, err
 		}
 	}
 	if s.current != nil && !s.current.signed.Revoked {
 		s.raiseFloor(s.current.signed)
 	}
-	var floor verifier.Floor
+	var greatest verifier.Floor
 	for _, f := range s.memory.Floors {
 		revoked, err := s.trust.Revokes(parseChain(f.Chain))
 		if err != nil {
-			return verifier.Floor{}, err
+			return verifier.Floor{}, time.Time{}, err
 		}
-		if !revoked && f.Floor.Compare(floor) > 0 {
-			floor = f.Floor
+		if revoked {
+			continue
+		}
+		if f.Floor.Compare(greatest) > 0 {
+			greatest = f.Floor
+		}
+		if comparable := s.trust.comparable(f.Floor); comparable.Compare(floor) > 0 {
+			floor = comparable
 		}
 	}
-	return floor, nil
+	return floor, greatest.Issued, nil
+}
+
+// comparable is what a floor says to the profile. Under the profile vendor no package
+// states its engine's version, and what a list calls issued is not when the vendor
+// signed: of a floor that a list set only the definitions can be compared.
+func (t trusted) comparable(f verifier.Floor) verifier.Floor {
+	if t.alone() && !f.Engine.IsZero() {
+		return verifier.Floor{Definition: f.Definition}
+	}
+	return f
 }
 
 // voidTimes forgets when packages were issued that can't have been: nobody accepts one
@@ -223,6 +240,9 @@ func (s *session) learn(ctx context.Context) error {
 		}
 		if err == nil && s.trust.alone() { // what such a list says is true once the files prove it
 			err = found.whole(ctx)
+			if unread := set.Unread(err); unread != nil {
+				return unread
+			}
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -62,11 +62,9 @@ type listing struct {
 func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []engine.Problem, err error) {
 	found = Sets{Type: "definitionsListResult", Sets: []SetInfo{}}
 	store := state.View(a.Paths.State)
-	config, err := a.readConfiguration(store, true)
-	if notPermitted(err) {
-		config.settings = managedconfig.Defaults() // less its pins, anybody may look
-	} else if err != nil {
-		return found, nil, err
+	config, unread := a.readConfiguration(store, true)
+	if unread != nil && !notPermitted(unread) { // less its pins, anybody may look
+		return found, nil, unread
 	}
 	dir, err := a.viewEngine()
 	if err != nil {
@@ -79,11 +77,12 @@ func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []eng
 	if len(sets) == 0 {
 		return found, nil, cmp.Or(first, nothingInstalled())
 	}
-	trust, err := a.loadTrust(config.settings)
+	status := store.LoadStatus()
+	trust, err := a.trustToShow(config, unread, status)
 	if err != nil {
 		return found, nil, err
 	}
-	notes := store.LoadStatus().Sets
+	notes := status.Sets
 	for _, set := range sets {
 		i, err := openSet(set, trust)
 		wrong, err := l.set(set, i, err)
@@ -93,8 +92,10 @@ func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []eng
 		if err != nil && set.Gone() {
 			continue
 		}
-		first = cmp.Or(first, err)
-		problems = append(problems, wrong...)
+		if !isOtherProfile(err) || links[set.Name] == "active" { // else it waits to be collected, or for its profile
+			first = cmp.Or(first, err)
+			problems = append(problems, wrong...)
+		}
 		found.Sets = append(found.Sets, describe(set, i, err, links[set.Name], notes[set.Name]))
 	}
 	if len(found.Sets) == 0 {
@@ -147,7 +148,7 @@ func describe(set engine.Set, i *installed, err error, link string, note state.S
 		definitions, size := l.Definition.String(), l.Size()
 		info.Definitions, info.Size = &definitions, &size
 		info.Released, info.Issued = &l.Released, &l.Issued
-		if engineVersion := engineText(l.Engine); engineVersion != "" {
+		if engineVersion := engineText(l); engineVersion != "" {
 			info.Engine = &engineVersion
 		}
 		if expires := vendorsig.Expires(l); !expires.IsZero() {
@@ -330,7 +331,7 @@ func (s *session) exchange(ctx context.Context, settings managedconfig.Settings,
 	if err := newer(s.memory); err != nil {
 		return change, err
 	}
-	if _, err := s.floor(ctx); err != nil { // remember what is left, before it is left
+	if _, _, err := s.floor(ctx); err != nil { // remember what is left, before it is left
 		return change, err
 	}
 	change.Previous = s.current.version()

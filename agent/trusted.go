@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -31,6 +32,7 @@ type trusted struct {
 	profile        string
 	vendor         *vendorsig.Policy // nil: the profile does not ask for it
 	clock          verifier.Clock    // for what is installed
+	recorded       bool              // the profile is that of the last run, and nobody knows the pins
 }
 
 // Revokes tells whether anybody in a chain is revoked, by a list for either kind of
@@ -105,6 +107,27 @@ func (a *Agent) loadTrust(s managedconfig.Settings) (trusted, error) {
 	return a.loadTrustBy(rules)
 }
 
+// trustToShow gives the trust for who looks and does not act. Who can't read the
+// configuration, as unread says, has the profile from the record of the last run, and
+// no pins: that the list, if the profile has one, is by a trusted signer, and that the
+// files are those of the list, can be seen without, and who the vendor is can't.
+func (a *Agent) trustToShow(config configuration, unread error, status state.Status) (trusted, error) {
+	if unread == nil {
+		return a.loadTrust(config.settings)
+	}
+	rules := trustRules{profile: managedconfig.ProfileList}
+	if status.Settings != nil {
+		rules.profile = cmp.Or(status.Settings.Profile, rules.profile)
+	}
+	t, err := a.loadTrustBy(rules)
+	t.recorded = true
+	return t, err
+}
+
+// vendorUnknown tells that the profile asks for the vendor, and that it is not known
+// here who that is.
+func (t trusted) vendorUnknown() bool { return t.recorded && t.profile != managedconfig.ProfileList }
+
 // loadTrustBy gives the trust of the trust directory by those rules, and with what it
 // revoked before.
 func (a *Agent) loadTrustBy(rules trustRules) (t trusted, err error) {
@@ -117,7 +140,7 @@ func (a *Agent) loadTrustBy(rules trustRules) (t trusted, err error) {
 		return trusted{}, err
 	}
 	present, _ := t.Trust.ToRecall(nil) // nothing is recalled yet
-	if rules.vendors != nil {
+	if t.profile != managedconfig.ProfileList {
 		vendor, err := trustdir.Load(a.Paths.Root, filepath.Join(a.Paths.Trust, trustdir.Vendor), nil)
 		if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) && refused.Code == verifier.TrustDirInvalid {
 			copied := *refused
@@ -212,7 +235,7 @@ func (i *installed) content() (c vendorsig.Content, err error) {
 // a revoked signer it tells as [verifier.Trust.VerifyInstalled] does of a list's, and
 // the caller decides.
 func (i *installed) vouched() error {
-	if i.by.vendor == nil {
+	if i.by.vendor == nil || i.by.recorded {
 		return nil
 	}
 	c, err := i.content()

@@ -252,8 +252,8 @@ func TestVendorAloneAndBack(t *testing.T) {
 	}
 	w.profile("list", ":eku:"+sigtest.Usage)
 	w.status("unavailable", "signature_missing")
-	if v, err := w.agent.Repair(context.Background(), 0); err == nil || len(v.Problems) == 0 {
-		t.Errorf("repaired: %+v", v)
+	if _, err := w.agent.Repair(context.Background(), 0); err != nil {
+		t.Errorf("repair: %v", err)
 	}
 	w.has(1) // which holds under this profile
 	w.publish(w.pack(3, nil))

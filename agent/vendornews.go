@@ -261,12 +261,24 @@ func (at *attempt) wouldFetch(n *news) error {
 	return nil
 }
 
+// otherProfile is a refusal of a set for the kind of its list alone, under which it was
+// installed. It says nothing against the set.
+type otherProfile struct{ error }
+
+// Unwrap gives what a report shows.
+func (e *otherProfile) Unwrap() error { return e.error }
+
+func isOtherProfile(err error) bool {
+	var e *otherProfile
+	return errors.As(err, &e)
+}
+
 // installedAs gives the list of an installed set as the profile reads it. A derived one
 // is not believed before the files have proved it anew; see [installed.vouched].
 func (t trusted) installedAs(raw []byte) (verifier.Signed, error) {
 	if engine.Derived(raw) != t.alone() {
-		return verifier.Signed{}, &unvouched{&verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "the set was installed under another profile than " + t.profile + ", and does not hold what this one asks for",
-			Hint: "agent definitions update installs anew what the profile in force accepts; or set agent.trust.profile to what it was"}}
+		return verifier.Signed{}, &unvouched{&otherProfile{&verifier.Refusal{Code: verifier.SignatureMissing, Sentence: "the set was installed under another profile than " + t.profile + ", and does not hold what this one asks for",
+			Hint: "agent definitions update installs anew what the profile in force accepts; or set agent.trust.profile to what it was"}}}
 	}
 	if !t.alone() {
 		return t.VerifyInstalled(raw)
@@ -291,10 +303,11 @@ func (i *installed) proves(c vendorsig.Content) error {
 // alone tells that packages are judged by the vendor's signatures and no list.
 func (t trusted) alone() bool { return t.profile == managedconfig.ProfileVendor }
 
-// engineText is the engine's version for reports; empty where no file states it.
-func engineText(v verifier.Version) string {
-	if v.IsZero() {
+// engineText is the engine's version for reports; empty where the list is derived of
+// files, none of which states it.
+func engineText(l *verifier.List) string {
+	if vendorsig.IsDerived(l) {
 		return ""
 	}
-	return v.String()
+	return l.Engine.String()
 }

@@ -50,9 +50,14 @@ type Verification struct {
 // thing that is not as it should be.
 func (a *Agent) Verify(ctx context.Context) (Verification, error) {
 	v := Verification{Type: "definitionsVerifyResult", Problems: []Problem{}, Repairs: []Repair{}, Notes: []string{}}
+	unjudged := false
 	found, problems, err := a.look(ctx, listing{dir: v.lookAtDir, set: func(set engine.Set, i *installed, err error) ([]engine.Problem, error) {
+		unjudged = unjudged || i != nil && i.by.vendorUnknown()
 		return inspect(ctx, set, i, err)
 	}})
+	if unjudged {
+		v.Notes = append(v.Notes, "the vendor's signatures were not judged, since this user can not read the configuration, which says who the vendor is")
+	}
 	v.Sets = found.Sets
 	v.add(problems)
 	v.FailReason = Explain(err)
@@ -208,7 +213,7 @@ func (r *repairing) run(ctx context.Context, rules trustRules) (err error) {
 	if err := r.lookAround(ctx, rules); err != nil {
 		return err
 	}
-	if _, err := r.floor(ctx); err != nil { // of what may be removed, too
+	if _, _, err := r.floor(ctx); err != nil { // of what may be removed, too
 		return err
 	}
 	r.current = nil // nothing counts as whole before it was hashed

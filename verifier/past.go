@@ -102,10 +102,14 @@ func (t Trust) lists(r revocations) []revocations {
 }
 
 // Removed counts the lists that name somebody and whose CA has none in the trust
-// directory any more.
-func (t Trust) Removed() (n int) {
+// directory any more, nor in the parts of it that were loaded as others.
+func (t Trust) Removed(others ...Trust) (n int) {
+	present := slices.Clone(t.crls)
+	for _, o := range others {
+		present = append(present, o.crls...)
+	}
 	for _, r := range t.past {
-		if len(r.list.RevokedCertificateEntries) > 0 && !slices.ContainsFunc(t.crls, r.sameCA) {
+		if len(r.list.RevokedCertificateEntries) > 0 && !slices.ContainsFunc(present, r.sameCA) {
 			n++
 		}
 	}

@@ -86,6 +86,7 @@ type Settings struct {
 	FallbackToCloud Setting[bool]   `json:"offlineDefinitionUpdateFallbackToCloud"`
 	DueDays         int             `json:"definitionUpdateDue"`
 	Enforcement     Setting[string] `json:"enforcementLevel,omitzero"`
+	Profile         string          `json:"trustProfile,omitempty"` // empty: a version wrote it that knew of none but list
 }
 
 // Setting is a value and whether the managed configuration set it.

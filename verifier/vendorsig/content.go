@@ -220,8 +220,10 @@ func (e *Examined) claim(sum [32]byte) Claim {
 
 // NotBelow refuses (rollback_refused) files that are older than those of the same
 // name before, by version or by time stamp, and those of which neither is known,
-// unless they are the same. Nor may one be missing that was there before: who leaves
-// out half of the definitions makes them no newer.
+// unless they are the same. A time stamp can be taken off by anybody, so a file that
+// has none is before any that has one, and one without a version is no newer for having
+// one where the file before had none. Nor may one be missing that was there before: who
+// leaves out half of the definitions makes them no newer.
 func (c Content) NotBelow(before Content) error {
 	for _, name := range slices.Sorted(maps.Keys(before.Claims)) {
 		if _, ok := c.Claims[name]; !ok {
@@ -235,13 +237,21 @@ func (c Content) NotBelow(before Content) error {
 		case ok && now.SHA256 == was.SHA256:
 		case now.Version.Compare(was.Version) < 0:
 			return older(fmt.Sprintf("the file %s has version %s, and %s is installed", name, now.Version, was.Version), c)
-		case !now.Time.IsZero() && now.Time.Before(was.Time):
-			return older(fmt.Sprintf("the file %s was signed at %s, and the installed one at %s", name, now.Time.UTC().Format(verifier.TimeFormat), was.Time.UTC().Format(verifier.TimeFormat)), c)
-		case now.Version.IsZero() && now.Time.IsZero():
+		case now.Time.Before(was.Time):
+			return older(fmt.Sprintf("the file %s %s, and the installed one was signed at %s", name, now.signed(), was.Time.UTC().Format(verifier.TimeFormat)), c)
+		case now.Version.IsZero() && (now.Time.IsZero() || ok && was.Time.IsZero()):
 			return older("the file "+name+" is another than before, and nothing proves that it is newer", c)
 		}
 	}
 	return nil
+}
+
+// signed says in words when the file was signed.
+func (c Claim) signed() string {
+	if c.Time.IsZero() {
+		return "has no time stamp"
+	}
+	return "was signed at " + c.Time.UTC().Format(verifier.TimeFormat)
 }
 
 func older(sentence string, c Content) error {

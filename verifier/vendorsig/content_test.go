@@ -231,6 +231,35 @@ func TestDerived(t *testing.T) {
 	}
 }
 
+// Who signed the newest file, and who signed the definitions that have the version, both
+// stand for what the list says.
+func TestDerivedChains(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":eku:"+sigtest.Usage)
+	for _, c := range []struct {
+		what  string
+		edits files
+		want  string
+	}{
+		{"one signer", nil, "vendor vendor issuer vendor root"},
+		{"a base by another, and newer", files{"mpavbase.vdm": v.Definitions(t, "stranger", "mpavbase.vdm", base, "newer", then.Add(time.Hour))}, "stranger vendor issuer vendor root vendor vendor issuer vendor root"},
+		{"a base by another, and older", files{"mpavbase.vdm": v.Definitions(t, "stranger", "mpavbase.vdm", base, "older", then.Add(-time.Hour))}, "vendor vendor issuer vendor root"},
+		{"the newest has the version", files{"mpavdlta.vdm": v.Definitions(t, "stranger", "mpavdlta.vdm", v417, "newer", then.Add(time.Hour))}, "stranger vendor issuer vendor root"},
+	} {
+		content, err := p.Judge(v.with(c.edits), verifier.Clock{Time: then})
+		checkCode(t, err, "", "")
+		_, chain := content.Derived(nil)
+		var names []string
+		for _, cert := range chain {
+			names = append(names, cert.Subject.CommonName)
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%s: the chain is %s, want %s", c.what, got, c.want)
+		}
+	}
+}
+
 // Each file that is good proves something, whatever the others are, at any of the times.
 func TestHeld(t *testing.T) {
 	t.Parallel()
@@ -269,9 +298,15 @@ func TestNotBelow(t *testing.T) {
 		{"the first", of(v417, then, 1), vendorsig.Content{}, ""},
 		{"an older version", of(v416, then, 2), of(v417, earlier, 1), "has version 1.407.416.0, and 1.407.417.0 is installed"},
 		{"an older stamp", of(v417, earlier, 2), of(v417, then, 1), "was signed at 2026-11-01T11:00:00Z"},
-		{"a version without a stamp", of(v417, none, 2), of(v416, then, 1), ""},
+		{"no stamp any more", of(v417, none, 2), of(v417, then, 1), "the file f has no time stamp, and the installed one was signed at 2026-11-01T12:00:00Z"},
+		{"no stamp any more, and a higher version", of(v417, none, 2), of(v416, then, 1), "has no time stamp"},
+		{"a higher version, never stamped", of(v417, none, 2), of(v416, none, 1), ""},
+		{"a stamp at last", of(v417, earlier, 2), of(v417, none, 1), ""},
+		{"a stamp alone after none", of(verifier.Version{}, then, 2), of(verifier.Version{}, none, 1), "nothing proves that it is newer"},
+		{"a stamp alone after an older one", of(verifier.Version{}, then, 2), of(verifier.Version{}, earlier, 1), ""},
+		{"a stamp alone and the first", of(verifier.Version{}, then, 2), vendorsig.Content{}, ""},
 		{"an unknown one", of(verifier.Version{}, none, 2), of(verifier.Version{}, none, 1), "nothing proves that it is newer"},
-		{"an unknown one after a known one", of(verifier.Version{}, none, 2), of(verifier.Version{}, then, 1), "nothing proves that it is newer"},
+		{"an unknown one after a known one", of(verifier.Version{}, none, 2), of(verifier.Version{}, then, 1), "has no time stamp"},
 		{"an unknown first one", of(verifier.Version{}, none, 2), vendorsig.Content{}, "nothing proves that it is newer"},
 		{"a file less", vendorsig.Content{}, of(v417, then, 1), "the file f is missing"},
 		{"an unknown one that stays", of(verifier.Version{}, none, 1), of(verifier.Version{}, none, 1), ""},

@@ -13,14 +13,16 @@ import (
 // Unstated stands in a derived list for what no signature of the vendor's says.
 const Unstated = "unknown"
 
-// Derived gives the list that the files prove, which nobody signed, and the chain of
-// the signer by whose word it is as new as it says. The same files give the same list,
-// whenever they are judged. Its product and ring are unknown, and the version of the
+// Derived gives the list that the files prove, which nobody signed, and the chains of
+// those by whose word it is as new as it says: of the signer of the newest file and,
+// behind it, where that is somebody else, of the newest definitions that have the
+// list's version. The same files give the same list, whenever they are judged. Its product and ring are unknown, and the version of the
 // engine is zero, since none of the files states it. It was released when its newest
 // definitions were, and issued when its newest file was; it does not expire.
 func (c Content) Derived(files []verifier.File) (*verifier.List, []*x509.Certificate) {
 	l := &verifier.List{Product: Unstated, Platform: verifier.Linux, Arch: c.Arch, Rings: []string{Unstated}, Definition: c.Definition, Expires: never()}
-	var chain []*x509.Certificate
+	var chain, carrier []*x509.Certificate // of the newest file, and of the newest that has the version
+	var carried time.Time
 	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
 		claim := c.Claims[name]
 		made := claim.made()
@@ -30,8 +32,14 @@ func (c Content) Derived(files []verifier.File) (*verifier.List, []*x509.Certifi
 		if IsDefinitions(name) && made.After(l.Released) {
 			l.Released = made
 		}
+		if IsDefinitions(name) && claim.Version == c.Definition && made.After(carried) {
+			carried, carrier = made, claim.Chain
+		}
 	}
 	l.Files = slices.SortedFunc(slices.Values(files), func(a, b verifier.File) int { return strings.Compare(a.Name, b.Name) })
+	if len(carrier) > 0 && !carrier[0].Equal(chain[0]) {
+		chain = slices.Concat(chain, carrier)
+	}
 	return l, chain
 }
 
@@ -49,9 +57,12 @@ func (c Claim) made() time.Time {
 // never is how a derived list writes that it does not expire.
 func never() time.Time { return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }
 
+// IsDerived tells a derived list from one that somebody signed, which names a product.
+func IsDerived(l *verifier.List) bool { return l.Product == Unstated }
+
 // Expires is when a list expires; zero where it is derived, and does not.
 func Expires(l *verifier.List) time.Time {
-	if l.Expires.Equal(never()) {
+	if IsDerived(l) {
 		return time.Time{}
 	}
 	return l.Expires

@@ -85,16 +85,21 @@ func (v *Vendor) Signer(t testing.TB, name string, notBefore, notAfter time.Time
 // Issuer is the key of the CA that issued the signers.
 func (v *Vendor) Issuer() verifier.Pin { return verifier.PinOf(v.issuer.Cert) }
 
-// Revoke gives a revocation list of the issuer, which names that signer.
-func (v *Vendor) Revoke(t testing.TB, name string) []byte {
+// Revoke gives a revocation list of the issuer, which names that signer, unless an edit
+// makes it another.
+func (v *Vendor) Revoke(t testing.TB, name string, edits ...func(*x509.RevocationList)) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(v.dir, name+".pem"))
 	must(t, err)
 	block, _ := pem.Decode(data)
 	c, err := x509.ParseCertificate(block.Bytes)
 	must(t, err)
-	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: from, NextUpdate: to,
-		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: c.SerialNumber, RevocationTime: from}}}, v.issuer.Cert, v.issuer.Key)
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: from, NextUpdate: to,
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: c.SerialNumber, RevocationTime: from}}}
+	for _, edit := range edits {
+		edit(list)
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, v.issuer.Cert, v.issuer.Key)
 	must(t, err)
 	return der
 }
