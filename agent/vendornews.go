@@ -184,7 +184,8 @@ func (at *attempt) checkNames(files []verifier.Entry, consent bool) error {
 }
 
 // receive is steps 5 and 6 without a list: all files of the archive come into staging,
-// and are hashed there.
+// and are hashed there. How large they are is the source's word alone, so it is to blame
+// where there is no room for them.
 func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry) (err error) {
 	var p plan
 	for _, e := range files {
@@ -192,13 +193,13 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 	}
 	at.decided(p.step())
 	if err := at.makeRoom(n, p); err != nil {
-		return err
+		return blameSource(err)
 	}
 	if n.staging, err = at.session.dir.Stage(""); err != nil {
 		return err
 	}
 	at.step("fetching the files of the package")
-	return at.dropRefused(at.fetch(ctx, n.staging, n, p))
+	return blameSource(at.dropRefused(at.fetch(ctx, n.staging, n, p)))
 }
 
 // judgeReceived is step 4 for what was received: the list that the files prove, and
@@ -254,7 +255,7 @@ func (at *attempt) wouldFetch(n *news) error {
 		size += e.Size
 	}
 	if err := at.session.dir.Room(size, len(files)+1); err != nil {
-		return err
+		return blameSource(err)
 	}
 	at.result.Outcome = WouldUpdate
 	at.note(fmt.Sprintf("another package is there, of %d files and %d bytes; what it is shows once the vendor's signatures are judged, and not in a dry run", len(files), size))
