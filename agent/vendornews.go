@@ -74,14 +74,14 @@ type knownArchive struct {
 func (at *attempt) knownArchive() (k knownArchive) {
 	m, current := at.memory, at.session.current
 	switch {
-	case at.opts.RetryKnownBad || current != nil && current.signed.Revoked:
+	case at.opts.RetryKnownBad:
 		return k
 	case m.Refused != nil:
 		if !at.lately() || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
 			return k
 		}
 		k.refused = (*Failure)(m.Refused)
-	case current == nil:
+	case current == nil || current.signed.Revoked: // the same archive may be what replaces it
 		return k
 	case m.List == current.signed.Digest.String():
 	case m.Under == at.underCurrent() && at.opts.AllowDowngrade.IsZero():

@@ -37,3 +37,34 @@ func TestVendorAloneTooLargeForTheDisk(t *testing.T) {
 	w.want(agent.Updated, "disk_full")
 	w.has(2)
 }
+
+// once checks that the next update ends in the same way, without the package coming
+// again, also from a server by whose answers nobody can tell whether anything changed.
+func (w *vendored) once(code string) {
+	w.Helper()
+	if r := w.want(agent.Failed, code); r.BytesDownloaded > 64<<10 {
+		w.Errorf("%s: fetched again, %d bytes", code, r.BytesDownloaded)
+	}
+}
+
+// large is so much that has to come that it is told from a look at the archive's end.
+func (w *vendored) large(signer string) map[string]string {
+	w.Helper()
+	return map[string]string{"mpavbase.vdm": string(w.vendor.Definitions(w, signer, "mpavbase.vdm", baseVersion, noise(1, 256<<10), base.Add(-day)))}
+}
+
+// What a revoked vendor signed is refused, and does not come again at each poll.
+func TestVendorAloneRevokedOnce(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.overWeb()
+	w.plain(1, w.large("vendor"))
+	w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(1)})
+	w.trust("vendor/issuer.crl", w.vendor.Revoke(t, "vendor"))
+	if r := w.want(agent.Failed, "signer_revoked"); r.BytesDownloaded < 256<<10 {
+		t.Errorf("refused unseen, after %d bytes", r.BytesDownloaded)
+	}
+	w.once("signer_revoked")
+	w.once("signer_revoked")
+	w.has(1)
+}
