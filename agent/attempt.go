@@ -363,6 +363,9 @@ const hintStale = "publish current definitions on the mirror; if it has them, lo
 func (at *attempt) nothingNew(v verifier.Verdict) error {
 	facts := health.Facts{Now: at.clock.Time, Due: due(at.config.settings), Installed: healthInstalled(at.session.current)}
 	if health.Status(facts) == health.OutOfDate {
+		if err := at.dropOwnParts(); err != nil {
+			return err
+		}
 		return &Failure{codeStale, "the source has nothing newer than what is installed, and that is out of date", hintStale}
 	}
 	if v == verifier.Behind {
@@ -373,4 +376,14 @@ func (at *attempt) nothingNew(v verifier.Verdict) error {
 		return nil
 	}
 	return at.session.dir.DropParts() // of a package that nobody wants any more
+}
+
+// dropOwnParts drops what is kept of this source's packages. That of the next source,
+// which is asked now, stays to be gone on with.
+func (at *attempt) dropOwnParts() error {
+	if at.opts.DryRun {
+		return nil
+	}
+	_, err := at.session.dir.KeepParts(engine.Origin{Source: at.key}) // that version is no package's
+	return err
 }

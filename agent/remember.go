@@ -116,7 +116,7 @@ func (at *attempt) remember(n *news, err error) {
 	m.LastAnswered = at.started
 	m.CoolDown, m.AskedToWait = time.Time{}, false
 	switch {
-	case err == nil:
+	case err == nil || n != nil && n.layout != "" && Explain(err).is(codeStale): // all of it came to find that out
 		at.rememberGood(n)
 	case n != nil && !n.unchanged && (lasting(Explain(err).Code) || lastingForVendor(err)):
 		at.rememberRefused(n, err)

@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"fmt"
+	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -67,4 +69,53 @@ func TestVendorAloneRevokedOnce(t *testing.T) {
 	w.once("signer_revoked")
 	w.once("signer_revoked")
 	w.has(1)
+}
+
+// A source that has nothing newer, while what is installed is out of date, sends it once,
+// and nothing is kept of it to go on with.
+func TestVendorAloneStaleOnce(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what       string
+		n          uint32
+		validators bool
+	}{{"the same files", 2, true}, {"the same files, without validators", 2, false}, {"older ones", 1, true}, {"older ones, without validators", 1, false}} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			w := newAlone(t)
+			s := w.overWeb()
+			if !c.validators {
+				s.fail(w.unvalidated)
+			}
+			packs := []pack{w.pack(1, w.large("vendor")), w.pack(2, w.large("vendor"))}
+			for i, p := range packs {
+				p.bare = true
+				w.publish(p)
+				w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(uint32(i) + 1)})
+			}
+			p := packs[c.n-1]
+			p.bare, p.deflate = true, true // another archive
+			if c.n < 2 {
+				must(t, os.Remove(filepath.Join(w.agent.Paths.State, "state.json"))) // which knows that this source had more
+			}
+			w.publish(p)
+			w.later(30 * day)
+			if r := w.want(agent.Failed, "source_stale"); r.BytesDownloaded < 256<<10 {
+				t.Errorf("%d bytes came of another archive", r.BytesDownloaded)
+			}
+			if left, err := os.ReadDir(w.world.engine(".staging")); err != nil || len(left) > 0 {
+				t.Errorf("%d entries are left in .staging, %v", len(left), err)
+			}
+			for range 3 {
+				w.once("source_stale")
+				w.later(day)
+			}
+			w.has(2)
+		})
+	}
+}
+
+// unvalidated serves the mirror without validators.
+func (w *vendored) unvalidated(rw http.ResponseWriter, r *http.Request) {
+	http.ServeFile(noValidators{rw}, r, filepath.Join(w.srv, filepath.FromSlash(r.URL.Path)))
 }
