@@ -105,9 +105,10 @@ func (at *attempt) underCurrent() string {
 // tomorrow, beside those that are so for lists: no sidecar that may still come helps a
 // file without a signature, what is older than the installed files stays so while
 // these are installed, and a signer who has expired does not come back. That it is too
-// early for one is asked again a day later.
+// early for one, or for what is dated in the future, is asked again a day later: the
+// clock may be wrong, and none of it is worth all the package at each poll.
 func lastingForVendor(err error) bool {
-	return isUnvouched(err) && slices.Contains([]string{string(verifier.SignatureMissing), string(verifier.SignerExpired), string(verifier.RollbackRefused)}, Explain(err).Code)
+	return isUnvouched(err) && slices.Contains([]string{string(verifier.SignatureMissing), string(verifier.SignerExpired), string(verifier.IssuedInFuture), string(verifier.RollbackRefused)}, Explain(err).Code)
 }
 
 // remember keeps what was learned of the source, whatever came of it.

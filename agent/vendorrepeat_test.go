@@ -119,3 +119,23 @@ func TestVendorAloneStaleOnce(t *testing.T) {
 func (w *vendored) unvalidated(rw http.ResponseWriter, r *http.Request) {
 	http.ServeFile(noValidators{rw}, r, filepath.Join(w.srv, filepath.FromSlash(r.URL.Path)))
 }
+
+// What is dated in the future comes once a day.
+func TestVendorAloneInTheFutureOnce(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.overWeb()
+	w.firstAlone(1)
+	edits := w.large("vendor")
+	edits["mpavdlta.vdm"] = w.vdm("vendor", "mpavdlta.vdm", v(2), base.Add(3*day))
+	w.plain(2, edits)
+	if r := w.want(agent.Failed, "issued_in_future"); r.BytesDownloaded < 256<<10 {
+		t.Errorf("refused unseen, after %d bytes", r.BytesDownloaded)
+	}
+	w.once("issued_in_future")
+	w.once("issued_in_future")
+	w.has(1)
+	w.later(3 * day)
+	w.want(agent.Updated, "")
+	w.has(2)
+}
