@@ -116,6 +116,7 @@ func (at *attempt) remember(n *news, err error) {
 	m := &at.memory
 	m.LastAnswered = at.started
 	m.CoolDown, m.AskedToWait = time.Time{}, false
+	err = at.condemned(n, err)
 	switch {
 	case err == nil || n != nil && n.layout != "" && Explain(err).is(codeStale): // all of it came to find that out
 		at.rememberGood(n)
@@ -128,6 +129,28 @@ func (at *attempt) remember(n *news, err error) {
 		m.CoolDown = at.started.Add(cmp.Or(min(failed.RetryAfter, longestCoolDown), coolDown))
 	}
 	at.session.memory.SetSource(at.key, *m)
+}
+
+// condemned is the refusal of what came, judged by the vendor's signatures, and was found
+// bad by a hook since; else the error as it is.
+func (at *attempt) condemned(n *news, err error) error {
+	if f := Explain(err); n == nil || n.layout == "" || !f.is(codePreload) && !f.is(codePostload) {
+		return err
+	}
+	_, bad := verifier.Judge(n.signed, at.situation(at.memory.Best))
+	if !Explain(bad).is(codeKnownBad) {
+		return err
+	}
+	at.under = at.update.under() // with one more that is known bad
+	return bad
+}
+
+// rememberReceived keeps of which archive a sealed set is, before hooks see it, since
+// nothing but all of its files tells what it holds.
+func (at *attempt) rememberReceived(n *news) {
+	at.rememberGood(n)
+	at.memory.Under = "" // nobody can say yet that it is no newer than what is installed
+	at.session.memory.SetSource(at.key, at.memory)
 }
 
 // rememberRefused keeps why a package was refused, so that it need not be fetched

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -137,5 +138,81 @@ func TestVendorAloneInTheFutureOnce(t *testing.T) {
 	w.has(1)
 	w.later(3 * day)
 	w.want(agent.Updated, "")
+	w.has(2)
+}
+
+// A preload hook that gives no verdict does not have the package come again, whatever
+// server it is from; nor does one that condemns it.
+func TestVendorAloneUntestedOnce(t *testing.T) {
+	t.Parallel()
+	for _, validators := range []bool{true, false} {
+		t.Run(fmt.Sprintf("validators %v", validators), func(t *testing.T) {
+			t.Parallel()
+			w := newAlone(t)
+			s := w.overWeb()
+			if !validators {
+				s.fail(w.unvalidated)
+			}
+			w.firstAlone(1)
+			script := filepath.Join(filepath.Dir(w.srv), "hook")
+			hook := func(text string) { w.write(script, []byte(text)) }
+			w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"trust":{`, `"hooks":{"preload":{"command":["/bin/sh","`+script+`"]}},"trust":{`, 1))
+			hook("exit 3")
+			w.plain(2, w.large("vendor"))
+			if r := w.want(agent.Failed, "preload_failed"); r.BytesDownloaded < 256<<10 {
+				t.Errorf("tested unseen, after %d bytes", r.BytesDownloaded)
+			}
+			w.once("preload_failed")
+			w.later(2 * day)
+			w.once("preload_failed")
+			w.has(1)
+			hook("exit 0")
+			if r := w.want(agent.Updated, ""); r.BytesDownloaded > 64<<10 {
+				t.Errorf("%d bytes for a set that is on disk", r.BytesDownloaded)
+			}
+			w.has(2)
+
+			hook("exit 3")
+			w.plain(3, w.large("vendor"))
+			w.want(agent.Failed, "preload_failed")
+			pending, err := filepath.Glob(w.world.engine(name(3) + "-*/mpavdlta.vdm"))
+			if err != nil || len(pending) != 1 {
+				t.Fatalf("%q, %v", pending, err)
+			}
+			must(t, os.Remove(pending[0]))
+			hook("exit 1")
+			if r := w.want(agent.Failed, "preload_failed"); r.BytesDownloaded < 256<<10 {
+				t.Errorf("%d bytes for a set that is not whole", r.BytesDownloaded)
+			}
+			w.once("known_bad")
+			w.once("known_bad")
+			w.has(2)
+		})
+	}
+}
+
+// A set that the postload hook condemned does not come again to be called known bad, and
+// one that it could not judge not to be called up to date.
+func TestVendorAloneUntakenOnce(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.overWeb()
+	w.firstAlone(1)
+	script := filepath.Join(filepath.Dir(w.srv), "hook")
+	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"trust":{`, `"hooks":{"postload":{"command":["/bin/sh","`+script+`"]}},"trust":{`, 1))
+	w.write(script, []byte("exit 3"))
+	w.plain(2, w.large("vendor"))
+	if r := w.agent.Update(context.Background(), agent.Options{}); codeOf(r) != "postload_failed" {
+		t.Fatal(r.FailReason)
+	}
+	w.once("postload_failed")
+	w.write(script, []byte(about(3, "exit 1")))
+	w.want(agent.UpToDate, "")
+	w.plain(3, w.large("vendor"))
+	if r := w.agent.Update(context.Background(), agent.Options{}); codeOf(r) != "postload_failed" {
+		t.Fatal(r.FailReason)
+	}
+	w.has(2)
+	w.once("known_bad")
 	w.has(2)
 }
