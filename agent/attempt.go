@@ -20,13 +20,14 @@ import (
 // attempt is the part of a cycle that concerns one source.
 type attempt struct {
 	*update
-	place   Place
-	key     string         // of what is remembered of the source
-	memory  state.Source   // what is remembered of it
-	spooled bool           // its package came whole, before anything was planned
-	keep    *engine.Origin // of what is kept while it comes; nil: nothing is
-	under   string         // which trust and configuration its packages are judged under
-	asker   asker
+	place    Place
+	key      string         // of what is remembered of the source
+	memory   state.Source   // what is remembered of it
+	spooled  bool           // its package came whole, before anything was planned
+	keep     *engine.Origin // of what is kept while it comes; nil: nothing is
+	received bool           // of a package of which nobody knew what it is, files came
+	under    string         // which trust and configuration its packages are judged under
+	asker    asker
 }
 
 // coolDown is how long a source that asked to be left alone is left alone when
@@ -60,6 +61,7 @@ func (u *update) updateFrom(ctx context.Context, place Place) error {
 		at.asker.whole = true
 		err = at.try(ctx)
 	}
+	at.noteVain(err)
 	return err
 }
 

@@ -190,6 +190,9 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 	if ok, err := at.takeUntested(ctx, n); ok || err != nil {
 		return err
 	}
+	if err := at.tooSoon(); err != nil {
+		return err
+	}
 	var p plan
 	for _, e := range files {
 		p.fetch = append(p.fetch, part{verifier.File{Name: e.Name, Size: e.Size}, e, true})
@@ -201,6 +204,7 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 	if n.staging, err = at.session.dir.Stage(""); err != nil {
 		return err
 	}
+	at.received = true
 	at.step("fetching the files of the package")
 	return blameSource(at.dropRefused(at.fetch(ctx, n.staging, n, p)))
 }

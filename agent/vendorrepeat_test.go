@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/verifier/vendorsig/sigtest"
@@ -215,4 +216,42 @@ func TestVendorAloneUntakenOnce(t *testing.T) {
 	w.has(2)
 	w.once("known_bad")
 	w.has(2)
+}
+
+// A mirror that sends ever other archives in vain has periodic runs fetch one now and
+// then, and does not keep them from what is of use for longer than that, nor a person.
+func TestVendorAloneInVain(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	s := w.overWeb()
+	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"agent":{`, `"cloudService":{"definitionUpdatesInterval":60},"agent":{`, 1))
+	w.firstAlone(1)
+	began := w.agent.Now()
+	var fetched []time.Duration
+	for n := range 60 {
+		w.later(5 * time.Minute)
+		w.plain(9, map[string]string{"mpavbase.vdm": noise(uint64(n), 256<<10)})
+		before := s.asked.Load()
+		r := w.update(agent.Options{Scheduled: true})
+		if s.asked.Load() == before {
+			t.Fatalf("the mirror was not asked: %+v", r.FailReason)
+		}
+		if r.BytesDownloaded > 200<<10 {
+			fetched = append(fetched, w.agent.Now().Sub(began))
+		}
+	}
+	if want := fmt.Sprint([]time.Duration{5 * time.Minute, 65 * time.Minute, 185 * time.Minute}); fmt.Sprint(fetched) != want {
+		t.Errorf("fetched after %v, want %s", fetched, want)
+	}
+	w.status("update_failed", "signature_missing")
+	w.plain(2, nil)
+	if r := w.update(agent.Options{Scheduled: true}); r.Outcome != agent.Skipped {
+		t.Errorf("%s %v", r.Outcome, r.FailReason)
+	}
+	w.want(agent.Updated, "")
+	w.has(2)
+	w.later(5 * time.Minute)
+	w.plain(3, nil)
+	w.want(agent.Updated, "", agent.Options{Scheduled: true}) // no other came in vain since
+	w.has(3)
 }
