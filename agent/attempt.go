@@ -20,13 +20,14 @@ import (
 // attempt is the part of a cycle that concerns one source.
 type attempt struct {
 	*update
-	place   Place
-	key     string         // of what is remembered of the source
-	memory  state.Source   // what is remembered of it
-	spooled bool           // its package came whole, before anything was planned
-	keep    *engine.Origin // of what is kept while it comes; nil: nothing is
-	under   string         // which trust and configuration its packages are judged under
-	asker   asker
+	place    Place
+	key      string         // of what is remembered of the source
+	memory   state.Source   // what is remembered of it
+	spooled  bool           // its package came whole, before anything was planned
+	keep     *engine.Origin // of what is kept while it comes; nil: nothing is
+	received bool           // of a package of which nobody knew what it is, files came
+	under    string         // which trust and configuration its packages are judged under
+	asker    asker
 }
 
 // coolDown is how long a source that asked to be left alone is left alone when
@@ -60,6 +61,7 @@ func (u *update) updateFrom(ctx context.Context, place Place) error {
 		at.asker.whole = true
 		err = at.try(ctx)
 	}
+	at.noteVain(err)
 	return err
 }
 
@@ -363,6 +365,9 @@ const hintStale = "publish current definitions on the mirror; if it has them, lo
 func (at *attempt) nothingNew(v verifier.Verdict) error {
 	facts := health.Facts{Now: at.clock.Time, Due: due(at.config.settings), Installed: healthInstalled(at.session.current)}
 	if health.Status(facts) == health.OutOfDate {
+		if err := at.dropOwnParts(); err != nil {
+			return err
+		}
 		return &Failure{codeStale, "the source has nothing newer than what is installed, and that is out of date", hintStale}
 	}
 	if v == verifier.Behind {
@@ -373,4 +378,14 @@ func (at *attempt) nothingNew(v verifier.Verdict) error {
 		return nil
 	}
 	return at.session.dir.DropParts() // of a package that nobody wants any more
+}
+
+// dropOwnParts drops what is kept of this source's packages. That of the next source,
+// which is asked now, stays to be gone on with.
+func (at *attempt) dropOwnParts() error {
+	if at.opts.DryRun {
+		return nil
+	}
+	_, err := at.session.dir.KeepParts(engine.Origin{Source: at.key}) // that version is no package's
+	return err
 }

@@ -102,6 +102,9 @@ func (at *attempt) install(ctx context.Context, n *news, v verifier.Verdict) err
 	if err != nil {
 		return err
 	}
+	if n.layout != "" {
+		at.rememberReceived(n)
+	}
 	// What was kept to go on with is of no use behind a sealed set, and whoever is
 	// killed later does not come by here again.
 	if err := at.session.dir.DropParts(); err != nil {

@@ -105,9 +105,10 @@ func (at *attempt) underCurrent() string {
 // tomorrow, beside those that are so for lists: no sidecar that may still come helps a
 // file without a signature, what is older than the installed files stays so while
 // these are installed, and a signer who has expired does not come back. That it is too
-// early for one is asked again a day later.
+// early for one, or for what is dated in the future, is asked again a day later: the
+// clock may be wrong, and none of it is worth all the package at each poll.
 func lastingForVendor(err error) bool {
-	return isUnvouched(err) && slices.Contains([]string{string(verifier.SignatureMissing), string(verifier.SignerExpired), string(verifier.RollbackRefused)}, Explain(err).Code)
+	return isUnvouched(err) && slices.Contains([]string{string(verifier.SignatureMissing), string(verifier.SignerExpired), string(verifier.IssuedInFuture), string(verifier.RollbackRefused)}, Explain(err).Code)
 }
 
 // remember keeps what was learned of the source, whatever came of it.
@@ -115,8 +116,9 @@ func (at *attempt) remember(n *news, err error) {
 	m := &at.memory
 	m.LastAnswered = at.started
 	m.CoolDown, m.AskedToWait = time.Time{}, false
+	err = at.condemned(n, err)
 	switch {
-	case err == nil:
+	case err == nil || n != nil && n.layout != "" && Explain(err).is(codeStale): // all of it came to find that out
 		at.rememberGood(n)
 	case n != nil && !n.unchanged && (lasting(Explain(err).Code) || lastingForVendor(err)):
 		at.rememberRefused(n, err)
@@ -127,6 +129,28 @@ func (at *attempt) remember(n *news, err error) {
 		m.CoolDown = at.started.Add(cmp.Or(min(failed.RetryAfter, longestCoolDown), coolDown))
 	}
 	at.session.memory.SetSource(at.key, *m)
+}
+
+// condemned is the refusal of what came, judged by the vendor's signatures, and was found
+// bad by a hook since; else the error as it is.
+func (at *attempt) condemned(n *news, err error) error {
+	if f := Explain(err); n == nil || n.layout == "" || !f.is(codePreload) && !f.is(codePostload) {
+		return err
+	}
+	_, bad := verifier.Judge(n.signed, at.situation(at.memory.Best))
+	if !Explain(bad).is(codeKnownBad) {
+		return err
+	}
+	at.under = at.update.under() // with one more that is known bad
+	return bad
+}
+
+// rememberReceived keeps of which archive a sealed set is, before hooks see it, since
+// nothing but all of its files tells what it holds.
+func (at *attempt) rememberReceived(n *news) {
+	at.rememberGood(n)
+	at.memory.Under = "" // nobody can say yet that it is no newer than what is installed
+	at.session.memory.SetSource(at.key, at.memory)
 }
 
 // rememberRefused keeps why a package was refused, so that it need not be fetched

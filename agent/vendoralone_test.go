@@ -351,10 +351,7 @@ func TestVendorAloneWithoutValidators(t *testing.T) {
 	t.Parallel()
 	w := newAlone(t)
 	s := w.overWeb()
-	s.fail(func(rw http.ResponseWriter, r *http.Request) {
-		rw = noValidators{rw}
-		http.ServeFile(rw, r, filepath.Join(w.srv, filepath.FromSlash(r.URL.Path)))
-	})
+	s.fail(w.unvalidated)
 	big := strings.Repeat("x", 256<<10)
 	add := func(n uint32) map[string]string {
 		return map[string]string{"mpavbase.vdm": string(w.vendor.Definitions(w, "vendor", "mpavbase.vdm", baseVersion, big, base.Add(-day)))}

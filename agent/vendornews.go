@@ -74,14 +74,14 @@ type knownArchive struct {
 func (at *attempt) knownArchive() (k knownArchive) {
 	m, current := at.memory, at.session.current
 	switch {
-	case at.opts.RetryKnownBad || current != nil && current.signed.Revoked:
+	case at.opts.RetryKnownBad:
 		return k
 	case m.Refused != nil:
 		if !at.lately() || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
 			return k
 		}
 		k.refused = (*Failure)(m.Refused)
-	case current == nil:
+	case current == nil || current.signed.Revoked: // the same archive may be what replaces it
 		return k
 	case m.List == current.signed.Digest.String():
 	case m.Under == at.underCurrent() && at.opts.AllowDowngrade.IsZero():
@@ -184,21 +184,57 @@ func (at *attempt) checkNames(files []verifier.Entry, consent bool) error {
 }
 
 // receive is steps 5 and 6 without a list: all files of the archive come into staging,
-// and are hashed there.
+// and are hashed there. How large they are is the source's word alone, so it is to blame
+// where there is no room for them.
 func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry) (err error) {
+	if ok, err := at.takeUntested(ctx, n); ok || err != nil {
+		return err
+	}
+	if err := at.tooSoon(); err != nil {
+		return err
+	}
 	var p plan
 	for _, e := range files {
 		p.fetch = append(p.fetch, part{verifier.File{Name: e.Name, Size: e.Size}, e, true})
 	}
 	at.decided(p.step())
 	if err := at.makeRoom(n, p); err != nil {
-		return err
+		return blameSource(err)
 	}
 	if n.staging, err = at.session.dir.Stage(""); err != nil {
 		return err
 	}
+	at.received = true
 	at.step("fetching the files of the package")
-	return at.dropRefused(at.fetch(ctx, n.staging, n, p))
+	return blameSource(at.dropRefused(at.fetch(ctx, n.staging, n, p)))
+}
+
+// takeUntested takes the files of this very archive from the set that was sealed of it and
+// that the preload hook could not judge yet, where they are all there. They are judged
+// anew, as if they had just come.
+func (at *attempt) takeUntested(ctx context.Context, n *news) (bool, error) {
+	s := at.session
+	set, ok, err := s.dir.Find(s.memory.Pending)
+	if err != nil || !ok || n.layout != at.memory.Layout {
+		return false, nil
+	}
+	left, err := openSet(set, s.trust)
+	if err != nil || left.signed.Digest.String() != at.memory.List {
+		return false, nil
+	}
+	staging, err := s.dir.Stage("")
+	if err != nil {
+		return false, err
+	}
+	for _, f := range left.list().Files {
+		if ok, err := staging.Reuse(ctx, f, set); !ok || err != nil {
+			staging.Discard()
+			return false, err
+		}
+	}
+	n.staging, at.result.BytesReused = staging, left.list().Size()
+	at.decided(state.Step{Rule: ruleOnDisk})
+	return true, nil
 }
 
 // judgeReceived is step 4 for what was received: the list that the files prove, and
@@ -254,7 +290,7 @@ func (at *attempt) wouldFetch(n *news) error {
 		size += e.Size
 	}
 	if err := at.session.dir.Room(size, len(files)+1); err != nil {
-		return err
+		return blameSource(err)
 	}
 	at.result.Outcome = WouldUpdate
 	at.note(fmt.Sprintf("another package is there, of %d files and %d bytes; what it is shows once the vendor's signatures are judged, and not in a dry run", len(files), size))

@@ -83,7 +83,15 @@ type Source struct {
 	Sidecar      bool           `json:"sidecar,omitempty"`     // packages were approved by sidecar here
 	CoolDown     time.Time      `json:"coolDown,omitzero"`     // not to be asked before
 	AskedToWait  bool           `json:"askedToWait,omitempty"` // the server itself asked for the cool-down
+	Vain         Vain           `json:"vain,omitzero"`
 	LastAnswered time.Time      `json:"lastAnswered,omitzero"` // for dropping the oldest
+}
+
+// Vain is how many packages came whole from a source and were of no use, since one was.
+type Vain struct {
+	Times int       `json:"times"`
+	Last  time.Time `json:"last"`
+	Under string    `json:"under"` // the last of them, with this trust and configuration
 }
 
 // Validator names one version of an object in a source's own terms.

@@ -1,0 +1,257 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/verifier/vendorsig/sigtest"
+)
+
+// withCloud configures a server's ring and, where that fails, a package of the vendor's
+// on the same server; more is more of the agent's section.
+func (w *vendored) withCloud(more string) (site *web, cloud string) {
+	w.Helper()
+	site = w.web()
+	w.offline(site.ringURL(), true, fmt.Sprintf(`"cloudUrl":"%s/cloud/updates.zip","trust":{"profile":"vendor","vendorPins":["%s:eku:%s"]}%s`,
+		site.URL, w.vendor.Issuer(), sigtest.Usage, more))
+	return site, filepath.Join(w.srv, "cloud", "updates.zip")
+}
+
+// A mirror that says its files are larger than the disk does not keep the machine from
+// the cloud, since nobody signed how large they are.
+func TestVendorAloneTooLargeForTheDisk(t *testing.T) {
+	w := newAlone(t)
+	_, cloud := w.withCloud("")
+	w.firstAlone(1)
+	mountSmall(t, w.world, 40)
+	p := w.pack(2, nil)
+	p.bare = true
+	w.serve(cloud, w.archive(p))
+	p = w.pack(3, map[string]string{"mpavbase.vdm": strings.Repeat("\x00", 64<<20)})
+	p.bare, p.deflate = true, true
+	w.publish(p)
+	w.want(agent.WouldUpdate, "disk_full", agent.Options{DryRun: true})
+	w.want(agent.Updated, "disk_full")
+	w.has(2)
+}
+
+// once checks that the next update ends in the same way, without the package coming
+// again, also from a server by whose answers nobody can tell whether anything changed.
+func (w *vendored) once(code string) {
+	w.Helper()
+	if r := w.want(agent.Failed, code); r.BytesDownloaded > 64<<10 {
+		w.Errorf("%s: fetched again, %d bytes", code, r.BytesDownloaded)
+	}
+}
+
+// large is so much that has to come that it is told from a look at the archive's end.
+func (w *vendored) large(signer string) map[string]string {
+	w.Helper()
+	return map[string]string{"mpavbase.vdm": string(w.vendor.Definitions(w, signer, "mpavbase.vdm", baseVersion, noise(1, 256<<10), base.Add(-day)))}
+}
+
+// What a revoked vendor signed is refused, and does not come again at each poll.
+func TestVendorAloneRevokedOnce(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.overWeb()
+	w.plain(1, w.large("vendor"))
+	w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(1)})
+	w.trust("vendor/issuer.crl", w.vendor.Revoke(t, "vendor"))
+	if r := w.want(agent.Failed, "signer_revoked"); r.BytesDownloaded < 256<<10 {
+		t.Errorf("refused unseen, after %d bytes", r.BytesDownloaded)
+	}
+	w.once("signer_revoked")
+	w.once("signer_revoked")
+	w.has(1)
+}
+
+// A source that has nothing newer, while what is installed is out of date, sends it once,
+// and nothing is kept of it to go on with.
+func TestVendorAloneStaleOnce(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what       string
+		n          uint32
+		validators bool
+	}{{"the same files", 2, true}, {"the same files, without validators", 2, false}, {"older ones", 1, true}, {"older ones, without validators", 1, false}} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			w := newAlone(t)
+			s := w.overWeb()
+			if !c.validators {
+				s.fail(w.unvalidated)
+			}
+			packs := []pack{w.pack(1, w.large("vendor")), w.pack(2, w.large("vendor"))}
+			for i, p := range packs {
+				p.bare = true
+				w.publish(p)
+				w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(uint32(i) + 1)})
+			}
+			p := packs[c.n-1]
+			p.bare, p.deflate = true, true // another archive
+			if c.n < 2 {
+				must(t, os.Remove(filepath.Join(w.agent.Paths.State, "state.json"))) // which knows that this source had more
+			}
+			w.publish(p)
+			w.later(30 * day)
+			if r := w.want(agent.Failed, "source_stale"); r.BytesDownloaded < 256<<10 {
+				t.Errorf("%d bytes came of another archive", r.BytesDownloaded)
+			}
+			if left, err := os.ReadDir(w.world.engine(".staging")); err != nil || len(left) > 0 {
+				t.Errorf("%d entries are left in .staging, %v", len(left), err)
+			}
+			for range 3 {
+				w.once("source_stale")
+				w.later(day)
+			}
+			w.has(2)
+		})
+	}
+}
+
+// unvalidated serves the mirror without validators.
+func (w *vendored) unvalidated(rw http.ResponseWriter, r *http.Request) {
+	http.ServeFile(noValidators{rw}, r, filepath.Join(w.srv, filepath.FromSlash(r.URL.Path)))
+}
+
+// What is dated in the future comes once a day.
+func TestVendorAloneInTheFutureOnce(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.overWeb()
+	w.firstAlone(1)
+	edits := w.large("vendor")
+	edits["mpavdlta.vdm"] = w.vdm("vendor", "mpavdlta.vdm", v(2), base.Add(3*day))
+	w.plain(2, edits)
+	if r := w.want(agent.Failed, "issued_in_future"); r.BytesDownloaded < 256<<10 {
+		t.Errorf("refused unseen, after %d bytes", r.BytesDownloaded)
+	}
+	w.once("issued_in_future")
+	w.once("issued_in_future")
+	w.has(1)
+	w.later(3 * day)
+	w.want(agent.Updated, "")
+	w.has(2)
+}
+
+// A preload hook that gives no verdict does not have the package come again, whatever
+// server it is from; nor does one that condemns it.
+func TestVendorAloneUntestedOnce(t *testing.T) {
+	t.Parallel()
+	for _, validators := range []bool{true, false} {
+		t.Run(fmt.Sprintf("validators %v", validators), func(t *testing.T) {
+			t.Parallel()
+			w := newAlone(t)
+			s := w.overWeb()
+			if !validators {
+				s.fail(w.unvalidated)
+			}
+			w.firstAlone(1)
+			script := filepath.Join(filepath.Dir(w.srv), "hook")
+			hook := func(text string) { w.write(script, []byte(text)) }
+			w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"trust":{`, `"hooks":{"preload":{"command":["/bin/sh","`+script+`"]}},"trust":{`, 1))
+			hook("exit 3")
+			w.plain(2, w.large("vendor"))
+			if r := w.want(agent.Failed, "preload_failed"); r.BytesDownloaded < 256<<10 {
+				t.Errorf("tested unseen, after %d bytes", r.BytesDownloaded)
+			}
+			w.once("preload_failed")
+			w.later(2 * day)
+			w.once("preload_failed")
+			w.has(1)
+			hook("exit 0")
+			if r := w.want(agent.Updated, ""); r.BytesDownloaded > 64<<10 {
+				t.Errorf("%d bytes for a set that is on disk", r.BytesDownloaded)
+			}
+			w.has(2)
+
+			hook("exit 3")
+			w.plain(3, w.large("vendor"))
+			w.want(agent.Failed, "preload_failed")
+			pending, err := filepath.Glob(w.world.engine(name(3) + "-*/mpavdlta.vdm"))
+			if err != nil || len(pending) != 1 {
+				t.Fatalf("%q, %v", pending, err)
+			}
+			must(t, os.Remove(pending[0]))
+			hook("exit 1")
+			if r := w.want(agent.Failed, "preload_failed"); r.BytesDownloaded < 256<<10 {
+				t.Errorf("%d bytes for a set that is not whole", r.BytesDownloaded)
+			}
+			w.once("known_bad")
+			w.once("known_bad")
+			w.has(2)
+		})
+	}
+}
+
+// A set that the postload hook condemned does not come again to be called known bad, and
+// one that it could not judge not to be called up to date.
+func TestVendorAloneUntakenOnce(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.overWeb()
+	w.firstAlone(1)
+	script := filepath.Join(filepath.Dir(w.srv), "hook")
+	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"trust":{`, `"hooks":{"postload":{"command":["/bin/sh","`+script+`"]}},"trust":{`, 1))
+	w.write(script, []byte("exit 3"))
+	w.plain(2, w.large("vendor"))
+	if r := w.agent.Update(context.Background(), agent.Options{}); codeOf(r) != "postload_failed" {
+		t.Fatal(r.FailReason)
+	}
+	w.once("postload_failed")
+	w.write(script, []byte(about(3, "exit 1")))
+	w.want(agent.UpToDate, "")
+	w.plain(3, w.large("vendor"))
+	if r := w.agent.Update(context.Background(), agent.Options{}); codeOf(r) != "postload_failed" {
+		t.Fatal(r.FailReason)
+	}
+	w.has(2)
+	w.once("known_bad")
+	w.has(2)
+}
+
+// A mirror that sends ever other archives in vain has periodic runs fetch one now and
+// then, and does not keep them from what is of use for longer than that, nor a person.
+func TestVendorAloneInVain(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	s := w.overWeb()
+	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"agent":{`, `"cloudService":{"definitionUpdatesInterval":60},"agent":{`, 1))
+	w.firstAlone(1)
+	began := w.agent.Now()
+	var fetched []time.Duration
+	for n := range 60 {
+		w.later(5 * time.Minute)
+		w.plain(9, map[string]string{"mpavbase.vdm": noise(uint64(n), 256<<10)})
+		before := s.asked.Load()
+		r := w.update(agent.Options{Scheduled: true})
+		if s.asked.Load() == before {
+			t.Fatalf("the mirror was not asked: %+v", r.FailReason)
+		}
+		if r.BytesDownloaded > 200<<10 {
+			fetched = append(fetched, w.agent.Now().Sub(began))
+		}
+	}
+	if want := fmt.Sprint([]time.Duration{5 * time.Minute, 65 * time.Minute, 185 * time.Minute}); fmt.Sprint(fetched) != want {
+		t.Errorf("fetched after %v, want %s", fetched, want)
+	}
+	w.status("update_failed", "signature_missing")
+	w.plain(2, nil)
+	if r := w.update(agent.Options{Scheduled: true}); r.Outcome != agent.Skipped {
+		t.Errorf("%s %v", r.Outcome, r.FailReason)
+	}
+	w.want(agent.Updated, "")
+	w.has(2)
+	w.later(5 * time.Minute)
+	w.plain(3, nil)
+	w.want(agent.Updated, "", agent.Options{Scheduled: true}) // no other came in vain since
+	w.has(3)
+}
