@@ -255,3 +255,24 @@ func TestVendorAloneInVain(t *testing.T) {
 	w.want(agent.Updated, "", agent.Options{Scheduled: true}) // no other came in vain since
 	w.has(3)
 }
+
+// What a mirror sends to be refused does not take away what came of the cloud's package
+// to go on with.
+func TestVendorAloneGoesOnBesideABadMirror(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	site, cloud := w.withCloud("")
+	w.firstAlone(1)
+	p := w.pack(2, map[string]string{"mpavbase.vdm": string(w.vendor.Definitions(w, "vendor", "mpavbase.vdm", baseVersion, noise(1, 6<<20), base.Add(-day)))})
+	p.bare = true
+	w.serve(cloud, w.archive(p))
+	w.plain(3, map[string]string{"mpavdlta.vdm": "nobody's"})
+	site.cutAfter(w.world, 4<<20)
+	w.want(agent.Failed, "signature_missing")
+	site.fail(nil)
+	w.plain(4, map[string]string{"mpavdlta.vdm": "somebody's"})
+	if r := w.want(agent.Updated, "signature_missing"); !r.Resumed {
+		t.Error("the transfer was not resumed")
+	}
+	w.has(2)
+}
