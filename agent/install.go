@@ -172,12 +172,12 @@ func (at *attempt) sealed(ctx context.Context, n *news, v verifier.Verdict) (eng
 	return dir.Seal(ctx, staging, list, n.raw)
 }
 
-// dropRefused drops what is kept to go on with where the package was refused: what else
-// came of it is of no use, either.
+// dropRefused drops what is kept of this source to go on with where the package was
+// refused: what else came of it is of no use, either.
 func (at *attempt) dropRefused(err error) error {
 	var refused *verifier.Refusal
 	if errors.As(err, &refused) {
-		err = errors.Join(err, at.session.dir.DropParts())
+		err = errors.Join(err, at.dropOwnParts())
 	}
 	return err
 }

@@ -142,6 +142,14 @@ func TestVendorAloneInTheFutureOnce(t *testing.T) {
 	w.has(2)
 }
 
+// hook configures a hook of that kind, and gives what makes it that script.
+func (w *vendored) hook(kind string) func(text string) {
+	w.Helper()
+	script := filepath.Join(filepath.Dir(w.srv), "hook")
+	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"trust":{`, `"hooks":{"`+kind+`":{"command":["/bin/sh","`+script+`"]}},"trust":{`, 1))
+	return func(text string) { w.Helper(); w.write(script, []byte(text)) }
+}
+
 // A preload hook that gives no verdict does not have the package come again, whatever
 // server it is from; nor does one that condemns it.
 func TestVendorAloneUntestedOnce(t *testing.T) {
@@ -155,9 +163,7 @@ func TestVendorAloneUntestedOnce(t *testing.T) {
 				s.fail(w.unvalidated)
 			}
 			w.firstAlone(1)
-			script := filepath.Join(filepath.Dir(w.srv), "hook")
-			hook := func(text string) { w.write(script, []byte(text)) }
-			w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"trust":{`, `"hooks":{"preload":{"command":["/bin/sh","`+script+`"]}},"trust":{`, 1))
+			hook := w.hook("preload")
 			hook("exit 3")
 			w.plain(2, w.large("vendor"))
 			if r := w.want(agent.Failed, "preload_failed"); r.BytesDownloaded < 256<<10 {
@@ -199,15 +205,14 @@ func TestVendorAloneUntakenOnce(t *testing.T) {
 	w := newAlone(t)
 	w.overWeb()
 	w.firstAlone(1)
-	script := filepath.Join(filepath.Dir(w.srv), "hook")
-	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"trust":{`, `"hooks":{"postload":{"command":["/bin/sh","`+script+`"]}},"trust":{`, 1))
-	w.write(script, []byte("exit 3"))
+	hook := w.hook("postload")
+	hook("exit 3")
 	w.plain(2, w.large("vendor"))
 	if r := w.agent.Update(context.Background(), agent.Options{}); codeOf(r) != "postload_failed" {
 		t.Fatal(r.FailReason)
 	}
 	w.once("postload_failed")
-	w.write(script, []byte(about(3, "exit 1")))
+	hook(about(3, "exit 1"))
 	w.want(agent.UpToDate, "")
 	w.plain(3, w.large("vendor"))
 	if r := w.agent.Update(context.Background(), agent.Options{}); codeOf(r) != "postload_failed" {
@@ -254,4 +259,25 @@ func TestVendorAloneInVain(t *testing.T) {
 	w.plain(3, nil)
 	w.want(agent.Updated, "", agent.Options{Scheduled: true}) // no other came in vain since
 	w.has(3)
+}
+
+// What a mirror sends to be refused does not take away what came of the cloud's package
+// to go on with.
+func TestVendorAloneGoesOnBesideABadMirror(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	site, cloud := w.withCloud("")
+	w.firstAlone(1)
+	p := w.pack(2, map[string]string{"mpavbase.vdm": string(w.vendor.Definitions(w, "vendor", "mpavbase.vdm", baseVersion, noise(1, 6<<20), base.Add(-day)))})
+	p.bare = true
+	w.serve(cloud, w.archive(p))
+	w.plain(3, map[string]string{"mpavdlta.vdm": "nobody's"})
+	site.cutAfter(w.world, 4<<20)
+	w.want(agent.Failed, "signature_missing")
+	site.fail(nil)
+	w.plain(4, map[string]string{"mpavdlta.vdm": "somebody's"})
+	if r := w.want(agent.Updated, "signature_missing"); !r.Resumed {
+		t.Error("the transfer was not resumed")
+	}
+	w.has(2)
 }
