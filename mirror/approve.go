@@ -50,6 +50,7 @@ type Proposal struct {
 	Previous *verifier.List // what is approved now, as PreviousJudged has it; nil: nothing
 	// Renewal says that the same content, with the same versions, is approved already.
 	Renewal bool
+	LogLine int // number of the line of the log of promotions that List names; 0: none
 
 	o       ApproveOptions
 	ring    ringPlace
@@ -393,7 +394,7 @@ func (p *Proposal) decide(said versions) error {
 		Now: o.Now, Issued: p.issued(), Expires: o.Expires}.withDefaults()
 	p.List = build.list()
 	var err error
-	if p.List.PromotionLog, err = lastPromotionLine(p.ring.ring); err != nil {
+	if p.LogLine, p.List.PromotionLog, err = lastPromotionLine(p.ring.ring, p.Previous, o.Force); err != nil {
 		return err
 	}
 	for _, f := range p.Files {
@@ -630,6 +631,9 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 		return nil, Approved{}, err
 	}
 	if err := checkSuccession(judged, previous, o.Force); err != nil {
+		return nil, Approved{}, err
+	}
+	if _, _, err := lastPromotionLine(place.ring, previous, o.Force); err != nil {
 		return nil, Approved{}, err
 	}
 	if judged.Zip == "" || judged.Zip == zipFile {

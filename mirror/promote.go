@@ -278,6 +278,11 @@ func (s standing) definition() verifier.Version {
 	return s.list.Definition
 }
 
+// keepsAnchor is the function of that name, about what is published in dir.
+func (t *target) keepsAnchor(list *verifier.List, dir string) error {
+	return keepsAnchor(t.log.lines, list, "take "+printable.Quote(filepath.Join(dir, zipSidecar))+" away")
+}
+
 func standingIn(dir string) standing {
 	file, there := zipIn(dir)
 	if !there {
@@ -303,6 +308,9 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.have = standingIn(r.place.arch)
+	if err := r.target.keepsAnchor(r.have.list, r.place.arch); err != nil {
+		return err
+	}
 	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.have.believed(r.o.Trust, r.wanted()), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
@@ -718,7 +726,7 @@ func (t *target) lookBack(line LoggedPromotion) (undoStep, error) {
 	case s.needed && !s.before.archive:
 		return s, nothingToUndo("no package is kept from before the last promotion")
 	}
-	return s, nil
+	return s, t.keepsAnchor(s.have.list, p.arch)
 }
 
 // undo takes one architecture back.

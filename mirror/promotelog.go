@@ -161,17 +161,37 @@ func loadPromotions(path string) (lines []LoggedPromotion, torn bool, err error)
 	return lines, info.Size() > int64(whole), nil
 }
 
-// lastPromotionLine gives the hash of the last line of the log beside a ring, for a list
-// that is about to be signed; empty where nothing was promoted yet.
-func lastPromotionLine(ring string) (hash string, err error) {
+// lastPromotionLine gives the number and the hash of the last line of the log beside a
+// ring, for a list that is about to be signed; 0 and empty where nothing was promoted
+// yet. The list that is replaced, if any, must name a line of the log, unless anew.
+func lastPromotionLine(ring string, replaced *verifier.List, anew bool) (n int, hash string, err error) {
 	lines, _, err := loadPromotions(filepath.Join(filepath.Dir(ring), promotionsFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", nil
-	case err != nil || len(lines) == 0:
-		return "", err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, "", err
 	}
-	return lines[len(lines)-1].Hash, nil
+	if err := keepsAnchor(lines, replaced, "give --force"); err != nil && !anew {
+		return 0, "", err
+	}
+	if len(lines) == 0 {
+		return 0, "", nil
+	}
+	return len(lines), lines[len(lines)-1].Hash, nil
+}
+
+// keepsAnchor refuses to replace a list that names a line which the log does not have:
+// the list may be all that shows that somebody changed the log. instead is what else
+// than the log of before helps.
+func keepsAnchor(lines []LoggedPromotion, replaced *verifier.List, instead string) error {
+	if replaced == nil || replaced.PromotionLog == "" || lineOf(lines, replaced.PromotionLog) > 0 {
+		return nil
+	}
+	return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the signed list that would be replaced names a line that the log of promotions does not have",
+		Hint: "put the log back from a copy, and look who changed it; to begin a new one on purpose, keep a copy of the list, and " + instead}
+}
+
+// lineOf gives the number of the line with that hash, from 1 on; 0 where there is none.
+func lineOf(lines []LoggedPromotion, hash string) int {
+	return slices.IndexFunc(lines, func(l LoggedPromotion) bool { return l.Hash == hash }) + 1
 }
 
 // last gives the hash of the last line.
@@ -309,12 +329,10 @@ func (p *Promotions) anchor(path string, trust *verifier.Trust, needed bool) err
 			return err
 		}
 	}
-	for i, line := range p.Lines {
-		if line.Hash != list.PromotionLog {
-			continue
-		}
-		p.Anchors = append(p.Anchors, PromotionAnchor{path, i + 1})
-		return nil
+	n := lineOf(p.Lines, list.PromotionLog)
+	if n == 0 {
+		return badPromotions("a signed list names a line that the log of promotions does not have")
 	}
-	return badPromotions("a signed list names a line that the log of promotions does not have")
+	p.Anchors = append(p.Anchors, PromotionAnchor{path, n})
+	return nil
 }
