@@ -65,6 +65,9 @@ type PromotedPair struct {
 	Definition verifier.Version `json:"definitionsVersion"`         // published now
 	Previous   verifier.Version `json:"previousDefinitionsVersion"` // replaced; zero: nothing that is known
 	Logged     string           `json:"logged,omitempty"`           // hash of the line in the log
+	// Expired says that endpoints don't install what undo has published: the time of its
+	// list is over.
+	Expired bool `json:"expired,omitempty"`
 }
 
 // Promote publishes in one ring what another one has. All checks are made, and all
@@ -642,11 +645,16 @@ func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, er
 	if now == nil {
 		now = time.Now
 	}
+	found, err := t.standings()
+	if err != nil {
+		return nil, treeError("the tree of packages", t.ring, err)
+	}
+	came := func(line LoggedPromotion) bool { return found[line.Arch].has(line.Content) }
 	var steps []undoStep
-	for _, line := range lastPromotion(t.log.lines, t.name()) {
-		step, err := t.lookBack(line)
+	for _, line := range lastPromotion(t.log.lines, t.name(), came) {
+		step, err := t.lookBack(line, found[line.Arch])
 		if err != nil {
-			return nil, treeError("the tree of packages", t.ring, err)
+			return nil, err
 		}
 		if step.needed {
 			steps = append(steps, step)
@@ -666,10 +674,12 @@ func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, er
 	return undone, nil
 }
 
-// lastPromotion gives the lines of the last run that promoted something to a ring.
-func lastPromotion(lines []LoggedPromotion, ring string) (last []LoggedPromotion) {
+// lastPromotion gives the lines of the last run that promoted something to a ring. A
+// line is there before anything is published, so those that a crash has left without
+// what they tell, for which came is false, count for nothing.
+func lastPromotion(lines []LoggedPromotion, ring string, came func(LoggedPromotion) bool) (last []LoggedPromotion) {
 	for _, l := range slices.Backward(lines) {
-		if l.To != ring || l.Action != actionPromote {
+		if l.To != ring || l.Action != actionPromote || !came(l) {
 			continue
 		}
 		if len(last) > 0 && !l.Time.Equal(last[0].Time) || slices.ContainsFunc(last, func(o LoggedPromotion) bool { return o.Arch == l.Arch }) {
@@ -687,7 +697,7 @@ func nothingToUndo(sentence string) error {
 // takenBack says whether the last that the log has of this content in a ring is that
 // it was promoted, and then undone.
 func takenBack(lines []LoggedPromotion, ring, arch string, content verifier.ContentID) bool {
-	var brought verifier.ContentID // by the last promotion
+	var brought verifier.ContentID // by the last promotion, for lines of undo that don't name it
 	back := false
 	for _, l := range lines {
 		switch {
@@ -696,7 +706,11 @@ func takenBack(lines []LoggedPromotion, ring, arch string, content verifier.Cont
 			brought = l.Content
 			back = back && brought != content
 		case l.Action == actionUndo:
-			back = back || brought == content
+			undone := l.Undone
+			if undone == (verifier.ContentID{}) {
+				undone = brought
+			}
+			back = back || undone == content
 		}
 	}
 	return back
@@ -710,13 +724,29 @@ type undoStep struct {
 	needed       bool     // else it was taken back already
 }
 
-// lookBack makes sure that what a line of the log brought can be taken back.
-func (t *target) lookBack(line LoggedPromotion) (undoStep, error) {
-	p, err := t.place(line.Arch)
-	if err != nil {
-		return undoStep{}, err
+// has says whether a content is published, or n-1.
+func (s undoStep) has(content verifier.ContentID) bool {
+	return slices.ContainsFunc([]standing{s.have, s.before}, func(s standing) bool { return s.list != nil && s.list.Content() == content })
+}
+
+// standings looks at all architectures that were promoted to the ring.
+func (t *target) standings() (map[string]undoStep, error) {
+	found := map[string]undoStep{}
+	for _, arch := range SyncArchs() {
+		if !slices.ContainsFunc(t.log.lines, func(l LoggedPromotion) bool { return l.To == t.name() && l.Arch == arch }) {
+			continue
+		}
+		p, err := t.place(arch)
+		if err != nil {
+			return nil, err
+		}
+		found[arch] = undoStep{arch: arch, place: p, have: standingIn(p.arch), before: standingIn(p.back)}
 	}
-	s := undoStep{arch: line.Arch, place: p, have: standingIn(p.arch), before: standingIn(p.back)}
+	return found, nil
+}
+
+// lookBack makes sure that what a line of the log brought can be taken back.
+func (t *target) lookBack(line LoggedPromotion, s undoStep) (undoStep, error) {
 	// What is published decides, and not whether the log has a line of an undo: a crash
 	// may have come between the two.
 	s.needed = s.have.list != nil && s.have.list.Content() == line.Content
@@ -726,7 +756,7 @@ func (t *target) lookBack(line LoggedPromotion) (undoStep, error) {
 	case s.needed && !s.before.archive:
 		return s, nothingToUndo("no package is kept from before the last promotion")
 	}
-	return s, t.keepsAnchor(s.have.list, p.arch)
+	return s, t.keepsAnchor(s.have.list, s.place.arch)
 }
 
 // undo takes one architecture back.
@@ -737,10 +767,10 @@ func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 		return PromotedPair{}, err
 	}
 	pair := PromotedPair{Arch: s.arch, Outcome: PromoteUndone, Previous: s.have.definition()}
-	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch}
+	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch, Undone: s.have.list.Content()}
 	if l := s.before.list; l != nil {
 		entry.Engine, entry.Definition, entry.Content = l.Engine, l.Definition, l.Content()
-		pair.Engine, pair.Definition = l.Engine, l.Definition
+		pair.Engine, pair.Definition, pair.Expired = l.Engine, l.Definition, !started.Before(l.Expires)
 	}
 	entry.User, entry.Host = caller()
 	if pair.Logged, err = t.log.append(entry); err != nil {

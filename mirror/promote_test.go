@@ -458,3 +458,41 @@ func TestUndoNothing(t *testing.T) {
 	_, err = UndoPromotion(r.o.To, nil)
 	wantCode(t, err, codeNothing)
 }
+
+// TestUndoAfterCrash: a promotion that a crash kept from being published leaves a line,
+// and the one before it, which is in force, can be taken back.
+func TestUndoAfterCrash(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+		r.approve(v, nil)
+		r.want(Promoted)
+	}
+	list := r.approve("1.407.419.0", nil)
+	log, err := openPromotions(filepath.Dir(r.o.To))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.append(Promotion{Time: r.now, Action: actionPromote, From: "preview", To: "production", Arch: "x86_64", Definition: list.Definition, Content: list.Content()}); err != nil {
+		t.Fatal(err)
+	}
+	log.close()
+	// Its list has expired by then, so it is no longer of use to endpoints.
+	late := func() time.Time { return r.now.AddDate(0, 0, 30) }
+	undone, err := UndoPromotion(r.o.To, late)
+	if err != nil || len(undone) != 1 || undone[0].Definition != version("1.407.417.0") || undone[0].Previous != version("1.407.418.0") || !undone[0].Expired {
+		t.Fatalf("%+v, %v", undone, err)
+	}
+	r.good("production", "1.407.417.0")
+	_, err = UndoPromotion(r.o.To, nil)
+	wantCode(t, err, codeNothing)
+	// What was taken back is the one that was out, and not the one that never was.
+	r.want(Promoted)
+	r.good("production", "1.407.419.0")
+	if undone, err := UndoPromotion(r.o.To, r.o.Now); err != nil || len(undone) != 1 || undone[0].Expired {
+		t.Fatalf("%+v, %v", undone, err)
+	}
+	r.approve("1.407.418.0", nil)
+	_, err = Promote(t.Context(), r.o)
+	wantCode(t, err, string(verifier.KnownBadContent))
+}

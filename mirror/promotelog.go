@@ -50,8 +50,9 @@ type Promotion struct {
 	Arch       string             `json:"arch"`
 	Engine     verifier.Version   `json:"engineVersion"`
 	Definition verifier.Version   `json:"definitionVersion"`
-	Content    verifier.ContentID `json:"content"` // of what is published from now on
-	Before     string             `json:"before"`  // SHA-256 of the line before, in hexadecimal
+	Content    verifier.ContentID `json:"content"`         // of what is published from now on
+	Undone     verifier.ContentID `json:"undone,omitzero"` // that undo took back
+	Before     string             `json:"before"`          // SHA-256 of the line before, in hexadecimal
 }
 
 // LoggedPromotion is a line of the log, and the SHA-256 of its bytes without the

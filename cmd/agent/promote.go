@@ -134,6 +134,9 @@ func promotedText(pair mirror.PromotedPair) string {
 	case mirror.PromoteRenewed:
 		return now + " has a newer list"
 	case mirror.PromoteUndone:
+		if pair.Expired {
+			now += ", whose list has expired,"
+		}
 		return "back to " + now + " from " + before
 	}
 	if pair.Previous.IsZero() {
