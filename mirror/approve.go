@@ -106,11 +106,13 @@ func changes(list, previous *verifier.List) map[string]FileChange {
 //	RING/arch_x86_64/updates.zip.p7m         the approval
 //	RING/.approve/                           0700, ours alone: copies that have no name yet
 //	RING/.approve/arch_x86_64.json           what was seen when, and approved as what
+//	RING/.approve/arch_x86_64.first.p7m      the first approval of what is approved now
 type ringPlace struct{ ring, arch string }
 
 func (p ringPlace) zip() string     { return filepath.Join(p.arch, source.PackageName) }
 func (p ringPlace) sidecar() string { return filepath.Join(p.arch, source.SidecarName) }
 func (p ringPlace) ledger() string  { return filepath.Join(p.work(), filepath.Base(p.arch)+".json") }
+func (p ringPlace) first() string   { return filepath.Join(p.work(), filepath.Base(p.arch)+".first.p7m") }
 
 // work lies beside what is served, so that both are on one file system.
 func (p ringPlace) work() string { return filepath.Join(filepath.Dir(p.arch), ".approve") }
@@ -587,6 +589,9 @@ func (p *Proposal) name() error {
 func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, error) {
 	before, err := approvedNow(place, nil, true)
 	if err != nil {
+		return Approved{}, err
+	}
+	if err := place.keepFirst(object, list, before); err != nil {
 		return Approved{}, err
 	}
 	if err := replace(place.sidecar(), object); err != nil {

@@ -85,3 +85,19 @@ func (place ringPlace) remember(list *verifier.List, zip string, now time.Time) 
 	}
 	return l.write(place.ledger())
 }
+
+// keepFirst keeps the first approval of a content over its renewals, for those who ask
+// since when it is approved. It is signed, so nobody can make it older. object is the
+// approval with that list, which is about to be put in force in place of before.
+func (place ringPlace) keepFirst(object []byte, list, before *verifier.List) error {
+	if before != nil && before.Content() == list.Content() {
+		if first, err := ReadList(place.first()); err == nil && first.Content() == list.Content() {
+			return nil
+		}
+		var err error
+		if object, err = readObject(place.sidecar()); err != nil {
+			return fileError("the approval", place.sidecar(), err)
+		}
+	}
+	return fileError("the first approval of the package", place.first(), replace(place.first(), object))
+}

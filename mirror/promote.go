@@ -423,10 +423,34 @@ func (r *promotion) check() error {
 	}
 	list := r.good.Signed.List
 	// Nobody could install it before it was there and approved.
-	if err := checkAge(later(info.ModTime(), list.Issued), r.o.Now(), r.o.MinAge); err != nil {
+	if err := checkAge(later(info.ModTime(), r.approvedSince()), r.o.Now(), r.o.MinAge); err != nil {
 		return err
 	}
 	return checkHealthFiles(r.o.Health, versions{list.Engine, list.Definition})
+}
+
+// approvedSince is when the content was approved in the first ring: a renewal does not
+// begin its age anew. The first approval counts only where it is signed as the one in
+// force has to be.
+func (r *promotion) approvedSince() time.Time {
+	list := r.good.Signed.List
+	arch, err := resolve(filepath.Join(r.o.From, "arch_"+r.arch))
+	if err != nil || r.good.Origin == Inside {
+		return list.Issued
+	}
+	object, err := readObject(ringPlace{arch: arch}.first())
+	if err != nil {
+		return list.Issued
+	}
+	claims, err := verifier.ReadClaims(object)
+	if err != nil {
+		return list.Issued
+	}
+	first := standing{list: claims.List, object: object}
+	if first.list.Content() != list.Content() || !first.believed(r.o.Trust, r.identity(r.o.From, list.Rings[0])) || first.list.Issued.After(list.Issued) {
+		return list.Issued
+	}
+	return first.list.Issued
 }
 
 // stage makes the directory that is to be published, and verifies it as an endpoint

@@ -496,3 +496,59 @@ func TestUndoAfterCrash(t *testing.T) {
 	_, err = Promote(t.Context(), r.o)
 	wantCode(t, err, string(verifier.KnownBadContent))
 }
+
+// TestPromoteAgeOverRenewal: a package that is approved again is as old as before, and
+// nobody but a signer can make one older.
+func TestPromoteAgeOverRenewal(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	r.o.MinAge = 12 * time.Hour
+	r.now = r.now.AddDate(0, 0, 1) // the signers' certificates are new
+	site := ringSite{lab: r.lab, ring: r.o.From, now: r.now}
+	come := func(n int) {
+		site.come(t, map[string][]byte{"mpavbase.vdm": []byte(fmt.Sprint("definitions ", n))}, manifestFor(n))
+		old := r.now.Add(-100 * time.Hour)
+		if err := os.Chtimes(site.path("updates.zip"), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	approve := func(ago time.Duration, renew bool) {
+		t.Helper()
+		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Renew: renew, Force: true, Now: r.now.Add(-ago)})
+		wantCode(t, err, "")
+	}
+	young := func() {
+		t.Helper()
+		_, err := Promote(t.Context(), r.o)
+		wantCode(t, err, codeCoolingDown)
+	}
+	first := filepath.Join(r.o.From, ".approve", "arch_x86_64.first.p7m")
+	come(417)
+	approve(20*time.Hour, false)
+	approve(2*time.Hour, true)
+	approve(time.Hour, true)
+	kept := read(t, first)
+
+	// The word of a stranger, or none, is not enough.
+	list, err := ReadList(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := SignList(list, newLab(t, KeyOptions{}).signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range [][]byte{forged, []byte("none"), nil} {
+		write(t, first, object)
+		young()
+	}
+	write(t, first, kept)
+	r.want(Promoted)
+
+	// Another content begins anew, also with the other's first approval beside it.
+	come(418)
+	approve(time.Minute, false)
+	young()
+	write(t, first, kept)
+	young()
+}
