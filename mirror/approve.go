@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -598,11 +599,11 @@ func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, er
 		return Approved{}, fileError("the approval", place.sidecar(), err)
 	}
 	a := Approved{Zip: filepath.Join(place.arch, list.Zip), Sidecar: place.sidecar()}
-	keep := []string{list.Zip}
-	if before != nil {
-		keep = append(keep, before.Zip) // somebody may be in the middle of fetching it
+	last := "" // somebody may be in the middle of fetching it
+	if before != nil && before.Zip != list.Zip {
+		last = before.Zip
 	}
-	return a, place.collect(keep)
+	return a, place.collect(list.Zip, last)
 }
 
 // AttachApproval puts the list p7m in force, which somebody else signed after
@@ -669,10 +670,12 @@ func (o ApproveOptions) now() time.Time {
 	return o.Now
 }
 
-// collect removes approved packages but those to keep. Only what this program has
-// approved, under a name that it gave, counts as one.
-func (place ringPlace) collect(keep []string) error {
+// collect removes approved packages but the one in force and the last one before it;
+// empty means that the ledger knows it. Only what this program has approved or promoted,
+// under a name that it gave, counts as one.
+func (place ringPlace) collect(inForce, last string) error {
 	l := readLedger(place.ledger())
+	keep := []string{inForce, cmp.Or(last, l.lastBut(inForce))}
 	for _, zip := range l.Zips {
 		path := filepath.Join(place.arch, zip)
 		if slices.Contains(keep, zip) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -512,20 +513,37 @@ func (r *promotion) verifyNext(ctx context.Context) error {
 
 // carry keeps what lies beside the published package: files of somebody else, and the
 // archive that the sidecar names which is about to be replaced, so that downloads of
-// it come to their end.
+// it come to their end. Older ones go, by the names that were given to them.
 func (r *promotion) carry() error {
 	next := r.place.next()
-	if err := carryOver(r.place.arch, next, false); err != nil {
+	err := carryOver(r.place.arch, next, false)
+	if err != nil || r.outcome == PromoteRenewed {
 		return err
 	}
-	entries, err := os.ReadDir(next)
-	for _, e := range entries {
-		inUse := r.have.list != nil && e.Name() == r.have.list.Zip
-		if approvedName(e.Name()) && !inUse {
-			err = errors.Join(err, os.Remove(filepath.Join(next, e.Name())))
+	for _, zip := range readLedger(r.approvals().ledger()).Zips {
+		if r.have.list != nil && zip == r.have.list.Zip {
+			continue
+		}
+		if gone := os.Remove(filepath.Join(next, zip)); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
 		}
 	}
 	return err
+}
+
+// approvals is what approvals in the target go by.
+func (r *promotion) approvals() ringPlace { return ringPlace{ring: r.o.To, arch: r.place.arch} }
+
+// remember notes under which name the package is going to be published.
+func (r *promotion) remember() error {
+	list := r.good.Signed.List
+	if r.good.Origin == Inside || !approvedName(list.Zip) {
+		return nil
+	}
+	if err := makePrivate(r.approvals().work()); err != nil {
+		return err
+	}
+	return r.approvals().remember(list, list.Zip, r.started)
 }
 
 // sign writes the sidecar, where the package has one. logged is the hash of the line of
@@ -566,7 +584,10 @@ func (r *promotion) publish() (PromotedPair, error) {
 		line.Action = actionRenew
 	}
 	line.User, line.Host = caller()
-	var err error
+	err := r.remember()
+	if err != nil {
+		return pair, err
+	}
 	if pair.Logged, err = r.target.log.append(line); err != nil {
 		return pair, err
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -551,4 +552,59 @@ func TestPromoteAgeOverRenewal(t *testing.T) {
 	young()
 	write(t, first, kept)
 	young()
+}
+
+// TestPromoteKeepsOthersFiles: only what promotion has put there goes when its time has
+// come, whatever the names of other files are.
+func TestPromoteKeepsOthersFiles(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	own := []string{"updates-2026-archive.zip", "updates-0badcafe.zip"} // the second as approve --external names its copy
+	for _, name := range own {
+		write(t, r.in("production", name), []byte("of somebody else"))
+	}
+	has := func(zips ...string) {
+		t.Helper()
+		want := slices.Concat(own, zips, []string{"manifest.json", "updates.zip", "updates.zip.p7m"})
+		slices.Sort(want)
+		onlyFiles(t, r.in("production"), want...)
+	}
+	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+		r.approve(v, nil)
+		r.want(Promoted)
+	}
+	has("updates-14074170.zip", "updates-14074180.zip")
+	r.now = r.now.Add(2 * time.Hour)
+	r.approve("1.407.418.0", func(l *verifier.List) { l.Issued = r.now.Add(-time.Hour) })
+	r.want(PromoteRenewed)
+	has("updates-14074170.zip", "updates-14074180.zip")
+	r.approve("1.407.419.0", nil)
+	r.want(Promoted)
+	has("updates-14074180.zip", "updates-14074190.zip")
+}
+
+// TestApproveRenewalKeepsLast: the package before the approved one stays over a renewal,
+// and so do files of somebody else.
+func TestApproveRenewalKeepsLast(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	write(t, s.path("updates-2026-archive.zip"), []byte("of somebody else"))
+	for _, n := range []int{2, 3} {
+		s.comes(t, n)
+		s.approved(t, o)
+	}
+	before := s.zips(t)
+	o.Renew = true
+	s.approved(t, o)
+	s.approved(t, o)
+	if after := s.zips(t); len(before) != 3 || fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("a renewal leaves %v of %v", after, before)
+	}
+	o.Renew = false
+	s.comes(t, 4)
+	s.approved(t, o)
+	if after := s.zips(t); len(after) != 3 {
+		t.Errorf("there are %v, which is one too many or too few", after)
+	}
 }
