@@ -127,7 +127,7 @@ func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 	if !slices.Contains(SyncArchs(), arch) { // it may be that of a list
 		return ringPlace{}, nil, usage("the architecture is none that there are packages for", "give --arch x86_64 or --arch arm64", nil)
 	}
-	ring, err := filepath.Abs(ring)
+	ring, err := realRing(ring)
 	if err != nil {
 		return ringPlace{}, nil, fileError("the ring", ring, err)
 	}
@@ -146,6 +146,27 @@ func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 func platformOf(ring string) (platform string, known bool) {
 	platform = filepath.Base(filepath.Dir(ring))
 	return platform, platform == verifier.Linux || platform == "mac"
+}
+
+// realRing is the absolute path of a ring's directory. A link leads to the ring that it
+// is for: its own name and place say nothing. But where it stands in a tree for a
+// directory somewhere else, whose path says less, the tree's path counts.
+func realRing(path string) (string, error) {
+	typed, err := filepath.Abs(path)
+	if err != nil {
+		return path, err
+	}
+	real, err := resolve(typed)
+	if inTree(typed) && !inTree(real) {
+		return typed, err
+	}
+	return real, err
+}
+
+// inTree says whether a path tells both ring and platform, as in a tree that Sync makes.
+func inTree(ring string) bool {
+	_, known := platformOf(ring)
+	return known && ringOf(ring, "") != ""
 }
 
 // RingArchs are the architectures that a ring has a package for.

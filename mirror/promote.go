@@ -121,7 +121,7 @@ func Promote(ctx context.Context, o PromoteOptions) (published []PromotedPair, e
 // orDefault fills in what is left out.
 func (o PromoteOptions) orDefault(to string) (PromoteOptions, error) {
 	var err error
-	if o.From, err = filepath.Abs(o.From); err != nil {
+	if o.From, err = realRing(o.From); err != nil {
 		return o, fileError("the ring to promote from", o.From, err)
 	}
 	if o.Test != "" {
@@ -175,7 +175,7 @@ type target struct {
 // openTarget takes a ring for changes. The directory above it has to be there, so that
 // a typing error makes no second tree.
 func openTarget(dir string) (*target, error) {
-	ring, err := filepath.Abs(dir)
+	ring, err := realRing(dir)
 	if err != nil {
 		return nil, fileError("the ring to promote to", dir, err)
 	}

@@ -257,7 +257,7 @@ type Promotions struct {
 // Errors: nothing_installed where there is no log; content_mismatch where it was
 // changed; the verifier's codes for lists; usage.
 func CheckPromotions(ring string, lists []string, trust *verifier.Trust) (Promotions, error) {
-	ring, err := filepath.Abs(ring)
+	ring, err := realRing(ring)
 	if err != nil {
 		return Promotions{}, fileError("the ring", ring, err)
 	}
