@@ -332,8 +332,28 @@ func (p *Promotions) anchor(path string, trust *verifier.Trust, needed bool) err
 	}
 	n := lineOf(p.Lines, list.PromotionLog)
 	if n == 0 {
+		if err := p.readOn(); err != nil {
+			return err
+		}
+		n = lineOf(p.Lines, list.PromotionLog)
+	}
+	if n == 0 {
 		return badPromotions("a signed list names a line that the log of promotions does not have")
 	}
 	p.Anchors = append(p.Anchors, PromotionAnchor{path, n})
+	return nil
+}
+
+// readOn takes lines that were written since the log was read: nobody is kept from
+// promoting meanwhile, and a line is there before the list that names it.
+func (p *Promotions) readOn() error {
+	lines, torn, err := loadPromotions(p.Log)
+	if err != nil {
+		return err
+	}
+	if known := len(p.Lines); known > 0 && (len(lines) < known || lines[known-1].Hash != p.Lines[known-1].Hash) {
+		return badPromotions("the log of promotions has become another one while it was read")
+	}
+	p.Lines, p.Torn = lines, torn
 	return nil
 }

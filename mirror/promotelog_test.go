@@ -141,6 +141,40 @@ func TestTornPromotionLog(t *testing.T) {
 	}
 }
 
+// TestPromotionWhileChecked: a promotion that comes after the log was read, and before
+// its list is looked at, is no change of the log.
+func TestPromotionWhileChecked(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	r.approve("1.407.417.0", nil)
+	r.want(Promoted)
+	path := filepath.Join(r.dir, "tree", "linux", promotionsFile)
+	lines, _, err := loadPromotions(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.approve("1.407.418.0", nil)
+	r.want(Promoted)
+	whole, sidecar := read(t, path), r.in("production", "updates.zip.p7m")
+	check := func() (Promotions, error) {
+		found := Promotions{Log: path, Lines: lines}
+		err := found.anchor(sidecar, &r.trust, false)
+		return found, err
+	}
+	found, err := check()
+	wantCode(t, err, "")
+	if len(found.Lines) != 2 || len(found.Anchors) != 1 || found.Anchors[0].Line != 2 {
+		t.Errorf("%+v", found)
+	}
+	// What is missing stays missing, and another history is none that went on.
+	rows := bytes.SplitAfter(whole, []byte("\n"))
+	for _, log := range [][]byte{rows[0], nil, bytes.Replace(whole, []byte("1.407.417.0"), []byte("1.407.416.0"), 1)} {
+		write(t, path, log)
+		_, err := check()
+		wantCode(t, err, "content_mismatch")
+	}
+}
+
 // FuzzPromotionLog: nothing breaks the parser, and what it takes holds together.
 func FuzzPromotionLog(f *testing.F) {
 	dir := f.TempDir()
