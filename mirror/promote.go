@@ -534,14 +534,12 @@ func (r *promotion) carry() error {
 // approvals is what approvals in the target go by.
 func (r *promotion) approvals() ringPlace { return ringPlace{ring: r.o.To, arch: r.place.arch} }
 
-// remember notes under which name the package is going to be published.
+// remember notes under which name the package is going to be published. Where approvals
+// are another user's, nothing is noted, and the package stays when its time has come.
 func (r *promotion) remember() error {
 	list := r.good.Signed.List
-	if r.good.Origin == Inside || !approvedName(list.Zip) {
+	if r.good.Origin == Inside || !approvedName(list.Zip) || makePrivate(r.approvals().work()) != nil {
 		return nil
-	}
-	if err := makePrivate(r.approvals().work()); err != nil {
-		return err
 	}
 	return r.approvals().remember(list, list.Zip, r.started)
 }

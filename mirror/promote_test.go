@@ -581,6 +581,13 @@ func TestPromoteKeepsOthersFiles(t *testing.T) {
 	r.approve("1.407.419.0", nil)
 	r.want(Promoted)
 	has("updates-14074180.zip", "updates-14074190.zip")
+
+	// A directory of approvals that is none of this user's alone keeps nothing from coming.
+	if err := os.Chmod(filepath.Join(r.o.To, ".approve"), 0o770); err != nil {
+		t.Fatal(err)
+	}
+	r.approve("1.407.420.0", nil)
+	r.want(Promoted)
 }
 
 // TestApproveRenewalKeepsLast: the package before the approved one stays over a renewal,
