@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -50,6 +51,7 @@ type Proposal struct {
 	Previous *verifier.List // what is approved now, as PreviousJudged has it; nil: nothing
 	// Renewal says that the same content, with the same versions, is approved already.
 	Renewal bool
+	LogLine int // number of the line of the log of promotions that List names; 0: none
 
 	o       ApproveOptions
 	ring    ringPlace
@@ -105,11 +107,13 @@ func changes(list, previous *verifier.List) map[string]FileChange {
 //	RING/arch_x86_64/updates.zip.p7m         the approval
 //	RING/.approve/                           0700, ours alone: copies that have no name yet
 //	RING/.approve/arch_x86_64.json           what was seen when, and approved as what
+//	RING/.approve/arch_x86_64.first.p7m      the first approval of what is approved now
 type ringPlace struct{ ring, arch string }
 
 func (p ringPlace) zip() string     { return filepath.Join(p.arch, source.PackageName) }
 func (p ringPlace) sidecar() string { return filepath.Join(p.arch, source.SidecarName) }
 func (p ringPlace) ledger() string  { return filepath.Join(p.work(), filepath.Base(p.arch)+".json") }
+func (p ringPlace) first() string   { return filepath.Join(p.work(), filepath.Base(p.arch)+".first.p7m") }
 
 // work lies beside what is served, so that both are on one file system.
 func (p ringPlace) work() string { return filepath.Join(filepath.Dir(p.arch), ".approve") }
@@ -123,7 +127,7 @@ func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 	if !slices.Contains(SyncArchs(), arch) { // it may be that of a list
 		return ringPlace{}, nil, usage("the architecture is none that there are packages for", "give --arch x86_64 or --arch arm64", nil)
 	}
-	ring, err := filepath.Abs(ring)
+	ring, err := realRing(ring)
 	if err != nil {
 		return ringPlace{}, nil, fileError("the ring", ring, err)
 	}
@@ -142,6 +146,27 @@ func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 func platformOf(ring string) (platform string, known bool) {
 	platform = filepath.Base(filepath.Dir(ring))
 	return platform, platform == verifier.Linux || platform == "mac"
+}
+
+// realRing is the absolute path of a ring's directory. A link leads to the ring that it
+// is for: its own name and place say nothing. But where it stands in a tree for a
+// directory somewhere else, whose path says less, the tree's path counts.
+func realRing(path string) (string, error) {
+	typed, err := filepath.Abs(path)
+	if err != nil {
+		return path, err
+	}
+	real, err := resolve(typed)
+	if inTree(typed) && !inTree(real) {
+		return typed, err
+	}
+	return real, err
+}
+
+// inTree says whether a path tells both ring and platform, as in a tree that Sync makes.
+func inTree(ring string) bool {
+	_, known := platformOf(ring)
+	return known && ringOf(ring, "") != ""
 }
 
 // RingArchs are the architectures that a ring has a package for.
@@ -393,7 +418,7 @@ func (p *Proposal) decide(said versions) error {
 		Now: o.Now, Issued: p.issued(), Expires: o.Expires}.withDefaults()
 	p.List = build.list()
 	var err error
-	if p.List.PromotionLog, err = lastPromotionLine(p.ring.ring); err != nil {
+	if p.LogLine, p.List.PromotionLog, err = lastPromotionLine(p.ring.ring, p.Previous, o.Force); err != nil {
 		return err
 	}
 	for _, f := range p.Files {
@@ -588,15 +613,18 @@ func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, er
 	if err != nil {
 		return Approved{}, err
 	}
+	if err := place.keepFirst(object, list, before); err != nil {
+		return Approved{}, err
+	}
 	if err := replace(place.sidecar(), object); err != nil {
 		return Approved{}, fileError("the approval", place.sidecar(), err)
 	}
 	a := Approved{Zip: filepath.Join(place.arch, list.Zip), Sidecar: place.sidecar()}
-	keep := []string{list.Zip}
-	if before != nil {
-		keep = append(keep, before.Zip) // somebody may be in the middle of fetching it
+	last := "" // somebody may be in the middle of fetching it
+	if before != nil && before.Zip != list.Zip {
+		last = before.Zip
 	}
-	return a, place.collect(keep)
+	return a, place.collect(list.Zip, last)
 }
 
 // AttachApproval puts the list p7m in force, which somebody else signed after
@@ -632,6 +660,9 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if err := checkSuccession(judged, previous, o.Force); err != nil {
 		return nil, Approved{}, err
 	}
+	if _, _, err := lastPromotionLine(place.ring, previous, o.Force); err != nil {
+		return nil, Approved{}, err
+	}
 	if judged.Zip == "" || judged.Zip == zipFile {
 		return nil, Approved{}, usage("the list does not name a copy of the package, so it would be about whatever comes next", "sign the list that agent mirror approve --external wrote", nil)
 	}
@@ -660,10 +691,12 @@ func (o ApproveOptions) now() time.Time {
 	return o.Now
 }
 
-// collect removes approved packages but those to keep. Only what this program has
-// approved, under a name that it gave, counts as one.
-func (place ringPlace) collect(keep []string) error {
+// collect removes approved packages but the one in force and the last one before it;
+// empty means that the ledger knows it. Only what this program has approved or promoted,
+// under a name that it gave, counts as one.
+func (place ringPlace) collect(inForce, last string) error {
 	l := readLedger(place.ledger())
+	keep := []string{inForce, cmp.Or(last, l.lastBut(inForce))}
 	for _, zip := range l.Zips {
 		path := filepath.Join(place.arch, zip)
 		if slices.Contains(keep, zip) {

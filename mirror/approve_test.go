@@ -576,3 +576,49 @@ func TestSyncApproves(t *testing.T) {
 	s.age(linux)
 	approval("", SyncUpdated, "")
 }
+
+// TestRingThroughLink: a ring is what it is by whichever name it is found, and so is the
+// lock of its tree.
+func TestRingThroughLink(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	s.ring = filepath.Join(s.dir, "tree", "mac", "production")
+	s.comes(t, 2)
+	alias := filepath.Join(s.dir, "preview")
+	if err := os.Symlink(s.ring, alias); err != nil {
+		t.Fatal(err)
+	}
+	through := s
+	through.ring = alias
+	list := through.approved(t, s.options(t)).List
+	if list.Rings[0] != "production" || list.Platform != "mac" {
+		t.Errorf("the link is approved for %s %s", list.Platform, list.Rings)
+	}
+	lock, err := lockSync(filepath.Join(s.dir, "tree"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = through.approve(t, s.options(t))
+	wantCode(t, err, codeBusy)
+	_, err = Promote(t.Context(), PromoteOptions{From: filepath.Join(s.dir, "from"), To: alias})
+	wantCode(t, err, codeBusy)
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// A tree whose ring lies on another disk is one still.
+	disk := filepath.Join(s.dir, "disk")
+	if err := os.Rename(s.ring, disk); err != nil {
+		t.Fatal(err)
+	}
+	preview := filepath.Join(filepath.Dir(s.ring), "preview")
+	if err := os.Symlink(disk, preview); err != nil {
+		t.Fatal(err)
+	}
+	through.ring = preview
+	o := s.options(t)
+	o.Force = true
+	if list := through.approved(t, o).List; list.Rings[0] != "preview" || list.Platform != "mac" {
+		t.Errorf("the ring on another disk is approved for %s %s", list.Platform, list.Rings)
+	}
+}

@@ -149,7 +149,7 @@ func TestApproveCrash(t *testing.T) {
 				if got := found(tree); got != c.after {
 					t.Errorf("%s at %s: after the next run %s", name, met, got)
 				}
-				onlyFiles(t, filepath.Join(ringIn(tree), ".approve"), "arch_x86_64.json")
+				onlyFiles(t, filepath.Join(ringIn(tree), ".approve"), "arch_x86_64.first.p7m", "arch_x86_64.json")
 				if left, err := filepath.Glob(filepath.Join(ringIn(tree), "arch_x86_64", ".*")); err != nil || len(left) > 0 {
 					t.Errorf("%s at %s: %v is left", name, met, left)
 				}

@@ -16,7 +16,7 @@ import (
 // looking fresh; who can write to the tree can forge it, as well as the dates of files.
 type ledger struct {
 	Seen []seenContent `json:"seen"` // the latest last
-	Zips []string      `json:"zips"` // names under which packages were approved, and which are still there
+	Zips []string      `json:"zips"` // names under which packages were approved or promoted, and which may be there still; the latest last
 }
 
 type seenContent struct {
@@ -27,6 +27,7 @@ type seenContent struct {
 const (
 	maxLedger = 64 << 10 // bytes
 	maxSeen   = 256
+	maxZips   = 64
 )
 
 // readLedger gives an empty one where there is none that can be read.
@@ -44,9 +45,21 @@ func readLedger(path string) (l ledger) {
 	return l
 }
 
-// approvedName tells whether a name is of the kind that approved packages get.
+// approvedName tells whether a name is one that approved packages get: made of the first
+// digits of a SHA-256.
 func approvedName(zip string) bool {
-	return verifier.ValidName(zip) && strings.HasPrefix(zip, "updates-") && strings.HasSuffix(zip, ".zip")
+	digits, ours := strings.CutPrefix(strings.TrimSuffix(zip, ".zip"), "updates-")
+	return ours && strings.HasSuffix(zip, ".zip") && strings.Trim(digits, "0123456789abcdef") == "" && slices.Contains([]int{8, 16, 32, 64}, len(digits))
+}
+
+// lastBut is the name that was given last, other than zip; empty where there is none.
+func (l ledger) lastBut(zip string) string {
+	for _, name := range slices.Backward(l.Zips) {
+		if name != zip {
+			return name
+		}
+	}
+	return ""
 }
 
 // first is when the content was seen first; false where it never was.
@@ -68,7 +81,7 @@ func (l ledger) write(path string) error {
 }
 
 // remember notes that the content was seen by now, and, where zip is not empty,
-// approved under that name.
+// approved or promoted under that name.
 func (place ringPlace) remember(list *verifier.List, zip string, now time.Time) error {
 	l := readLedger(place.ledger())
 	e := seenContent{list.Content(), now.UTC().Truncate(time.Second)}
@@ -80,8 +93,25 @@ func (place ringPlace) remember(list *verifier.List, zip string, now time.Time) 
 	}
 	l.Seen = append(slices.DeleteFunc(l.Seen, func(other seenContent) bool { return other.Content == e.Content }), e)
 	l.Seen = l.Seen[max(0, len(l.Seen)-maxSeen):]
-	if approvedName(zip) && !slices.Contains(l.Zips, zip) {
-		l.Zips = append(l.Zips, zip)
+	if approvedName(zip) {
+		l.Zips = append(slices.DeleteFunc(l.Zips, func(other string) bool { return other == zip }), zip)
 	}
+	l.Zips = l.Zips[max(0, len(l.Zips)-maxZips):]
 	return l.write(place.ledger())
+}
+
+// keepFirst keeps the first approval of a content over its renewals, for those who ask
+// since when it is approved. It is signed, so nobody can make it older. object is the
+// approval with that list, which is about to be put in force in place of before.
+func (place ringPlace) keepFirst(object []byte, list, before *verifier.List) error {
+	if before != nil && before.Content() == list.Content() {
+		if first, err := ReadList(place.first()); err == nil && first.Content() == list.Content() {
+			return nil
+		}
+		var err error
+		if object, err = readObject(place.sidecar()); err != nil {
+			return fileError("the approval", place.sidecar(), err)
+		}
+	}
+	return fileError("the first approval of the package", place.first(), replace(place.first(), object))
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -65,6 +66,9 @@ type PromotedPair struct {
 	Definition verifier.Version `json:"definitionsVersion"`         // published now
 	Previous   verifier.Version `json:"previousDefinitionsVersion"` // replaced; zero: nothing that is known
 	Logged     string           `json:"logged,omitempty"`           // hash of the line in the log
+	// Expired says that endpoints don't install what undo has published: the time of its
+	// list is over.
+	Expired bool `json:"expired,omitempty"`
 }
 
 // Promote publishes in one ring what another one has. All checks are made, and all
@@ -117,7 +121,7 @@ func Promote(ctx context.Context, o PromoteOptions) (published []PromotedPair, e
 // orDefault fills in what is left out.
 func (o PromoteOptions) orDefault(to string) (PromoteOptions, error) {
 	var err error
-	if o.From, err = filepath.Abs(o.From); err != nil {
+	if o.From, err = realRing(o.From); err != nil {
 		return o, fileError("the ring to promote from", o.From, err)
 	}
 	if o.Test != "" {
@@ -171,7 +175,7 @@ type target struct {
 // openTarget takes a ring for changes. The directory above it has to be there, so that
 // a typing error makes no second tree.
 func openTarget(dir string) (*target, error) {
-	ring, err := filepath.Abs(dir)
+	ring, err := realRing(dir)
 	if err != nil {
 		return nil, fileError("the ring to promote to", dir, err)
 	}
@@ -278,6 +282,11 @@ func (s standing) definition() verifier.Version {
 	return s.list.Definition
 }
 
+// keepsAnchor is the function of that name, about what is published in dir.
+func (t *target) keepsAnchor(list *verifier.List, dir string) error {
+	return keepsAnchor(t.log.lines, list, "take "+printable.Quote(filepath.Join(dir, zipSidecar))+" away")
+}
+
 func standingIn(dir string) standing {
 	file, there := zipIn(dir)
 	if !there {
@@ -303,6 +312,9 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.have = standingIn(r.place.arch)
+	if err := r.target.keepsAnchor(r.have.list, r.place.arch); err != nil {
+		return err
+	}
 	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.have.believed(r.o.Trust, r.wanted()), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
@@ -412,10 +424,34 @@ func (r *promotion) check() error {
 	}
 	list := r.good.Signed.List
 	// Nobody could install it before it was there and approved.
-	if err := checkAge(later(info.ModTime(), list.Issued), r.o.Now(), r.o.MinAge); err != nil {
+	if err := checkAge(later(info.ModTime(), r.approvedSince()), r.o.Now(), r.o.MinAge); err != nil {
 		return err
 	}
 	return checkHealthFiles(r.o.Health, versions{list.Engine, list.Definition})
+}
+
+// approvedSince is when the content was approved in the first ring: a renewal does not
+// begin its age anew. The first approval counts only where it is signed as the one in
+// force has to be.
+func (r *promotion) approvedSince() time.Time {
+	list := r.good.Signed.List
+	arch, err := resolve(filepath.Join(r.o.From, "arch_"+r.arch))
+	if err != nil || r.good.Origin == Inside {
+		return list.Issued
+	}
+	object, err := readObject(ringPlace{arch: arch}.first())
+	if err != nil {
+		return list.Issued
+	}
+	claims, err := verifier.ReadClaims(object)
+	if err != nil {
+		return list.Issued
+	}
+	first := standing{list: claims.List, object: object}
+	if first.list.Content() != list.Content() || !first.believed(r.o.Trust, r.identity(r.o.From, list.Rings[0])) || first.list.Issued.After(list.Issued) {
+		return list.Issued
+	}
+	return first.list.Issued
 }
 
 // stage makes the directory that is to be published, and verifies it as an endpoint
@@ -477,20 +513,35 @@ func (r *promotion) verifyNext(ctx context.Context) error {
 
 // carry keeps what lies beside the published package: files of somebody else, and the
 // archive that the sidecar names which is about to be replaced, so that downloads of
-// it come to their end.
+// it come to their end. Older ones go, by the names that were given to them.
 func (r *promotion) carry() error {
 	next := r.place.next()
-	if err := carryOver(r.place.arch, next, false); err != nil {
+	err := carryOver(r.place.arch, next, false)
+	if err != nil || r.outcome == PromoteRenewed {
 		return err
 	}
-	entries, err := os.ReadDir(next)
-	for _, e := range entries {
-		inUse := r.have.list != nil && e.Name() == r.have.list.Zip
-		if approvedName(e.Name()) && !inUse {
-			err = errors.Join(err, os.Remove(filepath.Join(next, e.Name())))
+	for _, zip := range readLedger(r.approvals().ledger()).Zips {
+		if r.have.list != nil && zip == r.have.list.Zip {
+			continue
+		}
+		if gone := os.Remove(filepath.Join(next, zip)); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
 		}
 	}
 	return err
+}
+
+// approvals is what approvals in the target go by.
+func (r *promotion) approvals() ringPlace { return ringPlace{ring: r.o.To, arch: r.place.arch} }
+
+// remember notes under which name the package is going to be published. Where approvals
+// are another user's, nothing is noted, and the package stays when its time has come.
+func (r *promotion) remember() error {
+	list := r.good.Signed.List
+	if r.good.Origin == Inside || !approvedName(list.Zip) || makePrivate(r.approvals().work()) != nil {
+		return nil
+	}
+	return r.approvals().remember(list, list.Zip, r.started)
 }
 
 // sign writes the sidecar, where the package has one. logged is the hash of the line of
@@ -531,7 +582,10 @@ func (r *promotion) publish() (PromotedPair, error) {
 		line.Action = actionRenew
 	}
 	line.User, line.Host = caller()
-	var err error
+	err := r.remember()
+	if err != nil {
+		return pair, err
+	}
 	if pair.Logged, err = r.target.log.append(line); err != nil {
 		return pair, err
 	}
@@ -634,11 +688,16 @@ func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, er
 	if now == nil {
 		now = time.Now
 	}
+	found, err := t.standings()
+	if err != nil {
+		return nil, treeError("the tree of packages", t.ring, err)
+	}
+	came := func(line LoggedPromotion) bool { return found[line.Arch].has(line.Content) }
 	var steps []undoStep
-	for _, line := range lastPromotion(t.log.lines, t.name()) {
-		step, err := t.lookBack(line)
+	for _, line := range lastPromotion(t.log.lines, t.name(), came) {
+		step, err := t.lookBack(line, found[line.Arch])
 		if err != nil {
-			return nil, treeError("the tree of packages", t.ring, err)
+			return nil, err
 		}
 		if step.needed {
 			steps = append(steps, step)
@@ -658,10 +717,12 @@ func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, er
 	return undone, nil
 }
 
-// lastPromotion gives the lines of the last run that promoted something to a ring.
-func lastPromotion(lines []LoggedPromotion, ring string) (last []LoggedPromotion) {
+// lastPromotion gives the lines of the last run that promoted something to a ring. A
+// line is there before anything is published, so those that a crash has left without
+// what they tell, for which came is false, count for nothing.
+func lastPromotion(lines []LoggedPromotion, ring string, came func(LoggedPromotion) bool) (last []LoggedPromotion) {
 	for _, l := range slices.Backward(lines) {
-		if l.To != ring || l.Action != actionPromote {
+		if l.To != ring || l.Action != actionPromote || !came(l) {
 			continue
 		}
 		if len(last) > 0 && !l.Time.Equal(last[0].Time) || slices.ContainsFunc(last, func(o LoggedPromotion) bool { return o.Arch == l.Arch }) {
@@ -679,7 +740,7 @@ func nothingToUndo(sentence string) error {
 // takenBack says whether the last that the log has of this content in a ring is that
 // it was promoted, and then undone.
 func takenBack(lines []LoggedPromotion, ring, arch string, content verifier.ContentID) bool {
-	var brought verifier.ContentID // by the last promotion
+	var brought verifier.ContentID // by the last promotion, for lines of undo that don't name it
 	back := false
 	for _, l := range lines {
 		switch {
@@ -688,7 +749,11 @@ func takenBack(lines []LoggedPromotion, ring, arch string, content verifier.Cont
 			brought = l.Content
 			back = back && brought != content
 		case l.Action == actionUndo:
-			back = back || brought == content
+			undone := l.Undone
+			if undone == (verifier.ContentID{}) {
+				undone = brought
+			}
+			back = back || undone == content
 		}
 	}
 	return back
@@ -702,13 +767,29 @@ type undoStep struct {
 	needed       bool     // else it was taken back already
 }
 
-// lookBack makes sure that what a line of the log brought can be taken back.
-func (t *target) lookBack(line LoggedPromotion) (undoStep, error) {
-	p, err := t.place(line.Arch)
-	if err != nil {
-		return undoStep{}, err
+// has says whether a content is published, or n-1.
+func (s undoStep) has(content verifier.ContentID) bool {
+	return slices.ContainsFunc([]standing{s.have, s.before}, func(s standing) bool { return s.list != nil && s.list.Content() == content })
+}
+
+// standings looks at all architectures that were promoted to the ring.
+func (t *target) standings() (map[string]undoStep, error) {
+	found := map[string]undoStep{}
+	for _, arch := range SyncArchs() {
+		if !slices.ContainsFunc(t.log.lines, func(l LoggedPromotion) bool { return l.To == t.name() && l.Arch == arch }) {
+			continue
+		}
+		p, err := t.place(arch)
+		if err != nil {
+			return nil, err
+		}
+		found[arch] = undoStep{arch: arch, place: p, have: standingIn(p.arch), before: standingIn(p.back)}
 	}
-	s := undoStep{arch: line.Arch, place: p, have: standingIn(p.arch), before: standingIn(p.back)}
+	return found, nil
+}
+
+// lookBack makes sure that what a line of the log brought can be taken back.
+func (t *target) lookBack(line LoggedPromotion, s undoStep) (undoStep, error) {
 	// What is published decides, and not whether the log has a line of an undo: a crash
 	// may have come between the two.
 	s.needed = s.have.list != nil && s.have.list.Content() == line.Content
@@ -718,7 +799,7 @@ func (t *target) lookBack(line LoggedPromotion) (undoStep, error) {
 	case s.needed && !s.before.archive:
 		return s, nothingToUndo("no package is kept from before the last promotion")
 	}
-	return s, nil
+	return s, t.keepsAnchor(s.have.list, s.place.arch)
 }
 
 // undo takes one architecture back.
@@ -729,10 +810,10 @@ func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 		return PromotedPair{}, err
 	}
 	pair := PromotedPair{Arch: s.arch, Outcome: PromoteUndone, Previous: s.have.definition()}
-	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch}
+	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch, Undone: s.have.list.Content()}
 	if l := s.before.list; l != nil {
 		entry.Engine, entry.Definition, entry.Content = l.Engine, l.Definition, l.Content()
-		pair.Engine, pair.Definition = l.Engine, l.Definition
+		pair.Engine, pair.Definition, pair.Expired = l.Engine, l.Definition, !started.Before(l.Expires)
 	}
 	entry.User, entry.Host = caller()
 	if pair.Logged, err = t.log.append(entry); err != nil {

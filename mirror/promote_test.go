@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -457,4 +458,160 @@ func TestUndoNothing(t *testing.T) {
 	os.Remove(r.in("production", "updates.zip.p7m"))
 	_, err = UndoPromotion(r.o.To, nil)
 	wantCode(t, err, codeNothing)
+}
+
+// TestUndoAfterCrash: a promotion that a crash kept from being published leaves a line,
+// and the one before it, which is in force, can be taken back.
+func TestUndoAfterCrash(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+		r.approve(v, nil)
+		r.want(Promoted)
+	}
+	list := r.approve("1.407.419.0", nil)
+	log, err := openPromotions(filepath.Dir(r.o.To))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.append(Promotion{Time: r.now, Action: actionPromote, From: "preview", To: "production", Arch: "x86_64", Definition: list.Definition, Content: list.Content()}); err != nil {
+		t.Fatal(err)
+	}
+	log.close()
+	// Its list has expired by then, so it is no longer of use to endpoints.
+	late := func() time.Time { return r.now.AddDate(0, 0, 30) }
+	undone, err := UndoPromotion(r.o.To, late)
+	if err != nil || len(undone) != 1 || undone[0].Definition != version("1.407.417.0") || undone[0].Previous != version("1.407.418.0") || !undone[0].Expired {
+		t.Fatalf("%+v, %v", undone, err)
+	}
+	r.good("production", "1.407.417.0")
+	_, err = UndoPromotion(r.o.To, nil)
+	wantCode(t, err, codeNothing)
+	// What was taken back is the one that was out, and not the one that never was.
+	r.want(Promoted)
+	r.good("production", "1.407.419.0")
+	if undone, err := UndoPromotion(r.o.To, r.o.Now); err != nil || len(undone) != 1 || undone[0].Expired {
+		t.Fatalf("%+v, %v", undone, err)
+	}
+	r.approve("1.407.418.0", nil)
+	_, err = Promote(t.Context(), r.o)
+	wantCode(t, err, string(verifier.KnownBadContent))
+}
+
+// TestPromoteAgeOverRenewal: a package that is approved again is as old as before, and
+// nobody but a signer can make one older.
+func TestPromoteAgeOverRenewal(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	r.o.MinAge = 12 * time.Hour
+	r.now = r.now.AddDate(0, 0, 1) // the signers' certificates are new
+	site := ringSite{lab: r.lab, ring: r.o.From, now: r.now}
+	come := func(n int) {
+		site.come(t, map[string][]byte{"mpavbase.vdm": []byte(fmt.Sprint("definitions ", n))}, manifestFor(n))
+		old := r.now.Add(-100 * time.Hour)
+		if err := os.Chtimes(site.path("updates.zip"), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	approve := func(ago time.Duration, renew bool) {
+		t.Helper()
+		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Renew: renew, Force: true, Now: r.now.Add(-ago)})
+		wantCode(t, err, "")
+	}
+	young := func() {
+		t.Helper()
+		_, err := Promote(t.Context(), r.o)
+		wantCode(t, err, codeCoolingDown)
+	}
+	first := filepath.Join(r.o.From, ".approve", "arch_x86_64.first.p7m")
+	come(417)
+	approve(20*time.Hour, false)
+	approve(2*time.Hour, true)
+	approve(time.Hour, true)
+	kept := read(t, first)
+
+	// The word of a stranger, or none, is not enough.
+	list, err := ReadList(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := SignList(list, newLab(t, KeyOptions{}).signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range [][]byte{forged, []byte("none"), nil} {
+		write(t, first, object)
+		young()
+	}
+	write(t, first, kept)
+	r.want(Promoted)
+
+	// Another content begins anew, also with the other's first approval beside it.
+	come(418)
+	approve(time.Minute, false)
+	young()
+	write(t, first, kept)
+	young()
+}
+
+// TestPromoteKeepsOthersFiles: only what promotion has put there goes when its time has
+// come, whatever the names of other files are.
+func TestPromoteKeepsOthersFiles(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	own := []string{"updates-2026-archive.zip", "updates-0badcafe.zip"} // the second as approve --external names its copy
+	for _, name := range own {
+		write(t, r.in("production", name), []byte("of somebody else"))
+	}
+	has := func(zips ...string) {
+		t.Helper()
+		want := slices.Concat(own, zips, []string{"manifest.json", "updates.zip", "updates.zip.p7m"})
+		slices.Sort(want)
+		onlyFiles(t, r.in("production"), want...)
+	}
+	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+		r.approve(v, nil)
+		r.want(Promoted)
+	}
+	has("updates-14074170.zip", "updates-14074180.zip")
+	r.now = r.now.Add(2 * time.Hour)
+	r.approve("1.407.418.0", func(l *verifier.List) { l.Issued = r.now.Add(-time.Hour) })
+	r.want(PromoteRenewed)
+	has("updates-14074170.zip", "updates-14074180.zip")
+	r.approve("1.407.419.0", nil)
+	r.want(Promoted)
+	has("updates-14074180.zip", "updates-14074190.zip")
+
+	// A directory of approvals that is none of this user's alone keeps nothing from coming.
+	if err := os.Chmod(filepath.Join(r.o.To, ".approve"), 0o770); err != nil {
+		t.Fatal(err)
+	}
+	r.approve("1.407.420.0", nil)
+	r.want(Promoted)
+}
+
+// TestApproveRenewalKeepsLast: the package before the approved one stays over a renewal,
+// and so do files of somebody else.
+func TestApproveRenewalKeepsLast(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	write(t, s.path("updates-2026-archive.zip"), []byte("of somebody else"))
+	for _, n := range []int{2, 3} {
+		s.comes(t, n)
+		s.approved(t, o)
+	}
+	before := s.zips(t)
+	o.Renew = true
+	s.approved(t, o)
+	s.approved(t, o)
+	if after := s.zips(t); len(before) != 3 || fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("a renewal leaves %v of %v", after, before)
+	}
+	o.Renew = false
+	s.comes(t, 4)
+	s.approved(t, o)
+	if after := s.zips(t); len(after) != 3 {
+		t.Errorf("there are %v, which is one too many or too few", after)
+	}
 }

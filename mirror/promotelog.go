@@ -50,8 +50,9 @@ type Promotion struct {
 	Arch       string             `json:"arch"`
 	Engine     verifier.Version   `json:"engineVersion"`
 	Definition verifier.Version   `json:"definitionVersion"`
-	Content    verifier.ContentID `json:"content"` // of what is published from now on
-	Before     string             `json:"before"`  // SHA-256 of the line before, in hexadecimal
+	Content    verifier.ContentID `json:"content"`         // of what is published from now on
+	Undone     verifier.ContentID `json:"undone,omitzero"` // that undo took back
+	Before     string             `json:"before"`          // SHA-256 of the line before, in hexadecimal
 }
 
 // LoggedPromotion is a line of the log, and the SHA-256 of its bytes without the
@@ -161,17 +162,37 @@ func loadPromotions(path string) (lines []LoggedPromotion, torn bool, err error)
 	return lines, info.Size() > int64(whole), nil
 }
 
-// lastPromotionLine gives the hash of the last line of the log beside a ring, for a list
-// that is about to be signed; empty where nothing was promoted yet.
-func lastPromotionLine(ring string) (hash string, err error) {
+// lastPromotionLine gives the number and the hash of the last line of the log beside a
+// ring, for a list that is about to be signed; 0 and empty where nothing was promoted
+// yet. The list that is replaced, if any, must name a line of the log, unless anew.
+func lastPromotionLine(ring string, replaced *verifier.List, anew bool) (n int, hash string, err error) {
 	lines, _, err := loadPromotions(filepath.Join(filepath.Dir(ring), promotionsFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", nil
-	case err != nil || len(lines) == 0:
-		return "", err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, "", err
 	}
-	return lines[len(lines)-1].Hash, nil
+	if err := keepsAnchor(lines, replaced, "give --force"); err != nil && !anew {
+		return 0, "", err
+	}
+	if len(lines) == 0 {
+		return 0, "", nil
+	}
+	return len(lines), lines[len(lines)-1].Hash, nil
+}
+
+// keepsAnchor refuses to replace a list that names a line which the log does not have:
+// the list may be all that shows that somebody changed the log. instead is what else
+// than the log of before helps.
+func keepsAnchor(lines []LoggedPromotion, replaced *verifier.List, instead string) error {
+	if replaced == nil || replaced.PromotionLog == "" || lineOf(lines, replaced.PromotionLog) > 0 {
+		return nil
+	}
+	return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the signed list that would be replaced names a line that the log of promotions does not have",
+		Hint: "put the log back from a copy, and look who changed it; to begin a new one on purpose, keep a copy of the list, and " + instead}
+}
+
+// lineOf gives the number of the line with that hash, from 1 on; 0 where there is none.
+func lineOf(lines []LoggedPromotion, hash string) int {
+	return slices.IndexFunc(lines, func(l LoggedPromotion) bool { return l.Hash == hash }) + 1
 }
 
 // last gives the hash of the last line.
@@ -236,7 +257,7 @@ type Promotions struct {
 // Errors: nothing_installed where there is no log; content_mismatch where it was
 // changed; the verifier's codes for lists; usage.
 func CheckPromotions(ring string, lists []string, trust *verifier.Trust) (Promotions, error) {
-	ring, err := filepath.Abs(ring)
+	ring, err := realRing(ring)
 	if err != nil {
 		return Promotions{}, fileError("the ring", ring, err)
 	}
@@ -309,12 +330,30 @@ func (p *Promotions) anchor(path string, trust *verifier.Trust, needed bool) err
 			return err
 		}
 	}
-	for i, line := range p.Lines {
-		if line.Hash != list.PromotionLog {
-			continue
+	n := lineOf(p.Lines, list.PromotionLog)
+	if n == 0 {
+		if err := p.readOn(); err != nil {
+			return err
 		}
-		p.Anchors = append(p.Anchors, PromotionAnchor{path, i + 1})
-		return nil
+		n = lineOf(p.Lines, list.PromotionLog)
 	}
-	return badPromotions("a signed list names a line that the log of promotions does not have")
+	if n == 0 {
+		return badPromotions("a signed list names a line that the log of promotions does not have")
+	}
+	p.Anchors = append(p.Anchors, PromotionAnchor{path, n})
+	return nil
+}
+
+// readOn takes lines that were written since the log was read: nobody is kept from
+// promoting meanwhile, and a line is there before the list that names it.
+func (p *Promotions) readOn() error {
+	lines, torn, err := loadPromotions(p.Log)
+	if err != nil {
+		return err
+	}
+	if known := len(p.Lines); known > 0 && (len(lines) < known || lines[known-1].Hash != p.Lines[known-1].Hash) {
+		return badPromotions("the log of promotions has become another one while it was read")
+	}
+	p.Lines, p.Torn = lines, torn
+	return nil
 }

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -140,6 +141,40 @@ func TestTornPromotionLog(t *testing.T) {
 	}
 }
 
+// TestPromotionWhileChecked: a promotion that comes after the log was read, and before
+// its list is looked at, is no change of the log.
+func TestPromotionWhileChecked(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	r.approve("1.407.417.0", nil)
+	r.want(Promoted)
+	path := filepath.Join(r.dir, "tree", "linux", promotionsFile)
+	lines, _, err := loadPromotions(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.approve("1.407.418.0", nil)
+	r.want(Promoted)
+	whole, sidecar := read(t, path), r.in("production", "updates.zip.p7m")
+	check := func() (Promotions, error) {
+		found := Promotions{Log: path, Lines: lines}
+		err := found.anchor(sidecar, &r.trust, false)
+		return found, err
+	}
+	found, err := check()
+	wantCode(t, err, "")
+	if len(found.Lines) != 2 || len(found.Anchors) != 1 || found.Anchors[0].Line != 2 {
+		t.Errorf("%+v", found)
+	}
+	// What is missing stays missing, and another history is none that went on.
+	rows := bytes.SplitAfter(whole, []byte("\n"))
+	for _, log := range [][]byte{rows[0], nil, bytes.Replace(whole, []byte("1.407.417.0"), []byte("1.407.416.0"), 1)} {
+		write(t, path, log)
+		_, err := check()
+		wantCode(t, err, "content_mismatch")
+	}
+}
+
 // FuzzPromotionLog: nothing breaks the parser, and what it takes holds together.
 func FuzzPromotionLog(f *testing.F) {
 	dir := f.TempDir()
@@ -200,4 +235,95 @@ func FuzzHealthFile(f *testing.F) {
 			t.Errorf("%+v passes", h)
 		}
 	})
+}
+
+// TestPromotionLogAnchorStays: the list that shows that the log was changed is not
+// replaced by one that vouches for what the log says now.
+func TestPromotionLogAnchorStays(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	path := filepath.Join(r.dir, "tree", "linux", promotionsFile)
+	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+		r.approve(v, nil)
+		r.want(Promoted)
+	}
+	whole := read(t, path)
+	r.approve("1.407.419.0", nil)
+	anchor := read(t, r.in("production", "updates.zip.p7m"))
+	site := ringSite{lab: r.lab, ring: r.o.To, now: r.now}
+	site.come(t, map[string][]byte{"mpavbase.vdm": []byte("definitions 430")}, manifestFor(430))
+	approve := func(o ApproveOptions) (*Proposal, error) {
+		o.Arch = "x86_64"
+		p, err := site.approve(t, o)
+		return &p, err
+	}
+	forged := func() { // another history, which holds together
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		log, err := openPromotions(filepath.Dir(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.close()
+		if _, err := log.append(Promotion{Time: r.now, Action: actionPromote, From: "preview", To: "production", Arch: "x86_64"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, change := range map[string]func(){"no log": func() { os.Remove(path) }, "another log": forged} {
+		write(t, path, whole)
+		change()
+		_, err := approve(ApproveOptions{})
+		t.Run(name+", approve", func(t *testing.T) { wantCode(t, err, "content_mismatch") })
+		change()
+		_, err = Promote(t.Context(), r.o)
+		t.Run(name+", promote", func(t *testing.T) { wantCode(t, err, "content_mismatch") })
+		_, err = UndoPromotion(r.o.To, nil)
+		t.Run(name+", undo", func(t *testing.T) {
+			if err == nil {
+				t.Error("a promotion was undone")
+			}
+		})
+		if !bytes.Equal(read(t, r.in("production", "updates.zip.p7m")), anchor) {
+			t.Fatalf("%s: the list that names the line is gone", name)
+		}
+	}
+	// A line more that promotes what is out: undo sees what it should take back, and not the line.
+	forged()
+	log, err := openPromotions(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := ReadList(r.in("production", "updates.zip.p7m"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.append(Promotion{Time: r.now, Action: actionPromote, From: "preview", To: "production", Arch: "x86_64", Content: list.Content()}); err != nil {
+		t.Fatal(err)
+	}
+	log.close()
+	_, err = UndoPromotion(r.o.To, nil)
+	wantCode(t, err, "content_mismatch")
+	// What openssl signed comes no other way.
+	write(t, path, whole)
+	p, err := Propose(t.Context(), r.o.To, ApproveOptions{Arch: "x86_64"})
+	if err != nil || p.LogLine != 2 {
+		t.Fatalf("line %d, %v", p.LogLine, err)
+	}
+	if err := p.External(filepath.Join(r.dir, "list.json")); err != nil {
+		t.Fatal(err)
+	}
+	object, err := SignList(p.List, r.signer)
+	if err := errors.Join(err, p.Close()); err != nil {
+		t.Fatal(err)
+	}
+	forged()
+	_, _, err = AttachApproval(t.Context(), r.o.To, object, ApproveOptions{})
+	wantCode(t, err, "content_mismatch")
+	// On purpose.
+	_, err = approve(ApproveOptions{Force: true})
+	wantCode(t, err, "")
+	if found, err := CheckPromotions(r.o.To, nil, &r.trust); err == nil {
+		t.Errorf("n-1 names a line still, and all is well: %+v", found)
+	}
 }

@@ -185,6 +185,9 @@ func proposalText(w io.Writer, proposal *mirror.Proposal) {
 	default:
 		fmt.Fprintf(w, "  in place of definitions %s, engine %s\n", proposal.Previous.Definition, proposal.Previous.Engine)
 	}
+	if proposal.LogLine > 0 {
+		fmt.Fprintf(w, "  names line %d of the log of promotions\n", proposal.LogLine)
+	}
 	if proposal.Previous != nil && !proposal.PreviousJudged() {
 		fmt.Fprintln(w, "  who signed the approval before was not verified, so give --trust if what is the same matters")
 	}

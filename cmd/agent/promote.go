@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"mdatp-offline-agent/agent/reason"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
@@ -54,10 +55,7 @@ func (p *program) promote(c *cli.Context) error {
 		return err
 	}
 	pairs, err := mirror.Promote(c.Context, o)
-	if err != nil {
-		return err
-	}
-	return p.showPromoted(c, pairs)
+	return p.showPromoted(c, pairs, err)
 }
 
 // undoPromotion needs no more than the ring: what is promoted again was judged before.
@@ -68,10 +66,7 @@ func (p *program) undoPromotion(c *cli.Context) error {
 		}
 	}
 	pairs, err := mirror.UndoPromotion(c.String("to"), nil)
-	if err != nil {
-		return err
-	}
-	return p.showPromoted(c, pairs)
+	return p.showPromoted(c, pairs, err)
 }
 
 func (p *program) promoteOptions(c *cli.Context) (o mirror.PromoteOptions, err error) {
@@ -113,17 +108,32 @@ func (p *program) promoteOptions(c *cli.Context) (o mirror.PromoteOptions, err e
 	return o, err
 }
 
-// showPromoted tells what became of each architecture.
-func (p *program) showPromoted(c *cli.Context, pairs []mirror.PromotedPair) error {
-	return p.show(c, struct {
-		Type  string                `json:"$type"`
-		To    string                `json:"to"`
-		Pairs []mirror.PromotedPair `json:"pairs"`
-	}{"mirrorPromoteResult", c.String("to"), pairs}, func(w io.Writer) {
+// showPromoted tells what became of each architecture, also of those that came before
+// one that failed.
+func (p *program) showPromoted(c *cli.Context, pairs []mirror.PromotedPair, err error) error {
+	if err != nil && len(pairs) == 0 {
+		return err
+	}
+	failed := reason.Explain(err)
+	_ = p.show(c, struct {
+		Type       string                `json:"$type"`
+		To         string                `json:"to"`
+		Pairs      []mirror.PromotedPair `json:"pairs"`
+		FailReason *reason.Failure       `json:"failReason"`
+	}{"mirrorPromoteResult", c.String("to"), pairs, failed}, func(w io.Writer) {
 		for _, pair := range pairs {
 			fmt.Fprintf(w, "%s/arch_%s: %s\n", printable.Text(c.String("to"), maxRow), pair.Arch, promotedText(pair))
 		}
+		if failed != nil {
+			p.showFailure(false, failed)
+		}
 	})
+	if failed == nil {
+		return nil
+	}
+	p.log.WithError(err).Debug("not all was published")
+	p.exit = reason.ExitCode(failed.Code)
+	return errShown
 }
 
 func promotedText(pair mirror.PromotedPair) string {
@@ -134,6 +144,9 @@ func promotedText(pair mirror.PromotedPair) string {
 	case mirror.PromoteRenewed:
 		return now + " has a newer list"
 	case mirror.PromoteUndone:
+		if pair.Expired {
+			now += ", whose list has expired,"
+		}
 		return "back to " + now + " from " + before
 	}
 	if pair.Previous.IsZero() {
