@@ -36,9 +36,12 @@ type ApproveOptions struct {
 	// Trust is what endpoints trust; nil: the certificates above the signer's, and who
 	// signed the approval before is not judged.
 	Trust *verifier.Trust
-	Renew bool // sign again what is approved, whatever came since
-	Force bool // as in BuildOptions
-	Now   time.Time
+	// Signer is who is going to sign. Where Trust is nil, a renewal is of what somebody
+	// below the same issuers signed.
+	Signer *Signer
+	Renew  bool // sign again what is approved, whatever came since
+	Force  bool // as in BuildOptions
+	Now    time.Time
 }
 
 // Proposal is a package that is about to be approved: exactly what would be signed,
@@ -55,13 +58,14 @@ type Proposal struct {
 	ring    ringPlace
 	lock    io.Closer
 	archive *archive
+	judged  bool   // it was verified who signed Previous
 	private bool   // the archive is a copy of ours, without its name yet
 	sum     string // its SHA-256 in hexadecimal, where it is private
 }
 
 // PreviousJudged says whether it was verified who signed the approval before. Else what
 // differs from it is what whoever can write to the tree says.
-func (p *Proposal) PreviousJudged() bool { return p.o.Trust != nil }
+func (p *Proposal) PreviousJudged() bool { return p.judged }
 
 // FileChange is how a file differs from the approved one before.
 type FileChange string
@@ -221,9 +225,14 @@ func (p *Proposal) make(ctx context.Context) (err error) {
 	if err := p.ring.clear(); err != nil {
 		return fileError("what was left of an approval", dir, err)
 	}
-	if p.Previous, err = approvedNow(p.ring, p.o.Trust, p.o.Force); err != nil {
+	before, err := p.o.before()
+	if err != nil {
 		return err
 	}
+	if p.Previous, err = approvedNow(p.ring, p.o.wanted(), before, p.o.Force); err != nil {
+		return err
+	}
+	p.judged = before != nil
 	manifest, ok := readManifest(dir)
 	if p.o.Renew {
 		manifest, ok, err = p.openApproved(ctx)
@@ -255,9 +264,28 @@ func listInside() error {
 	return usage("the archive has a signed list inside, so no approval beside it would count", "leave it as it is", nil)
 }
 
-// approvedNow is the list of the approval that is in force. With trust it must be by
-// somebody in it, whatever time has passed since.
-func approvedNow(place ringPlace, trust *verifier.Trust, force bool) (*verifier.List, error) {
+// wanted is what endpoints of the ring are told to be. o is complete.
+func (o ApproveOptions) wanted() verifier.Identity {
+	return verifier.Identity{Product: o.Product, Platform: o.Platform, Arch: o.Arch, Ring: o.Ring}
+}
+
+// before is whom the approval before must be by; nil: that does not matter, since all
+// that is signed was looked at. A renewal signs again what somebody else says, so it
+// never goes without.
+func (o ApproveOptions) before() (*verifier.Trust, error) {
+	if o.Trust != nil || !o.Renew {
+		return o.Trust, nil
+	}
+	if o.Signer == nil {
+		return nil, usage("nothing says whose approval may be renewed", "give --trust and the trust directory of the endpoints", nil)
+	}
+	own, err := o.Signer.trust()
+	return &own, err
+}
+
+// approvedNow is the list of the approval that is in force, which must be for endpoints
+// of this ring. With trust it must be by somebody in it, whatever time has passed since.
+func approvedNow(place ringPlace, want verifier.Identity, trust *verifier.Trust, force bool) (*verifier.List, error) {
 	object, err := readObject(place.sidecar())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -266,22 +294,31 @@ func approvedNow(place ringPlace, trust *verifier.Trust, force bool) (*verifier.
 	if err == nil {
 		claims, err = verifier.ReadClaims(object)
 	}
-	unread := err != nil
-	if err == nil && trust != nil {
-		var signed verifier.Signed
-		if signed, err = trust.VerifyInstalled(object); signed.Revoked {
-			err = errors.New("its signer is revoked")
-		}
+	if err != nil {
+		return unlessForced(force, usage("the approval that would be replaced can not be read", "give --force if it is to go", err))
 	}
-	switch {
-	case err == nil:
+	if err := claims.List.CheckIdentity(want); err != nil {
+		return unlessForced(force, usage("the approval that would be replaced is for other endpoints than those of this ring", "look who can write to the ring, and give --force if it is to go", err))
+	}
+	if trust == nil {
 		return claims.List, nil
-	case force:
-		return nil, nil
-	case unread:
-		return nil, usage("the approval that would be replaced can not be read", "give --force if it is to go", err)
 	}
-	return nil, usage("the approval that would be replaced is by nobody whom the trust directory has", "look who can write to the ring, and give --force if it is to go", err)
+	signed, err := trust.VerifyInstalled(object)
+	if signed.Revoked {
+		err = errors.New("its signer is revoked")
+	}
+	if err != nil {
+		return unlessForced(force, usage("the approval that would be replaced is by nobody whom the trust directory has, or without one the certificates above the signer's", "look who can write to the ring, and give --force without --renew if it is to go", err))
+	}
+	return signed.List, nil
+}
+
+// unlessForced says that nothing counts as approved, where that was asked for.
+func unlessForced(force bool, refused error) (*verifier.List, error) {
+	if force {
+		return nil, nil
+	}
+	return nil, refused
 }
 
 // openApproved opens the archive that is approved, for a renewal, and gives its
@@ -289,6 +326,9 @@ func approvedNow(place ringPlace, trust *verifier.Trust, force bool) (*verifier.
 func (p *Proposal) openApproved(ctx context.Context) (v versions, ok bool, err error) {
 	if p.Previous == nil {
 		return v, false, usage("nothing is approved that could be renewed", "approve the package without --renew", nil)
+	}
+	if last := readLedger(p.ring.ledger()).Issued; p.Previous.Issued.Before(last) && !p.o.Force {
+		return v, false, usage("a later approval than this one was in force, of "+last.Format(verifier.TimeFormat), "look who put the older one back, and approve the package without --renew, or give --force if the ring was meant to go back", nil)
 	}
 	if name := p.Previous.Zip; name == "" || name == source.PackageName {
 		err = p.copyNews(ctx)
@@ -584,19 +624,16 @@ func (p *Proposal) name() error {
 // publish puts the approval in force by one rename, and removes approved packages that
 // nobody needs any more.
 func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, error) {
-	before, err := approvedNow(place, nil, true)
-	if err != nil {
-		return Approved{}, err
-	}
+	before, unread := ReadList(place.sidecar())
 	if err := replace(place.sidecar(), object); err != nil {
 		return Approved{}, fileError("the approval", place.sidecar(), err)
 	}
 	a := Approved{Zip: filepath.Join(place.arch, list.Zip), Sidecar: place.sidecar()}
 	keep := []string{list.Zip}
-	if before != nil {
+	if unread == nil {
 		keep = append(keep, before.Zip) // somebody may be in the middle of fetching it
 	}
-	return a, place.collect(keep)
+	return a, place.collect(keep, list.Issued)
 }
 
 // AttachApproval puts the list p7m in force, which somebody else signed after
@@ -622,10 +659,10 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if o, err = o.identity(place.ring); err != nil {
 		return nil, Approved{}, err
 	}
-	if err := judged.CheckIdentity(verifier.Identity{Product: o.Product, Platform: o.Platform, Arch: o.Arch, Ring: o.Ring}); err != nil {
+	if err := judged.CheckIdentity(o.wanted()); err != nil {
 		return nil, Approved{}, err
 	}
-	previous, err := approvedNow(place, o.Trust, o.Force)
+	previous, err := approvedNow(place, o.wanted(), o.Trust, o.Force)
 	if err != nil {
 		return nil, Approved{}, err
 	}
@@ -661,8 +698,9 @@ func (o ApproveOptions) now() time.Time {
 }
 
 // collect removes approved packages but those to keep. Only what this program has
-// approved, under a name that it gave, counts as one.
-func (place ringPlace) collect(keep []string) error {
+// approved, under a name that it gave, counts as one. issued is that of the approval
+// which is in force now.
+func (place ringPlace) collect(keep []string, issued time.Time) error {
 	l := readLedger(place.ledger())
 	for _, zip := range l.Zips {
 		path := filepath.Join(place.arch, zip)
@@ -674,5 +712,6 @@ func (place ringPlace) collect(keep []string) error {
 		}
 	}
 	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool { return !slices.Contains(keep, zip) })
+	l.Issued = issued
 	return l.write(place.ledger())
 }

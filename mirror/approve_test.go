@@ -86,7 +86,7 @@ func (s ringSite) options(t *testing.T) ApproveOptions {
 	if err != nil || len(roots) != 2 {
 		t.Fatal(roots, err)
 	}
-	return ApproveOptions{Arch: "x86_64", Vendor: trustIn(t, roots...)}
+	return ApproveOptions{Arch: "x86_64", Vendor: trustIn(t, roots...), Signer: &s.signer}
 }
 
 func (s ringSite) approve(t *testing.T, o ApproveOptions) (Proposal, error) {
@@ -221,6 +221,72 @@ func TestRenew(t *testing.T) {
 	}
 	o.Renew = true
 	_, err := s.approve(t, o)
+	wantCode(t, err, "usage")
+}
+
+// A renewal signs again what is approved in this ring, by somebody who is trusted, and
+// was not replaced since: who can write to the tree gets no signature for anything else.
+func TestRenewRefuses(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	s.comes(t, 2)
+	older := s.approved(t, o).List
+	put := func(list *verifier.List, by Signer, edit func(*verifier.List)) {
+		t.Helper()
+		copied := *list
+		edit(&copied)
+		object, err := SignList(&copied, by)
+		wantCode(t, err, "")
+		write(t, s.path("updates.zip.p7m"), object)
+	}
+	stranger := newLab(t, KeyOptions{}).signer
+	for name, c := range map[string]struct {
+		by   Signer
+		edit func(*verifier.List)
+		code string
+	}{
+		"what it was":      {s.signer, func(*verifier.List) {}, ""},
+		"for another ring": {s.signer, func(l *verifier.List) { l.Rings = []string{"preview"} }, "usage"},
+		"for another arch": {s.signer, func(l *verifier.List) { l.Arch = "arm64" }, "usage"},
+		"by a stranger":    {stranger, func(*verifier.List) {}, "usage"},
+	} {
+		for _, trust := range []*verifier.Trust{nil, &s.trust} {
+			for _, force := range []bool{false, true} {
+				if c.code == "" && force {
+					continue
+				}
+				list, err := ReadList(s.path("updates.zip.p7m"))
+				wantCode(t, err, "")
+				put(list, c.by, c.edit)
+				forged := read(t, s.path("updates.zip.p7m"))
+				o := o
+				o.Renew, o.Trust, o.Force = true, trust, force
+				_, err = s.approve(t, o)
+				if t.Log(name, trust != nil, force); c.code != "" && !bytes.Equal(read(t, s.path("updates.zip.p7m")), forged) {
+					t.Error("it was signed all the same")
+				}
+				wantCode(t, err, c.code)
+				if err != nil {
+					put(list, s.signer, func(l *verifier.List) { l.Rings, l.Arch = []string{"production"}, "x86_64" })
+				}
+			}
+		}
+	}
+	whole, name := read(t, s.path(older.Zip)), older.Zip
+	s.comes(t, 3)
+	s.approved(t, o)
+	put(older, s.signer, func(*verifier.List) {})
+	write(t, s.path(name), whole)
+	o.Renew = true
+	_, err := s.approve(t, o)
+	wantCode(t, err, "usage") // put back by whoever can write to the tree
+	o.Force = true
+	s.approved(t, o)
+	s.serves(t, 2)
+	// Nobody says whose approval it must be.
+	o.Force, o.Signer = false, nil
+	_, err = s.approve(t, o)
 	wantCode(t, err, "usage")
 }
 
@@ -561,6 +627,14 @@ func TestSyncApproves(t *testing.T) {
 		t.Errorf("%+v after %+v", l, first)
 	}
 	approval(SyncCurrent, SyncUpToDate, "")
+	// As after another signer of before, or by somebody who can write to the tree.
+	object, err := SignList(good.Signed.List, newLab(t, KeyOptions{}).signer)
+	wantCode(t, err, "")
+	write(t, in.path("updates.zip.p7m"), object)
+	now = now.Add(8 * 24 * time.Hour)
+	approval(SyncRenewed, SyncUpToDate, "")
+	_, err = Verify(t.Context(), in.path("updates.zip.p7m"), r.trust, now, nil)
+	wantCode(t, err, "")
 
 	bad := r.files(t, 3)
 	bad["mpavdlta.vdm"] = vdm("mpavdlta.vdm", 3)

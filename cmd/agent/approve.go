@@ -73,6 +73,7 @@ func (p *program) approve(c *cli.Context) error {
 		if signer, err = p.signer(c); err != nil {
 			return err
 		}
+		o.Signer = &signer
 	}
 	result := approveResult{Type: "mirrorApproveResult", Packages: []approvedPackage{}}
 	for _, arch := range archs {
