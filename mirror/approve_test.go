@@ -482,6 +482,16 @@ func TestApprovePrivate(t *testing.T) {
 		o.Force = true
 		s.approved(t, o)
 	}
+	// A pipe that nobody writes to is none of the files that are read, and not waited for.
+	if err := os.Remove(s.path("manifest.json")); err != nil {
+		t.Fatal(err)
+	}
+	run(t, s.dir, "mkfifo", s.path("manifest.json"))
+	_, err = s.approve(t, o)
+	wantCode(t, err, "usage")
+	if err := os.Remove(s.path("manifest.json")); err != nil {
+		t.Fatal(err)
+	}
 	if string(read(t, theirs)) != "somebody else's" {
 		t.Error("a file of somebody else's was overwritten")
 	}
