@@ -56,6 +56,12 @@ func (p *program) approve(c *cli.Context) error {
 		return err
 	}
 	if c.IsSet("attach") {
+		// What is signed already can't be made stricter, and must not look as if it were.
+		for _, name := range []string{"cert", "require-vendor", "vendor-trust", "vendor-pin", "engine-version", "definition-version", "expires", "renew"} {
+			if c.IsSet(name) {
+				return &usageError{"--" + name + " is for the list that --external writes, and --attach takes that as it was signed", "leave --" + name + " out, or give it with --external and sign that list"}
+			}
+		}
 		return p.attachApproval(c, o)
 	}
 	archs := []string{o.Arch}
@@ -227,7 +233,10 @@ func (p *program) approvedText(c *cli.Context, w io.Writer, one approvedPackage)
 		file := c.String("external")
 		fmt.Fprintf(w, "arch_%s: not approved yet; sign the list, for example with\n", one.Arch)
 		fmt.Fprintf(w, "  openssl cms -sign -nodetach -binary -nosmimecap -outform DER -md sha256 -in %s -signer leaf.pem -inkey leaf.key -certfile intermediate.pem -out approval.p7m\n", file)
-		fmt.Fprintf(w, "  agent mirror approve %s --attach approval.p7m\n", c.Args().First())
+		fmt.Fprintf(w, "  agent mirror approve %s --attach approval.p7m --trust %s\n", c.Args().First(), cmp.Or(c.String("trust"), "DIR"))
+		if !c.IsSet("trust") {
+			fmt.Fprintln(w, "where DIR is the trust directory of the endpoints; without it nobody makes sure of who signed")
+		}
 	default:
 		fmt.Fprintf(w, "arch_%s: nothing was signed\n", one.Arch)
 	}
