@@ -422,7 +422,7 @@ func hinted(err error, more string) error {
 func (p *Proposal) decide(said versions) error {
 	o := p.o
 	if o.RequireVendor {
-		if err := CheckVendor(p.Files); err != nil {
+		if err := CheckVendor(p.Files, o.Arch, said.Definition); err != nil {
 			return err
 		}
 	}

@@ -305,6 +305,8 @@ func TestApproveRefuses(t *testing.T) {
 	}
 	flipped := bytes.Clone(good["mpavdlta.vdm"])
 	flipped[600] ^= 1
+	foreign := with("libmpengine.so", sigtest.Engine(elf.EM_AARCH64, "the engine"))
+	foreign["libmpengine.so.sig"] = s.vendor.Beside(t, "vendor", foreign["libmpengine.so"])
 	for _, c := range []struct {
 		name     string
 		files    map[string][]byte
@@ -322,13 +324,13 @@ func TestApproveRefuses(t *testing.T) {
 		{name: "engine with an unknown signature", files: with("libmpengine.so.sig", []byte("???")), code: "signature_missing"},
 		{name: "engine with another's signature", files: with("libmpengine.so.sig", s.vendor.Beside(t, "vendor", []byte("x"))), code: "content_mismatch"},
 		{name: "a signature of nothing", files: with("other.sig", s.vendor.Beside(t, "vendor", []byte("x"))), code: "signature_missing"},
-		{name: "engine of another architecture", files: func() map[string][]byte {
-			files := with("libmpengine.so", sigtest.Engine(elf.EM_AARCH64, "the engine"))
-			files["libmpengine.so.sig"] = s.vendor.Beside(t, "vendor", files["libmpengine.so"])
-			return files
-		}(), code: "wrong_platform"},
+		{name: "engine of another architecture", files: foreign, code: "wrong_platform"},
 		{name: "manifest of another package", manifest: manifestFor(3), code: "content_mismatch"},
 		{name: "and that was named", manifest: manifestFor(3), edit: func(o *ApproveOptions) { o.Definition = version("1.407.2.0") }},
+		{name: "named as what the vendor did not sign", edit: func(o *ApproveOptions) { o.Definition, o.Force = version("1.407.3.0"), true }, code: "content_mismatch"},
+		{name: "and nobody asked for the vendor's word", edit: func(o *ApproveOptions) { o.Definition, o.RequireVendor = version("1.407.3.0"), false }},
+		{name: "engine of another architecture, forced", files: foreign, edit: func(o *ApproveOptions) { o.Force = true }, code: "wrong_platform"},
+		{name: "and nobody asked for it to be the vendor's", files: foreign, edit: func(o *ApproveOptions) { o.Force, o.RequireVendor = true, false }},
 		{name: "no manifest", manifest: "{}", code: "usage"},
 		{name: "no manifest, and the engine was named", manifest: "{}", edit: func(o *ApproveOptions) { o.Engine = version("1.1.1.1") }},
 		{name: "deltas that disagree", files: with("mpasdlta.vdm", s.signed(t, "mpasdlta.vdm", 1, 2)), code: "content_mismatch"},
