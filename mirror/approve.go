@@ -30,6 +30,9 @@ type ApproveOptions struct {
 	// they are taken from there, and must agree.
 	Engine, Definition verifier.Version
 	Expires            time.Time // zero: Now and DefaultValidity
+	// Zip is the package that somebody looked at before, as Proposal.Exact has it, or the
+	// name in the list. Nothing else is proposed. Empty: whatever lies there.
+	Zip string
 	// Vendor is who may have signed the files; nobody may be in it.
 	Vendor        verifier.Trust
 	RequireVendor bool // every file's vendor signature must be good
@@ -66,6 +69,18 @@ type Proposal struct {
 // PreviousJudged says whether it was verified who signed the approval before. Else what
 // differs from it is what whoever can write to the tree says.
 func (p *Proposal) PreviousJudged() bool { return p.judged }
+
+// Exact is a name of the package that no other package has, for ApproveOptions.Zip. The
+// one in the list has fewer digits, so somebody could make another package for it.
+func (p *Proposal) Exact() string {
+	if !p.private {
+		return p.List.Zip
+	}
+	return zipNamed(p.sum)
+}
+
+// zipNamed is the name of a package by digits of its SHA-256.
+func zipNamed(digits string) string { return "updates-" + digits + ".zip" }
 
 // FileChange is how a file differs from the approved one before.
 type FileChange string
@@ -442,6 +457,10 @@ func (p *Proposal) decide(said versions) error {
 	if p.List.Zip, err = p.zipName(); err != nil {
 		return err
 	}
+	if o.Zip != "" && o.Zip != p.List.Zip && o.Zip != p.Exact() {
+		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "another package lies there than the one that was named, since it would get the name " + p.List.Zip,
+			Hint: "look at it with --dry-run, and give --zip as that shows it"}
+	}
 	if err := p.date(); err != nil {
 		return err
 	}
@@ -481,7 +500,7 @@ func (p *Proposal) zipName() (string, error) {
 	}
 	const digits = 8
 	for n := digits; n <= len(p.sum); n *= 2 {
-		name := "updates-" + p.sum[:n] + ".zip"
+		name := zipNamed(p.sum[:n])
 		there, err := hashFile(filepath.Join(p.ring.arch, name))
 		if errors.Is(err, fs.ErrNotExist) || err == nil && there == p.sum {
 			return name, nil

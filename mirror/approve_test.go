@@ -150,8 +150,29 @@ func TestApprove(t *testing.T) {
 	}
 	onlyFiles(t, s.path(""), "manifest.json", filepath.Base(good.Archive), "updates.zip", "updates.zip.p7m")
 
+	// What came since somebody looked is not signed.
+	look := func(o ApproveOptions) *Proposal {
+		t.Helper()
+		p, err := Propose(context.Background(), s.ring, o)
+		wantCode(t, err, "")
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	seen := look(o)
+	for _, zip := range []string{seen.List.Zip, zipNamed(seen.sum), strings.ToUpper(seen.List.Zip), "updates.zip"} {
+		o := o
+		o.Zip = zip
+		_, err := s.approve(t, o)
+		wantCode(t, err, map[bool]string{true: "", false: "content_mismatch"}[strings.HasPrefix(zip, "updates-")])
+	}
+	o.Zip = zipNamed(seen.sum)
 	s.comes(t, 3) // written over the old one, as cp does, and so through every other name that the file has
 	s.serves(t, 2)
+	_, err := s.approve(t, o)
+	wantCode(t, err, "content_mismatch")
+	o.Zip = ""
 	second := s.approved(t, o)
 	s.serves(t, 3)
 	if second.Renewal || second.Changes()["mpavdlta.vdm"] != FileChanged || second.Changes()["libmpengine.so"] != FileSame {

@@ -28,6 +28,7 @@ func (p *program) approveCommand() *cli.Command {
 		&cli.StringFlag{Name: "definition-version", Usage: "`VERSION` of the definitions, in place of what the files and manifest.json say"},
 		&cli.StringFlag{Name: "expires", Usage: "`TIME`, or a number of days such as 14d, from which on the content is too old", Value: "14d"},
 		boolFlag("renew", "sign again what is approved, and not what came since"),
+		&cli.StringFlag{Name: "zip", Usage: "`NAME` of the package, as --dry-run showed it; nothing else is signed"},
 		boolFlag("dry-run", "show what would be signed, and sign nothing"),
 		&cli.StringFlag{Name: "external", Usage: "write the list to `FILE` for openssl cms or a hardware module, and sign nothing"},
 		&cli.StringFlag{Name: "attach", Usage: "signed list `FILE` that openssl cms made of what --external wrote"},
@@ -57,7 +58,7 @@ func (p *program) approve(c *cli.Context) error {
 	}
 	if c.IsSet("attach") {
 		// What is signed already can't be made stricter, and must not look as if it were.
-		for _, name := range []string{"cert", "require-vendor", "vendor-trust", "vendor-pin", "engine-version", "definition-version", "expires", "renew"} {
+		for _, name := range []string{"cert", "require-vendor", "vendor-trust", "vendor-pin", "engine-version", "definition-version", "expires", "renew", "zip"} {
 			if c.IsSet(name) {
 				return &usageError{"--" + name + " is for the list that --external writes, and --attach takes that as it was signed", "leave --" + name + " out, or give it with --external and sign that list"}
 			}
@@ -71,6 +72,8 @@ func (p *program) approve(c *cli.Context) error {
 	switch {
 	case len(archs) == 0:
 		return &usageError{"no architecture of the ring has a package", "name the directory that holds arch_x86_64 or arch_arm64, and check --arch"}
+	case len(archs) > 1 && c.IsSet("zip"):
+		return &usageError{"the ring has packages for more than one architecture, and --zip names one package", "give --arch x86_64 or --arch arm64"}
 	case len(archs) > 1 && c.IsSet("external"):
 		return &usageError{"the ring has packages for more than one architecture, and a list is about one", "give --arch x86_64 or --arch arm64"}
 	}
@@ -96,7 +99,7 @@ func (p *program) approve(c *cli.Context) error {
 
 func (p *program) approveOptions(c *cli.Context) (o mirror.ApproveOptions, err error) {
 	o = mirror.ApproveOptions{Arch: c.String("arch"), Product: c.String("product"), Platform: c.String("platform"), Ring: c.String("ring"),
-		RequireVendor: c.Bool("require-vendor"), Renew: c.Bool("renew"), Force: c.Bool("force"), Now: time.Now()}
+		Zip: c.String("zip"), RequireVendor: c.Bool("require-vendor"), Renew: c.Bool("renew"), Force: c.Bool("force"), Now: time.Now()}
 	if c.IsSet("arch") && !slices.Contains(fewValues()["arch"], o.Arch) {
 		return o, &usageError{"there is no architecture " + typed(o.Arch) + " on mirrors", "give --arch x86_64 or --arch arm64"}
 	}
@@ -131,6 +134,7 @@ type approvedPackage struct {
 	Arch       string                       `json:"arch"`
 	Outcome    string                       `json:"outcome"` // approved, renewed, proposed, failed
 	List       json.RawMessage              `json:"list"`    // null where it did not come that far
+	Exact      string                       `json:"exactZip,omitempty"`
 	Previous   *verifier.Version            `json:"previousDefinitionsVersion"`
 	Files      []mirror.VendorFile          `json:"files"`
 	Changes    map[string]mirror.FileChange `json:"changes"`
@@ -151,7 +155,7 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 		return r
 	}
 	defer proposal.Close()
-	r.Files, r.Changes = proposal.Files, proposal.Changes()
+	r.Files, r.Changes, r.Exact = proposal.Files, proposal.Changes(), proposal.Exact()
 	if r.List, r.err = verifier.MarshalList(proposal.List); r.err != nil {
 		return r
 	}
@@ -183,6 +187,7 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 func proposalText(w io.Writer, proposal *mirror.Proposal) {
 	l := proposal.List
 	fmt.Fprintf(w, "arch_%s: definitions %s, engine %s, for ring %s\n", l.Arch, l.Definition, l.Engine, l.Rings[0])
+	fmt.Fprintf(w, "  product %s, platform %s, in %s\n", l.Product, l.Platform, l.Zip)
 	fmt.Fprintf(w, "  released %s, expires %s\n", l.Released.Format(time.RFC3339), l.Expires.Format(time.RFC3339))
 	switch {
 	case proposal.Previous == nil:
@@ -239,6 +244,7 @@ func (p *program) approvedText(c *cli.Context, w io.Writer, one approvedPackage)
 		}
 	default:
 		fmt.Fprintf(w, "arch_%s: nothing was signed\n", one.Arch)
+		fmt.Fprintf(w, "  to sign this and nothing else, give --arch %s --zip %s\n", one.Arch, one.Exact)
 	}
 }
 
