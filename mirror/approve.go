@@ -153,6 +153,11 @@ func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 	if info, err := os.Stat(place.arch); err != nil || !info.IsDir() {
 		return place, nil, usage("the ring has no directory for the architecture "+arch, "check the path "+printable.Quote(ring)+" and --arch", err)
 	}
+	for _, dir := range []string{treeOf(ring), filepath.Dir(ring), ring, place.arch} {
+		if err := refuseRoot(dir); err != nil {
+			return place, nil, err
+		}
+	}
 	lock, err := lockSync(treeOf(ring))
 	return place, lock, err
 }

@@ -530,6 +530,41 @@ func TestApprovePrivate(t *testing.T) {
 	onlyFiles(t, others, "kept")
 }
 
+// Root neither approves nor promotes in a tree that is another user's, who could lead it
+// elsewhere by links, and could not go on with what it leaves.
+func TestApproveRoot(t *testing.T) {
+	t.Parallel()
+	uid := anotherUser(t)
+	s := newRing(t)
+	o := s.options(t)
+	s.comes(t, 2)
+	platform := filepath.Dir(s.ring)
+	for _, c := range []struct {
+		dir                string
+		approves, promotes string
+	}{
+		{filepath.Dir(platform), codePermission, codePermission},
+		{platform, codePermission, codePermission},
+		{s.ring, codePermission, codePermission},
+		{s.path(""), codePermission, ""},
+	} {
+		if err := os.Chown(c.dir, uid, -1); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.approve(t, o)
+		wantCode(t, err, c.approves)
+		target, err := openTarget(s.ring)
+		wantCode(t, err, c.promotes)
+		if err == nil {
+			target.close()
+		}
+		if err := os.Chown(c.dir, 0, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.approved(t, o)
+}
+
 // The list can be signed elsewhere; what is put in force is hashed again.
 func TestApproveExternal(t *testing.T) {
 	t.Parallel()
