@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -255,7 +256,7 @@ func (p *Proposal) make(ctx context.Context) (err error) {
 	p.judged = before != nil
 	manifest, ok := readManifest(dir)
 	if p.o.Renew {
-		manifest, ok, err = p.openApproved(ctx)
+		err = p.openApproved(ctx)
 	} else {
 		err = p.copyNews(ctx)
 	}
@@ -341,21 +342,23 @@ func unlessForced(force bool, refused error) (*verifier.List, error) {
 	return nil, refused
 }
 
-// openApproved opens the archive that is approved, for a renewal, and gives its
-// versions. One without a name of its own is copied like news.
-func (p *Proposal) openApproved(ctx context.Context) (v versions, ok bool, err error) {
+// openApproved opens the archive that is approved, for a renewal. One without a name of
+// its own is copied like news. Its versions are as good as named, since they may have
+// been when it was approved.
+func (p *Proposal) openApproved(ctx context.Context) (err error) {
 	if p.Previous == nil {
-		return v, false, usage("nothing is approved that could be renewed", "approve the package without --renew", nil)
+		return usage("nothing is approved that could be renewed", "approve the package without --renew", nil)
 	}
 	if last := readLedger(p.ring.ledger()).Issued; p.Previous.Issued.Before(last) && !p.o.Force {
-		return v, false, usage("a later approval than this one was in force, of "+last.Format(verifier.TimeFormat), "look who put the older one back, and approve the package without --renew, or give --force if the ring was meant to go back", nil)
+		return usage("a later approval than this one was in force, of "+last.Format(verifier.TimeFormat), "look who put the older one back, and approve the package without --renew, or give --force if the ring was meant to go back", nil)
 	}
 	if name := p.Previous.Zip; name == "" || name == source.PackageName {
 		err = p.copyNews(ctx)
 	} else {
 		p.archive, err = openArchive(filepath.Join(p.ring.arch, name))
 	}
-	return versions{p.Previous.Engine, p.Previous.Definition}, true, err
+	p.o.Engine, p.o.Definition = cmp.Or(p.o.Engine, p.Previous.Engine), cmp.Or(p.o.Definition, p.Previous.Definition)
+	return err
 }
 
 // clear makes the work directory, a private one, and removes what killed runs have left

@@ -294,6 +294,15 @@ func TestRenewRefuses(t *testing.T) {
 			}
 		}
 	}
+	// A version that was named once need not be named again.
+	named := o
+	named.Definition = version("1.407.3.0")
+	s.approved(t, named)
+	named.Definition, named.Renew = verifier.Version{}, true
+	if p := s.approved(t, named); !p.Renewal {
+		t.Errorf("%+v is no renewal", p.List)
+	}
+	s.serves(t, 3)
 	whole, name := read(t, s.path(older.Zip)), older.Zip
 	s.comes(t, 3)
 	s.approved(t, o)
