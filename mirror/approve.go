@@ -579,6 +579,9 @@ func (p *Proposal) Close() error {
 type Approved struct {
 	Zip     string `json:"zip"`
 	Sidecar string `json:"sidecar"`
+	// Note is what went wrong after it came into force, and is no failure of it: older
+	// packages stay until the next approval. nil: nothing.
+	Note *Problem `json:"note"`
 }
 
 // Sign signs the list and puts the approval in force.
@@ -660,7 +663,10 @@ func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, er
 	if unread == nil {
 		keep = append(keep, before.Zip) // somebody may be in the middle of fetching it
 	}
-	return a, place.collect(keep, list.Issued)
+	if code, sentence, hint := reasonOf(place.collect(keep, list.Issued)); code != "" {
+		a.Note = &Problem{code, sentence, hint}
+	}
+	return a, nil
 }
 
 // AttachApproval puts the list p7m in force, which somebody else signed after
@@ -729,16 +735,20 @@ func (o ApproveOptions) now() time.Time {
 // which is in force now.
 func (place ringPlace) collect(keep []string, issued time.Time) error {
 	l := readLedger(place.ledger())
-	for _, zip := range l.Zips {
-		path := filepath.Join(place.arch, zip)
-		if slices.Contains(keep, zip) {
-			continue
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fileError("an older approved package", path, err)
-		}
-	}
-	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool { return !slices.Contains(keep, zip) })
 	l.Issued = issued
-	return l.write(place.ledger())
+	var failed error
+	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool {
+		if slices.Contains(keep, zip) {
+			return false
+		}
+		path := filepath.Join(place.arch, zip)
+		err := os.Remove(path)
+		gone := err == nil || errors.Is(err, fs.ErrNotExist)
+		if !gone {
+			code, _, _ := reasonOf(fileError("an older approved package", path, err))
+			failed = &Error{code, "an older approved package can not be removed", "look at " + printable.Quote(path), err}
+		}
+		return gone
+	})
+	return errors.Join(failed, l.write(place.ledger()))
 }

@@ -181,9 +181,32 @@ func TestApprove(t *testing.T) {
 	if n := len(s.zips(t)); n != 2 {
 		t.Errorf("%d approved packages are there, and endpoints may be fetching the one before", n)
 	}
+	// What comes after it is in force is no failure of an approval: the first package can't
+	// be removed this time.
+	inTheWay := filepath.Join(good.Archive, "file")
+	if err := os.Remove(good.Archive); err != nil {
+		t.Fatal(err)
+	}
+	write(t, inTheWay, nil)
 	s.comes(t, 4)
-	s.approved(t, o)
+	third, err := Propose(context.Background(), s.ring, o)
+	wantCode(t, err, "")
+	approved, err := third.Sign(s.signer)
+	wantCode(t, errors.Join(err, third.Close()), "")
 	s.serves(t, 4)
+	if approved.Note == nil || approved.Note.Code == "" || !strings.Contains(approved.Note.Message, "an older approved package") {
+		t.Errorf("%+v", approved)
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	s.approved(t, o)
+	if zips := s.zips(t); slices.Contains(zips, good.Archive) {
+		t.Errorf("%v are there, and the first could be removed by now", zips)
+	}
+	s.comes(t, 5)
+	s.approved(t, o)
+	s.serves(t, 5)
 	if zips := s.zips(t); len(zips) != 2 || slices.Contains(zips, good.Archive) {
 		t.Errorf("%v are there after three approvals", zips)
 	}

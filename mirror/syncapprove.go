@@ -69,8 +69,12 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 		return SyncLeft, err
 	}
 	defer p.Close()
-	if _, err := p.Sign(r.o.Approve.Signer); err != nil {
+	approved, err := p.Sign(r.o.Approve.Signer)
+	if err != nil {
 		return SyncLeft, err
+	}
+	if note := approved.Note; note != nil {
+		r.log.printf("%s: approved, but %s: %s", r.syncPair, note.Code, note.Message)
 	}
 	if p.Renewal {
 		return SyncRenewed, nil

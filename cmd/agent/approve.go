@@ -140,6 +140,7 @@ type approvedPackage struct {
 	Changes    map[string]mirror.FileChange `json:"changes"`
 	Zip        string                       `json:"zip,omitempty"`
 	Sidecar    string                       `json:"sidecar,omitempty"`
+	Note       *mirror.Problem              `json:"note,omitempty"` // what went wrong once it was in force
 	FailReason *reason.Failure              `json:"failReason"`
 
 	err error
@@ -169,7 +170,7 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 	case c.IsSet("key"):
 		var approved mirror.Approved
 		if approved, r.err = proposal.Sign(signer); r.err == nil {
-			r.Zip, r.Sidecar, r.Outcome = approved.Zip, approved.Sidecar, "approved"
+			r.Zip, r.Sidecar, r.Note, r.Outcome = approved.Zip, approved.Sidecar, approved.Note, "approved"
 			if proposal.Renewal {
 				r.Outcome = "renewed"
 			}
@@ -234,6 +235,9 @@ func (p *program) approvedText(c *cli.Context, w io.Writer, one approvedPackage)
 		p.showFailure(false, &reason.Failure{Code: f.Code, Message: "arch_" + one.Arch + ": " + f.Message, Hint: f.Hint})
 	case one.Sidecar != "":
 		fmt.Fprintf(w, "arch_%s: %s, %s\n", one.Arch, one.Outcome, one.Zip)
+		if one.Note != nil {
+			fmt.Fprintf(w, "  it is in force, but %s, so %s\n", one.Note.Message, one.Note.Hint)
+		}
 	case c.IsSet("external"):
 		file := c.String("external")
 		fmt.Fprintf(w, "arch_%s: not approved yet; sign the list, for example with\n", one.Arch)
@@ -263,5 +267,5 @@ func (p *program) attachApproval(c *cli.Context, o mirror.ApproveOptions) error 
 		return err
 	}
 	return p.showApproved(c, approveResult{"mirrorApproveResult", []approvedPackage{{Arch: list.Arch, Outcome: "approved", List: data,
-		Files: []mirror.VendorFile{}, Zip: approved.Zip, Sidecar: approved.Sidecar}}})
+		Files: []mirror.VendorFile{}, Zip: approved.Zip, Sidecar: approved.Sidecar, Note: approved.Note}}})
 }
