@@ -31,15 +31,21 @@ type ApproveOptions struct {
 	// they are taken from there, and must agree.
 	Engine, Definition verifier.Version
 	Expires            time.Time // zero: Now and DefaultValidity
+	// Zip is the package that somebody looked at before, as Proposal.Exact has it, or the
+	// name in the list. Nothing else is proposed. Empty: whatever lies there.
+	Zip string
 	// Vendor is who may have signed the files; nobody may be in it.
 	Vendor        verifier.Trust
 	RequireVendor bool // every file's vendor signature must be good
 	// Trust is what endpoints trust; nil: the certificates above the signer's, and who
 	// signed the approval before is not judged.
 	Trust *verifier.Trust
-	Renew bool // sign again what is approved, whatever came since
-	Force bool // as in BuildOptions
-	Now   time.Time
+	// Signer is who is going to sign. Where Trust is nil, a renewal is of what somebody
+	// below the same issuers signed.
+	Signer *Signer
+	Renew  bool // sign again what is approved, whatever came since
+	Force  bool // as in BuildOptions
+	Now    time.Time
 }
 
 // Proposal is a package that is about to be approved: exactly what would be signed,
@@ -57,13 +63,26 @@ type Proposal struct {
 	ring    ringPlace
 	lock    io.Closer
 	archive *archive
+	judged  bool   // it was verified who signed Previous
 	private bool   // the archive is a copy of ours, without its name yet
 	sum     string // its SHA-256 in hexadecimal, where it is private
 }
 
 // PreviousJudged says whether it was verified who signed the approval before. Else what
 // differs from it is what whoever can write to the tree says.
-func (p *Proposal) PreviousJudged() bool { return p.o.Trust != nil }
+func (p *Proposal) PreviousJudged() bool { return p.judged }
+
+// Exact is a name of the package that no other package has, for ApproveOptions.Zip. The
+// one in the list has fewer digits, so somebody could make another package for it.
+func (p *Proposal) Exact() string {
+	if !p.private {
+		return p.List.Zip
+	}
+	return zipNamed(p.sum)
+}
+
+// zipNamed is the name of a package by digits of its SHA-256.
+func zipNamed(digits string) string { return "updates-" + digits + ".zip" }
 
 // FileChange is how a file differs from the approved one before.
 type FileChange string
@@ -137,6 +156,11 @@ func openRing(ring, arch string) (ringPlace, io.Closer, error) {
 	}
 	if info, err := os.Stat(place.arch); err != nil || !info.IsDir() {
 		return place, nil, usage("the ring has no directory for the architecture "+arch, "check the path "+printable.Quote(ring)+" and --arch", err)
+	}
+	for _, dir := range []string{treeOf(ring), filepath.Dir(ring), ring, place.arch} {
+		if err := refuseRoot(dir); err != nil {
+			return place, nil, err
+		}
 	}
 	lock, err := lockSync(treeOf(ring))
 	return place, lock, err
@@ -246,12 +270,17 @@ func (p *Proposal) make(ctx context.Context) (err error) {
 	if err := p.ring.clear(); err != nil {
 		return fileError("what was left of an approval", dir, err)
 	}
-	if p.Previous, err = approvedNow(p.ring, p.o.Trust, p.o.Force); err != nil {
+	before, err := p.o.before()
+	if err != nil {
 		return err
 	}
+	if p.Previous, err = approvedNow(p.ring, p.o.wanted(), before, p.o.Force); err != nil {
+		return err
+	}
+	p.judged = before != nil
 	manifest, ok := readManifest(dir)
 	if p.o.Renew {
-		manifest, ok, err = p.openApproved(ctx)
+		err = p.openApproved(ctx)
 	} else {
 		err = p.copyNews(ctx)
 	}
@@ -280,9 +309,28 @@ func listInside() error {
 	return usage("the archive has a signed list inside, so no approval beside it would count", "leave it as it is", nil)
 }
 
-// approvedNow is the list of the approval that is in force. With trust it must be by
-// somebody in it, whatever time has passed since.
-func approvedNow(place ringPlace, trust *verifier.Trust, force bool) (*verifier.List, error) {
+// wanted is what endpoints of the ring are told to be. o is complete.
+func (o ApproveOptions) wanted() verifier.Identity {
+	return verifier.Identity{Product: o.Product, Platform: o.Platform, Arch: o.Arch, Ring: o.Ring}
+}
+
+// before is whom the approval before must be by; nil: that does not matter, since all
+// that is signed was looked at. A renewal signs again what somebody else says, so it
+// never goes without.
+func (o ApproveOptions) before() (*verifier.Trust, error) {
+	if o.Trust != nil || !o.Renew {
+		return o.Trust, nil
+	}
+	if o.Signer == nil {
+		return nil, usage("nothing says whose approval may be renewed", "give --trust and the trust directory of the endpoints", nil)
+	}
+	own, err := o.Signer.trust()
+	return &own, err
+}
+
+// approvedNow is the list of the approval that is in force, which must be for endpoints
+// of this ring. With trust it must be by somebody in it, whatever time has passed since.
+func approvedNow(place ringPlace, want verifier.Identity, trust *verifier.Trust, force bool) (*verifier.List, error) {
 	object, err := readObject(place.sidecar())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -291,36 +339,50 @@ func approvedNow(place ringPlace, trust *verifier.Trust, force bool) (*verifier.
 	if err == nil {
 		claims, err = verifier.ReadClaims(object)
 	}
-	unread := err != nil
-	if err == nil && trust != nil {
-		var signed verifier.Signed
-		if signed, err = trust.VerifyInstalled(object); signed.Revoked {
-			err = errors.New("its signer is revoked")
-		}
+	if err != nil {
+		return unlessForced(force, usage("the approval that would be replaced can not be read", "give --force if it is to go", err))
 	}
-	switch {
-	case err == nil:
+	if err := claims.List.CheckIdentity(want); err != nil {
+		return unlessForced(force, usage("the approval that would be replaced is for other endpoints than those of this ring", "look who can write to the ring, and give --force if it is to go", err))
+	}
+	if trust == nil {
 		return claims.List, nil
-	case force:
-		return nil, nil
-	case unread:
-		return nil, usage("the approval that would be replaced can not be read", "give --force if it is to go", err)
 	}
-	return nil, usage("the approval that would be replaced is by nobody whom the trust directory has", "look who can write to the ring, and give --force if it is to go", err)
+	signed, err := trust.VerifyInstalled(object)
+	if signed.Revoked {
+		err = errors.New("its signer is revoked")
+	}
+	if err != nil {
+		return unlessForced(force, usage("the approval that would be replaced is by nobody whom the trust directory has, or without one the certificates above the signer's", "look who can write to the ring, and give --force without --renew if it is to go", err))
+	}
+	return signed.List, nil
 }
 
-// openApproved opens the archive that is approved, for a renewal, and gives its
-// versions. One without a name of its own is copied like news.
-func (p *Proposal) openApproved(ctx context.Context) (v versions, ok bool, err error) {
+// unlessForced says that nothing counts as approved, where that was asked for.
+func unlessForced(force bool, refused error) (*verifier.List, error) {
+	if force {
+		return nil, nil
+	}
+	return nil, refused
+}
+
+// openApproved opens the archive that is approved, for a renewal. One without a name of
+// its own is copied like news. Its versions are as good as named, since they may have
+// been when it was approved.
+func (p *Proposal) openApproved(ctx context.Context) (err error) {
 	if p.Previous == nil {
-		return v, false, usage("nothing is approved that could be renewed", "approve the package without --renew", nil)
+		return usage("nothing is approved that could be renewed", "approve the package without --renew", nil)
+	}
+	if last := readLedger(p.ring.ledger()).Issued; p.Previous.Issued.Before(last) && !p.o.Force {
+		return usage("a later approval than this one was in force, of "+last.Format(verifier.TimeFormat), "look who put the older one back, and approve the package without --renew, or give --force if the ring was meant to go back", nil)
 	}
 	if name := p.Previous.Zip; name == "" || name == source.PackageName {
 		err = p.copyNews(ctx)
 	} else {
 		p.archive, err = openArchive(filepath.Join(p.ring.arch, name))
 	}
-	return versions{p.Previous.Engine, p.Previous.Definition}, true, err
+	p.o.Engine, p.o.Definition = cmp.Or(p.o.Engine, p.Previous.Engine), cmp.Or(p.o.Definition, p.Previous.Definition)
+	return err
 }
 
 // clear makes the work directory, a private one, and removes what killed runs have left
@@ -407,7 +469,7 @@ func hinted(err error, more string) error {
 func (p *Proposal) decide(said versions) error {
 	o := p.o
 	if o.RequireVendor {
-		if err := CheckVendor(p.Files); err != nil {
+		if err := CheckVendor(p.Files, o.Arch, said.Definition); err != nil {
 			return err
 		}
 	}
@@ -426,6 +488,10 @@ func (p *Proposal) decide(said versions) error {
 	}
 	if p.List.Zip, err = p.zipName(); err != nil {
 		return err
+	}
+	if o.Zip != "" && o.Zip != p.List.Zip && o.Zip != p.Exact() {
+		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "another package lies there than the one that was named, since it would get the name " + p.List.Zip,
+			Hint: "look at it with --dry-run, and give --zip as that shows it"}
 	}
 	if err := p.date(); err != nil {
 		return err
@@ -466,7 +532,7 @@ func (p *Proposal) zipName() (string, error) {
 	}
 	const digits = 8
 	for n := digits; n <= len(p.sum); n *= 2 {
-		name := "updates-" + p.sum[:n] + ".zip"
+		name := zipNamed(p.sum[:n])
 		there, err := hashFile(filepath.Join(p.ring.arch, name))
 		if errors.Is(err, fs.ErrNotExist) || err == nil && there == p.sum {
 			return name, nil
@@ -537,6 +603,9 @@ func (p *Proposal) Close() error {
 type Approved struct {
 	Zip     string `json:"zip"`
 	Sidecar string `json:"sidecar"`
+	// Note is what went wrong after it came into force, and is no failure of it: older
+	// packages stay until the next approval. nil: nothing.
+	Note *Problem `json:"note"`
 }
 
 // Sign signs the list and puts the approval in force.
@@ -609,9 +678,9 @@ func (p *Proposal) name() error {
 // publish puts the approval in force by one rename, and removes approved packages that
 // nobody needs any more.
 func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, error) {
-	before, err := approvedNow(place, nil, true)
-	if err != nil {
-		return Approved{}, err
+	before, unread := ReadList(place.sidecar())
+	if unread != nil {
+		before = nil
 	}
 	if err := place.keepFirst(object, list, before); err != nil {
 		return Approved{}, err
@@ -624,7 +693,10 @@ func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, er
 	if before != nil && before.Zip != list.Zip {
 		last = before.Zip
 	}
-	return a, place.collect(list.Zip, last)
+	if code, sentence, hint := reasonOf(place.collect(list.Zip, last, list.Issued)); code != "" {
+		a.Note = &Problem{code, sentence, hint}
+	}
+	return a, nil
 }
 
 // AttachApproval puts the list p7m in force, which somebody else signed after
@@ -650,10 +722,10 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if o, err = o.identity(place.ring); err != nil {
 		return nil, Approved{}, err
 	}
-	if err := judged.CheckIdentity(verifier.Identity{Product: o.Product, Platform: o.Platform, Arch: o.Arch, Ring: o.Ring}); err != nil {
+	if err := judged.CheckIdentity(o.wanted()); err != nil {
 		return nil, Approved{}, err
 	}
-	previous, err := approvedNow(place, o.Trust, o.Force)
+	previous, err := approvedNow(place, o.wanted(), o.Trust, o.Force)
 	if err != nil {
 		return nil, Approved{}, err
 	}
@@ -693,19 +765,25 @@ func (o ApproveOptions) now() time.Time {
 
 // collect removes approved packages but the one in force and the last one before it;
 // empty means that the ledger knows it. Only what this program has approved or promoted,
-// under a name that it gave, counts as one.
-func (place ringPlace) collect(inForce, last string) error {
+// under a name that it gave, counts as one. issued is that of the approval which is in
+// force now.
+func (place ringPlace) collect(inForce, last string, issued time.Time) error {
 	l := readLedger(place.ledger())
+	l.Issued = issued
 	keep := []string{inForce, cmp.Or(last, l.lastBut(inForce))}
-	for _, zip := range l.Zips {
-		path := filepath.Join(place.arch, zip)
+	var failed error
+	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool {
 		if slices.Contains(keep, zip) {
-			continue
+			return false
 		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fileError("an older approved package", path, err)
+		path := filepath.Join(place.arch, zip)
+		err := os.Remove(path)
+		gone := err == nil || errors.Is(err, fs.ErrNotExist)
+		if !gone {
+			code, _, _ := reasonOf(fileError("an older approved package", path, err))
+			failed = &Error{code, "an older approved package can not be removed", "look at " + printable.Quote(path), err}
 		}
-	}
-	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool { return !slices.Contains(keep, zip) })
-	return l.write(place.ledger())
+		return gone
+	})
+	return errors.Join(failed, l.write(place.ledger()))
 }

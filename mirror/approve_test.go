@@ -86,7 +86,7 @@ func (s ringSite) options(t *testing.T) ApproveOptions {
 	if err != nil || len(roots) != 2 {
 		t.Fatal(roots, err)
 	}
-	return ApproveOptions{Arch: "x86_64", Vendor: trustIn(t, roots...)}
+	return ApproveOptions{Arch: "x86_64", Vendor: trustIn(t, roots...), Signer: &s.signer}
 }
 
 func (s ringSite) approve(t *testing.T, o ApproveOptions) (Proposal, error) {
@@ -150,8 +150,29 @@ func TestApprove(t *testing.T) {
 	}
 	onlyFiles(t, s.path(""), "manifest.json", filepath.Base(good.Archive), "updates.zip", "updates.zip.p7m")
 
+	// What came since somebody looked is not signed.
+	look := func(o ApproveOptions) *Proposal {
+		t.Helper()
+		p, err := Propose(context.Background(), s.ring, o)
+		wantCode(t, err, "")
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	seen := look(o)
+	for _, zip := range []string{seen.List.Zip, zipNamed(seen.sum), strings.ToUpper(seen.List.Zip), "updates.zip"} {
+		o := o
+		o.Zip = zip
+		_, err := s.approve(t, o)
+		wantCode(t, err, map[bool]string{true: "", false: "content_mismatch"}[strings.HasPrefix(zip, "updates-")])
+	}
+	o.Zip = zipNamed(seen.sum)
 	s.comes(t, 3) // written over the old one, as cp does, and so through every other name that the file has
 	s.serves(t, 2)
+	_, err := s.approve(t, o)
+	wantCode(t, err, "content_mismatch")
+	o.Zip = ""
 	second := s.approved(t, o)
 	s.serves(t, 3)
 	if second.Renewal || second.Changes()["mpavdlta.vdm"] != FileChanged || second.Changes()["libmpengine.so"] != FileSame {
@@ -160,9 +181,32 @@ func TestApprove(t *testing.T) {
 	if n := len(s.zips(t)); n != 2 {
 		t.Errorf("%d approved packages are there, and endpoints may be fetching the one before", n)
 	}
+	// What comes after it is in force is no failure of an approval: the first package can't
+	// be removed this time.
+	inTheWay := filepath.Join(good.Archive, "file")
+	if err := os.Remove(good.Archive); err != nil {
+		t.Fatal(err)
+	}
+	write(t, inTheWay, nil)
 	s.comes(t, 4)
-	s.approved(t, o)
+	third, err := Propose(context.Background(), s.ring, o)
+	wantCode(t, err, "")
+	approved, err := third.Sign(s.signer)
+	wantCode(t, errors.Join(err, third.Close()), "")
 	s.serves(t, 4)
+	if approved.Note == nil || approved.Note.Code == "" || !strings.Contains(approved.Note.Message, "an older approved package") {
+		t.Errorf("%+v", approved)
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	s.approved(t, o)
+	if zips := s.zips(t); slices.Contains(zips, good.Archive) {
+		t.Errorf("%v are there, and the first could be removed by now", zips)
+	}
+	s.comes(t, 5)
+	s.approved(t, o)
+	s.serves(t, 5)
 	if zips := s.zips(t); len(zips) != 2 || slices.Contains(zips, good.Archive) {
 		t.Errorf("%v are there after three approvals", zips)
 	}
@@ -224,6 +268,81 @@ func TestRenew(t *testing.T) {
 	wantCode(t, err, "usage")
 }
 
+// A renewal signs again what is approved in this ring, by somebody who is trusted, and
+// was not replaced since: who can write to the tree gets no signature for anything else.
+func TestRenewRefuses(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	o := s.options(t)
+	s.comes(t, 2)
+	older := s.approved(t, o).List
+	put := func(list *verifier.List, by Signer, edit func(*verifier.List)) {
+		t.Helper()
+		copied := *list
+		edit(&copied)
+		object, err := SignList(&copied, by)
+		wantCode(t, err, "")
+		write(t, s.path("updates.zip.p7m"), object)
+	}
+	stranger := newLab(t, KeyOptions{}).signer
+	for name, c := range map[string]struct {
+		by   Signer
+		edit func(*verifier.List)
+		code string
+	}{
+		"what it was":      {s.signer, func(*verifier.List) {}, ""},
+		"for another ring": {s.signer, func(l *verifier.List) { l.Rings = []string{"preview"} }, "usage"},
+		"for another arch": {s.signer, func(l *verifier.List) { l.Arch = "arm64" }, "usage"},
+		"by a stranger":    {stranger, func(*verifier.List) {}, "usage"},
+	} {
+		for _, trust := range []*verifier.Trust{nil, &s.trust} {
+			for _, force := range []bool{false, true} {
+				if c.code == "" && force {
+					continue
+				}
+				list, err := ReadList(s.path("updates.zip.p7m"))
+				wantCode(t, err, "")
+				put(list, c.by, c.edit)
+				forged := read(t, s.path("updates.zip.p7m"))
+				o := o
+				o.Renew, o.Trust, o.Force = true, trust, force
+				_, err = s.approve(t, o)
+				if t.Log(name, trust != nil, force); c.code != "" && !bytes.Equal(read(t, s.path("updates.zip.p7m")), forged) {
+					t.Error("it was signed all the same")
+				}
+				wantCode(t, err, c.code)
+				if err != nil {
+					put(list, s.signer, func(l *verifier.List) { l.Rings, l.Arch = []string{"production"}, "x86_64" })
+				}
+			}
+		}
+	}
+	// A version that was named once need not be named again.
+	named := o
+	named.Definition = version("1.407.3.0")
+	s.approved(t, named)
+	named.Definition, named.Renew = verifier.Version{}, true
+	if p := s.approved(t, named); !p.Renewal {
+		t.Errorf("%+v is no renewal", p.List)
+	}
+	s.serves(t, 3)
+	whole, name := read(t, s.path(older.Zip)), older.Zip
+	s.comes(t, 3)
+	s.approved(t, o)
+	put(older, s.signer, func(*verifier.List) {})
+	write(t, s.path(name), whole)
+	o.Renew = true
+	_, err := s.approve(t, o)
+	wantCode(t, err, "usage") // put back by whoever can write to the tree
+	o.Force = true
+	s.approved(t, o)
+	s.serves(t, 2)
+	// Nobody says whose approval it must be.
+	o.Force, o.Signer = false, nil
+	_, err = s.approve(t, o)
+	wantCode(t, err, "usage")
+}
+
 func TestApproveRefuses(t *testing.T) {
 	t.Parallel()
 	s := newRing(t)
@@ -239,6 +358,8 @@ func TestApproveRefuses(t *testing.T) {
 	}
 	flipped := bytes.Clone(good["mpavdlta.vdm"])
 	flipped[600] ^= 1
+	foreign := with("libmpengine.so", sigtest.Engine(elf.EM_AARCH64, "the engine"))
+	foreign["libmpengine.so.sig"] = s.vendor.Beside(t, "vendor", foreign["libmpengine.so"])
 	for _, c := range []struct {
 		name     string
 		files    map[string][]byte
@@ -256,13 +377,13 @@ func TestApproveRefuses(t *testing.T) {
 		{name: "engine with an unknown signature", files: with("libmpengine.so.sig", []byte("???")), code: "signature_missing"},
 		{name: "engine with another's signature", files: with("libmpengine.so.sig", s.vendor.Beside(t, "vendor", []byte("x"))), code: "content_mismatch"},
 		{name: "a signature of nothing", files: with("other.sig", s.vendor.Beside(t, "vendor", []byte("x"))), code: "signature_missing"},
-		{name: "engine of another architecture", files: func() map[string][]byte {
-			files := with("libmpengine.so", sigtest.Engine(elf.EM_AARCH64, "the engine"))
-			files["libmpengine.so.sig"] = s.vendor.Beside(t, "vendor", files["libmpengine.so"])
-			return files
-		}(), code: "wrong_platform"},
+		{name: "engine of another architecture", files: foreign, code: "wrong_platform"},
 		{name: "manifest of another package", manifest: manifestFor(3), code: "content_mismatch"},
 		{name: "and that was named", manifest: manifestFor(3), edit: func(o *ApproveOptions) { o.Definition = version("1.407.2.0") }},
+		{name: "named as what the vendor did not sign", edit: func(o *ApproveOptions) { o.Definition, o.Force = version("1.407.3.0"), true }, code: "content_mismatch"},
+		{name: "and nobody asked for the vendor's word", edit: func(o *ApproveOptions) { o.Definition, o.RequireVendor = version("1.407.3.0"), false }},
+		{name: "engine of another architecture, forced", files: foreign, edit: func(o *ApproveOptions) { o.Force = true }, code: "wrong_platform"},
+		{name: "and nobody asked for it to be the vendor's", files: foreign, edit: func(o *ApproveOptions) { o.Force, o.RequireVendor = true, false }},
 		{name: "no manifest", manifest: "{}", code: "usage"},
 		{name: "no manifest, and the engine was named", manifest: "{}", edit: func(o *ApproveOptions) { o.Engine = version("1.1.1.1") }},
 		{name: "deltas that disagree", files: with("mpasdlta.vdm", s.signed(t, "mpasdlta.vdm", 1, 2)), code: "content_mismatch"},
@@ -416,6 +537,16 @@ func TestApprovePrivate(t *testing.T) {
 		o.Force = true
 		s.approved(t, o)
 	}
+	// A pipe that nobody writes to is none of the files that are read, and not waited for.
+	if err := os.Remove(s.path("manifest.json")); err != nil {
+		t.Fatal(err)
+	}
+	run(t, s.dir, "mkfifo", s.path("manifest.json"))
+	_, err = s.approve(t, o)
+	wantCode(t, err, "usage")
+	if err := os.Remove(s.path("manifest.json")); err != nil {
+		t.Fatal(err)
+	}
 	if string(read(t, theirs)) != "somebody else's" {
 		t.Error("a file of somebody else's was overwritten")
 	}
@@ -429,6 +560,41 @@ func TestApprovePrivate(t *testing.T) {
 	_, err = s.approve(t, o)
 	wantCode(t, err, codeInstall)
 	onlyFiles(t, others, "kept")
+}
+
+// Root neither approves nor promotes in a tree that is another user's, who could lead it
+// elsewhere by links, and could not go on with what it leaves.
+func TestApproveRoot(t *testing.T) {
+	t.Parallel()
+	uid := anotherUser(t)
+	s := newRing(t)
+	o := s.options(t)
+	s.comes(t, 2)
+	platform := filepath.Dir(s.ring)
+	for _, c := range []struct {
+		dir                string
+		approves, promotes string
+	}{
+		{filepath.Dir(platform), codePermission, codePermission},
+		{platform, codePermission, codePermission},
+		{s.ring, codePermission, codePermission},
+		{s.path(""), codePermission, ""},
+	} {
+		if err := os.Chown(c.dir, uid, -1); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.approve(t, o)
+		wantCode(t, err, c.approves)
+		target, err := openTarget(s.ring)
+		wantCode(t, err, c.promotes)
+		if err == nil {
+			target.close()
+		}
+		if err := os.Chown(c.dir, 0, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.approved(t, o)
 }
 
 // The list can be signed elsewhere; what is put in force is hashed again.
@@ -561,6 +727,14 @@ func TestSyncApproves(t *testing.T) {
 		t.Errorf("%+v after %+v", l, first)
 	}
 	approval(SyncCurrent, SyncUpToDate, "")
+	// As after another signer of before, or by somebody who can write to the tree.
+	object, err := SignList(good.Signed.List, newLab(t, KeyOptions{}).signer)
+	wantCode(t, err, "")
+	write(t, in.path("updates.zip.p7m"), object)
+	now = now.Add(8 * 24 * time.Hour)
+	approval(SyncRenewed, SyncUpToDate, "")
+	_, err = Verify(t.Context(), in.path("updates.zip.p7m"), r.trust, now, nil)
+	wantCode(t, err, "")
 
 	bad := r.files(t, 3)
 	bad["mpavdlta.vdm"] = vdm("mpavdlta.vdm", 3)

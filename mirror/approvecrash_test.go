@@ -47,7 +47,7 @@ func approveAs(how, ring, signed string, signer Signer) error {
 		}
 		return err
 	}
-	p, err := Propose(context.Background(), ring, ApproveOptions{Arch: "x86_64", Renew: how == "renew"})
+	p, err := Propose(context.Background(), ring, ApproveOptions{Arch: "x86_64", Renew: how == "renew", Signer: &signer})
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 // was seen first, and under which name it was approved. It keeps what comes back from
 // looking fresh; who can write to the tree can forge it, as well as the dates of files.
 type ledger struct {
+	Issued time.Time `json:"issued"` // of the approval that came into force last; nothing older is renewed
+
 	Seen []seenContent `json:"seen"` // the latest last
 	Zips []string      `json:"zips"` // names under which packages were approved or promoted, and which may be there still; the latest last
 }

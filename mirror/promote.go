@@ -183,6 +183,11 @@ func openTarget(dir string) (*target, error) {
 	if _, err := os.Stat(rings); err != nil {
 		return nil, fileError("the directory above the ring to promote to", rings, err)
 	}
+	for _, dir := range []string{treeOf(ring), rings, ring} {
+		if err := refuseRoot(dir); err != nil {
+			return nil, err
+		}
+	}
 	lock, err := lockSync(treeOf(ring))
 	if err != nil {
 		return nil, err

@@ -237,7 +237,7 @@ func refuseRoot(folder string) error {
 	if !other {
 		return nil
 	}
-	return &Error{Code: codePermission, Sentence: "the download folder belongs to another user, and root would leave files there that this user can not write",
+	return &Error{Code: codePermission, Sentence: "the download folder, or a ring in it, belongs to another user, and root would leave files there that this user can not write",
 		Hint: "run the command as its owner, with runuser -u " + printable.Text(owner, maxName) + " -- and the same line behind it, or give the folder and all in it to root"}
 }
 

@@ -813,10 +813,9 @@ func TestSyncPreviousIsRing(t *testing.T) {
 	s.want(SyncFailed, codeInstall) // before there is anything, too
 }
 
-// TestSyncRoot: root leaves nothing in a folder that is another user's, who could not
-// go on with it.
-func TestSyncRoot(t *testing.T) {
-	t.Parallel()
+// anotherUser is the user nobody, for tests in which root meets files of others.
+func anotherUser(t *testing.T) (uid int) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: only root can act on another user's folder")
 	}
@@ -824,16 +823,23 @@ func TestSyncRoot(t *testing.T) {
 	if err != nil {
 		t.Skipf("SKIPPED: there is no other user: %v", err)
 	}
-	uid, err := strconv.Atoi(nobody.Uid)
-	if err != nil {
+	if uid, err = strconv.Atoi(nobody.Uid); err != nil {
 		t.Fatal(err)
 	}
+	return uid
+}
+
+// TestSyncRoot: root leaves nothing in a folder that is another user's, who could not
+// go on with it.
+func TestSyncRoot(t *testing.T) {
+	t.Parallel()
+	uid := anotherUser(t)
 	s := newSite(t)
 	if err := errors.Join(os.Mkdir(s.settings.DownloadFolder, 0o755), os.Chown(s.settings.DownloadFolder, uid, -1)); err != nil {
 		t.Fatal(err)
 	}
 	s.offer(linux, "1.401.0.0")
-	_, err = Sync(t.Context(), s.settings, s.o)
+	_, err := Sync(t.Context(), s.settings, s.o)
 	wantCode(t, err, codePermission)
 	if _, _, hint := reasonOf(err); !strings.Contains(hint, "runuser -u nobody -- ") {
 		t.Errorf("the hint is %s", hint)

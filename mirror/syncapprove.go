@@ -43,23 +43,38 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 	if err := a.file.Close(); err != nil || inside {
 		return "", err
 	}
-	previous, err := approvedNow(place, nil, false)
+	now := r.o.Now()
+	o := ApproveOptions{Arch: r.arch, Product: r.o.Product, Platform: r.platform, Ring: r.ring, Expires: r.o.Approve.Expires,
+		Vendor: r.o.Approve.Vendor, RequireVendor: true, Signer: &r.o.Approve.Signer, Now: now}
+	if o, err = o.identity(place.ring); err != nil {
+		return SyncLeft, err
+	}
+	previous, err := approvedNow(place, o.wanted(), nil, false)
 	if err != nil {
 		return SyncLeft, err
 	}
-	now := r.o.Now()
 	current := place.approves(previous, sha256)
 	if current && now.Before(halfOf(previous)) {
 		return SyncCurrent, nil
 	}
-	p, err := propose(ctx, place, ApproveOptions{Arch: r.arch, Product: r.o.Product, Platform: r.platform, Ring: r.ring, Expires: r.o.Approve.Expires,
-		Vendor: r.o.Approve.Vendor, RequireVendor: true, Renew: current, Now: now})
+	// What is out by another signer, as before a change of ours, is looked at anew.
+	own, err := o.Signer.trust()
+	if err != nil {
+		return SyncLeft, err
+	}
+	_, others := approvedNow(place, o.wanted(), &own, false)
+	o.Renew = current && others == nil
+	p, err := propose(ctx, place, o)
 	if err != nil {
 		return SyncLeft, err
 	}
 	defer p.Close()
-	if _, err := p.Sign(r.o.Approve.Signer); err != nil {
+	approved, err := p.Sign(r.o.Approve.Signer)
+	if err != nil {
 		return SyncLeft, err
+	}
+	if note := approved.Note; note != nil {
+		r.log.printf("%s: approved, but %s: %s", r.syncPair, note.Code, note.Message)
 	}
 	if p.Renewal {
 		return SyncRenewed, nil

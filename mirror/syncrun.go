@@ -190,7 +190,8 @@ func (r *syncRun) judge(ctx context.Context, state *syncState, known bool) (err 
 }
 
 func readManifest(dir string) (versions, bool) {
-	f, err := os.Open(filepath.Join(dir, manifestFile))
+	// A pipe in its place must not be waited for.
+	f, _, err := openRegular("the manifest", filepath.Join(dir, manifestFile))
 	if err != nil {
 		return versions{}, false
 	}

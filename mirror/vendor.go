@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -170,10 +171,11 @@ func examined(files []VendorFile) (all []vendorsig.Examined) {
 }
 
 // CheckVendor refuses a package unless every file's signature is good, with the
-// verdict on the first that is not, and unless the files belong together: what passes
-// is what endpoints accept that ask for the vendor's signatures, where they have pins
-// for its signers.
-func CheckVendor(files []VendorFile) error {
+// verdict on the first that is not, and unless the files belong together and are what
+// their list says, for that architecture and of that version: what passes is what
+// endpoints accept that ask for the vendor's signatures, where they have pins for its
+// signers.
+func CheckVendor(files []VendorFile, arch string, definition verifier.Version) error {
 	for _, f := range files {
 		if f.Problem != nil {
 			return &verifier.Refusal{Code: verifier.Code(f.Problem.Code), Sentence: "the vendor's signature of a file does not hold, since " + f.Problem.Message,
@@ -183,8 +185,18 @@ func CheckVendor(files []VendorFile) error {
 	if _, err := vendorsig.EngineArch(examined(files)); err != nil {
 		return err
 	}
-	_, err := vendorsig.DefinitionVersion(examined(files))
-	return err
+	if err := checkMachine(files, arch); err != nil {
+		return err
+	}
+	said, err := vendorsig.DefinitionVersion(examined(files))
+	if err != nil {
+		return err
+	}
+	if said != definition {
+		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: fmt.Sprintf("the vendor signed definitions %s, and the list says %s", said, definition),
+			Hint: "endpoints that ask for the vendor's signatures take only a list that says the same"}
+	}
+	return nil
 }
 
 // examine reads all files of an archive. The error is the first thing because of

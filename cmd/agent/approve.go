@@ -28,10 +28,11 @@ func (p *program) approveCommand() *cli.Command {
 		&cli.StringFlag{Name: "definition-version", Usage: "`VERSION` of the definitions, in place of what the files and manifest.json say"},
 		&cli.StringFlag{Name: "expires", Usage: "`TIME`, or a number of days such as 14d, from which on the content is too old", Value: "14d"},
 		boolFlag("renew", "sign again what is approved, and not what came since"),
+		&cli.StringFlag{Name: "zip", Usage: "`NAME` of the package, as --dry-run showed it; nothing else is signed"},
 		boolFlag("dry-run", "show what would be signed, and sign nothing"),
 		&cli.StringFlag{Name: "external", Usage: "write the list to `FILE` for openssl cms or a hardware module, and sign nothing"},
 		&cli.StringFlag{Name: "attach", Usage: "signed list `FILE` that openssl cms made of what --external wrote"},
-		boolFlag("force", "allow a version that leaps or goes back, and an approval before that can't be read"),
+		boolFlag("force", "allow a version that leaps or goes back, an engine for another architecture unless the vendor's signatures are required, and an approval before that can't be read or is another's"),
 		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product"},
 		&cli.StringFlag{Name: "platform", DefaultText: "by the path", Usage: "`NAME` of the platform, linux or mac"},
 		&cli.StringFlag{Name: "ring", DefaultText: "by the path", Usage: "`NAME` of the ring"},
@@ -56,6 +57,12 @@ func (p *program) approve(c *cli.Context) error {
 		return err
 	}
 	if c.IsSet("attach") {
+		// What is signed already can't be made stricter, and must not look as if it were.
+		for _, name := range []string{"cert", "require-vendor", "vendor-trust", "vendor-pin", "engine-version", "definition-version", "expires", "renew", "zip"} {
+			if c.IsSet(name) {
+				return &usageError{"--" + name + " is for the list that --external writes, and --attach takes that as it was signed", "leave --" + name + " out, or give it with --external and sign that list"}
+			}
+		}
 		return p.attachApproval(c, o)
 	}
 	archs := []string{o.Arch}
@@ -65,6 +72,8 @@ func (p *program) approve(c *cli.Context) error {
 	switch {
 	case len(archs) == 0:
 		return &usageError{"no architecture of the ring has a package", "name the directory that holds arch_x86_64 or arch_arm64, and check --arch"}
+	case len(archs) > 1 && c.IsSet("zip"):
+		return &usageError{"the ring has packages for more than one architecture, and --zip names one package", "give --arch x86_64 or --arch arm64"}
 	case len(archs) > 1 && c.IsSet("external"):
 		return &usageError{"the ring has packages for more than one architecture, and a list is about one", "give --arch x86_64 or --arch arm64"}
 	}
@@ -73,6 +82,7 @@ func (p *program) approve(c *cli.Context) error {
 		if signer, err = p.signer(c); err != nil {
 			return err
 		}
+		o.Signer = &signer
 	}
 	result := approveResult{Type: "mirrorApproveResult", Packages: []approvedPackage{}}
 	for _, arch := range archs {
@@ -89,7 +99,7 @@ func (p *program) approve(c *cli.Context) error {
 
 func (p *program) approveOptions(c *cli.Context) (o mirror.ApproveOptions, err error) {
 	o = mirror.ApproveOptions{Arch: c.String("arch"), Product: c.String("product"), Platform: c.String("platform"), Ring: c.String("ring"),
-		RequireVendor: c.Bool("require-vendor"), Renew: c.Bool("renew"), Force: c.Bool("force"), Now: time.Now()}
+		Zip: c.String("zip"), RequireVendor: c.Bool("require-vendor"), Renew: c.Bool("renew"), Force: c.Bool("force"), Now: time.Now()}
 	if c.IsSet("arch") && !slices.Contains(fewValues()["arch"], o.Arch) {
 		return o, &usageError{"there is no architecture " + typed(o.Arch) + " on mirrors", "give --arch x86_64 or --arch arm64"}
 	}
@@ -124,11 +134,13 @@ type approvedPackage struct {
 	Arch       string                       `json:"arch"`
 	Outcome    string                       `json:"outcome"` // approved, renewed, proposed, failed
 	List       json.RawMessage              `json:"list"`    // null where it did not come that far
+	Exact      string                       `json:"exactZip,omitempty"`
 	Previous   *verifier.Version            `json:"previousDefinitionsVersion"`
 	Files      []mirror.VendorFile          `json:"files"`
 	Changes    map[string]mirror.FileChange `json:"changes"`
 	Zip        string                       `json:"zip,omitempty"`
 	Sidecar    string                       `json:"sidecar,omitempty"`
+	Note       *mirror.Problem              `json:"note,omitempty"` // what went wrong once it was in force
 	FailReason *reason.Failure              `json:"failReason"`
 
 	err error
@@ -144,7 +156,7 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 		return r
 	}
 	defer proposal.Close()
-	r.Files, r.Changes = proposal.Files, proposal.Changes()
+	r.Files, r.Changes, r.Exact = proposal.Files, proposal.Changes(), proposal.Exact()
 	if r.List, r.err = verifier.MarshalList(proposal.List); r.err != nil {
 		return r
 	}
@@ -158,7 +170,7 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 	case c.IsSet("key"):
 		var approved mirror.Approved
 		if approved, r.err = proposal.Sign(signer); r.err == nil {
-			r.Zip, r.Sidecar, r.Outcome = approved.Zip, approved.Sidecar, "approved"
+			r.Zip, r.Sidecar, r.Note, r.Outcome = approved.Zip, approved.Sidecar, approved.Note, "approved"
 			if proposal.Renewal {
 				r.Outcome = "renewed"
 			}
@@ -176,6 +188,7 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 func proposalText(w io.Writer, proposal *mirror.Proposal) {
 	l := proposal.List
 	fmt.Fprintf(w, "arch_%s: definitions %s, engine %s, for ring %s\n", l.Arch, l.Definition, l.Engine, l.Rings[0])
+	fmt.Fprintf(w, "  product %s, platform %s, in %s\n", l.Product, l.Platform, l.Zip)
 	fmt.Fprintf(w, "  released %s, expires %s\n", l.Released.Format(time.RFC3339), l.Expires.Format(time.RFC3339))
 	switch {
 	case proposal.Previous == nil:
@@ -225,13 +238,20 @@ func (p *program) approvedText(c *cli.Context, w io.Writer, one approvedPackage)
 		p.showFailure(false, &reason.Failure{Code: f.Code, Message: "arch_" + one.Arch + ": " + f.Message, Hint: f.Hint})
 	case one.Sidecar != "":
 		fmt.Fprintf(w, "arch_%s: %s, %s\n", one.Arch, one.Outcome, one.Zip)
+		if one.Note != nil {
+			fmt.Fprintf(w, "  it is in force, but %s, so %s\n", one.Note.Message, one.Note.Hint)
+		}
 	case c.IsSet("external"):
 		file := c.String("external")
 		fmt.Fprintf(w, "arch_%s: not approved yet; sign the list, for example with\n", one.Arch)
 		fmt.Fprintf(w, "  openssl cms -sign -nodetach -binary -nosmimecap -outform DER -md sha256 -in %s -signer leaf.pem -inkey leaf.key -certfile intermediate.pem -out approval.p7m\n", file)
-		fmt.Fprintf(w, "  agent mirror approve %s --attach approval.p7m\n", c.Args().First())
+		fmt.Fprintf(w, "  agent mirror approve %s --attach approval.p7m --trust %s\n", c.Args().First(), cmp.Or(c.String("trust"), "DIR"))
+		if !c.IsSet("trust") {
+			fmt.Fprintln(w, "where DIR is the trust directory of the endpoints; without it nobody makes sure of who signed")
+		}
 	default:
 		fmt.Fprintf(w, "arch_%s: nothing was signed\n", one.Arch)
+		fmt.Fprintf(w, "  to sign this and nothing else, give --arch %s --zip %s\n", one.Arch, one.Exact)
 	}
 }
 
@@ -250,5 +270,5 @@ func (p *program) attachApproval(c *cli.Context, o mirror.ApproveOptions) error 
 		return err
 	}
 	return p.showApproved(c, approveResult{"mirrorApproveResult", []approvedPackage{{Arch: list.Arch, Outcome: "approved", List: data,
-		Files: []mirror.VendorFile{}, Zip: approved.Zip, Sidecar: approved.Sidecar}}})
+		Files: []mirror.VendorFile{}, Zip: approved.Zip, Sidecar: approved.Sidecar, Note: approved.Note}}})
 }

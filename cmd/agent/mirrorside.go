@@ -393,7 +393,7 @@ func (p *program) verifyPackage(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	files, err := p.verifyFiles(c, good.Archive)
+	files, err := p.verifyFiles(c, good.Archive, good.Signed.List)
 	if err != nil {
 		return err
 	}

@@ -114,15 +114,16 @@ func (p *program) inspectFiles(c *cli.Context, found *mirror.Inspection) ([]mirr
 	return append([]mirror.VendorFile{}, files...), nil
 }
 
-// verifyFiles judges the vendor's signatures of a package, where that is asked for.
-func (p *program) verifyFiles(c *cli.Context, path string) ([]mirror.VendorFile, error) {
+// verifyFiles judges the vendor's signatures of a package that has that list, where that
+// is asked for.
+func (p *program) verifyFiles(c *cli.Context, path string, list *verifier.List) ([]mirror.VendorFile, error) {
 	trust, err := p.vendorTrust(c, c.Bool("require-vendor"))
 	if err != nil || trust.Empty() {
 		return []mirror.VendorFile{}, err
 	}
 	files, err := mirror.ExaminePackage(c.Context, path, trust, time.Now())
 	if err == nil && c.Bool("require-vendor") {
-		err = mirror.CheckVendor(files)
+		err = mirror.CheckVendor(files, list.Arch, list.Definition)
 	}
 	return files, err
 }

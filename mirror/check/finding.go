@@ -261,7 +261,7 @@ func (o Options) onApproval(s seen, r report) {
 		}
 	}
 	r(severity, codeWaits, fmt.Sprintf("%s waits for approval%s, and %s with engine %s is approved", what, since, s.list.Definition, s.list.Engine),
-		"look at it with agent mirror approve RING-DIR --dry-run, and let it out with agent mirror approve RING-DIR")
+		"look at it with agent mirror approve RING-DIR --dry-run, and let it out with agent mirror approve RING-DIR and the --zip that this shows")
 }
 
 func onManifest(s seen, r report) {
