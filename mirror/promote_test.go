@@ -515,7 +515,7 @@ func TestPromoteAgeOverRenewal(t *testing.T) {
 	}
 	approve := func(ago time.Duration, renew bool) {
 		t.Helper()
-		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Renew: renew, Force: true, Now: r.now.Add(-ago)})
+		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Renew: renew, Force: true, Trust: &r.o.Trust, Now: r.now.Add(-ago)})
 		wantCode(t, err, "")
 	}
 	young := func() {
