@@ -41,7 +41,8 @@ type PromoteOptions struct {
 	TestTimeout time.Duration // zero: DefaultTestTimeout
 	// AllowDowngrade is the one definition version that may replace a newer one.
 	AllowDowngrade verifier.Version
-	// RetryKnownBad promotes what was taken back before, too.
+	// RetryKnownBad promotes also what was taken back before, or whose approval was
+	// replaced by a later one.
 	RetryKnownBad bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -372,6 +373,10 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	if good.Origin == Inside {
 		return good, list.CheckIdentity(r.wanted())
 	}
+	if r.superseded(list) && !r.o.RetryKnownBad {
+		return good, &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "a later approval than this one was in force in the first ring",
+			Hint: "look who put the older one back, and approve the package anew there, or give --retry-known-bad"}
+	}
 	if r.o.Sign == nil {
 		return good, usage("the package is approved by a sidecar, which has to be signed for the ring that it goes to", "give --key and --cert of a signer whom the endpoints trust", nil)
 	}
@@ -383,6 +388,13 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 		}
 	}
 	return good, err
+}
+
+// superseded says whether the first ring had a later approval in force than this one,
+// which somebody has put back then. Where that can't be read, nothing is known of it.
+func (r *promotion) superseded(list *verifier.List) bool {
+	arch, err := resolve(filepath.Join(r.o.From, "arch_"+r.arch))
+	return err == nil && list.Issued.Before(readLedger(ringPlace{arch: arch}.ledger()).Issued)
 }
 
 // approvedIn gives the file by which a directory's approved package is found: the

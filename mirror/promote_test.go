@@ -515,7 +515,7 @@ func TestPromoteAgeOverRenewal(t *testing.T) {
 	}
 	approve := func(ago time.Duration, renew bool) {
 		t.Helper()
-		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Renew: renew, Force: true, Now: r.now.Add(-ago)})
+		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Signer: &site.signer, Renew: renew, Force: true, Now: r.now.Add(-ago)})
 		wantCode(t, err, "")
 	}
 	young := func() {
@@ -552,6 +552,37 @@ func TestPromoteAgeOverRenewal(t *testing.T) {
 	young()
 	write(t, first, kept)
 	young()
+}
+
+// TestPromoteSuperseded: an approval that somebody has put back gets no new signature.
+func TestPromoteSuperseded(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	site := ringSite{lab: r.lab, ring: r.o.From, now: r.now}
+	var older []byte
+	for n := 417; n < 420; n++ {
+		site.come(t, map[string][]byte{"mpavbase.vdm": []byte(fmt.Sprint("definitions ", n))}, manifestFor(n))
+		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Now: r.now.Add(time.Duration(n-420) * time.Second)})
+		wantCode(t, err, "")
+		switch n {
+		case 417:
+			r.want(Promoted)
+		case 418:
+			older = read(t, site.path("updates.zip.p7m"))
+		}
+	}
+	newer := read(t, site.path("updates.zip.p7m"))
+	production := ringSite{lab: r.lab, ring: r.o.To}
+	write(t, site.path("updates.zip.p7m"), older)
+	_, err := Promote(t.Context(), r.o)
+	wantCode(t, err, string(verifier.KnownBadContent))
+	production.serves(t, 417)
+	r.o.RetryKnownBad = true
+	r.want(Promoted)
+	r.o.RetryKnownBad = false
+	write(t, site.path("updates.zip.p7m"), newer)
+	r.want(Promoted)
+	production.serves(t, 419)
 }
 
 // TestPromoteKeepsOthersFiles: only what promotion has put there goes when its time has
