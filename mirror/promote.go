@@ -503,7 +503,7 @@ func (r *promotion) stage(ctx context.Context) error {
 	if err := replace(filepath.Join(next, manifestFile), manifest); err != nil {
 		return err
 	}
-	if err := r.sign(""); err != nil {
+	if _, err := r.sign(""); err != nil {
 		return err
 	}
 	r.came = syncState{Versions: v, finding: finding{sum, list.Content()}}
@@ -561,11 +561,22 @@ func (r *promotion) remember() error {
 	return r.approvals().remember(list, list.Zip, r.started)
 }
 
-// sign writes the sidecar, where the package has one. logged is the hash of the line of
-// the log that is about it.
-func (r *promotion) sign(logged string) error {
-	if r.good.Origin == Inside {
+// inForce notes that the sidecar issued then is about to be published, under the same
+// condition.
+func (place ringPlace) inForce(issued time.Time) error {
+	if makePrivate(place.work()) != nil {
 		return nil
+	}
+	l := readLedger(place.ledger())
+	l.Issued = issued
+	return l.write(place.ledger())
+}
+
+// sign writes the sidecar, where the package has one. logged is the hash of the line of
+// the log that is about it. It gives when the sidecar is issued; zero: there is none.
+func (r *promotion) sign(logged string) (issued time.Time, err error) {
+	if r.good.Origin == Inside {
+		return issued, nil
 	}
 	list := *r.good.Signed.List
 	list.Rings = []string{ringOf(r.o.To, r.o.Ring)}
@@ -576,13 +587,13 @@ func (r *promotion) sign(logged string) error {
 		list.Issued = old.Issued.Add(time.Second)
 	}
 	if err := checkDates(&list, r.o.Now()); err != nil {
-		return err
+		return issued, err
 	}
 	object, err := SignList(&list, *r.o.Sign)
 	if err != nil {
-		return err
+		return issued, err
 	}
-	return replace(filepath.Join(r.place.next(), zipFile+sidecarSuffix), object)
+	return list.Issued, replace(filepath.Join(r.place.next(), zipFile+sidecarSuffix), object)
 }
 
 // publish writes the line of the log, has the sidecar name it, and puts the directory
@@ -606,7 +617,11 @@ func (r *promotion) publish() (PromotedPair, error) {
 	if pair.Logged, err = r.target.log.append(line); err != nil {
 		return pair, err
 	}
-	if err := r.sign(pair.Logged); err != nil {
+	issued, err := r.sign(pair.Logged)
+	if err == nil && !issued.IsZero() {
+		err = r.approvals().inForce(issued)
+	}
+	if err != nil {
 		return pair, err
 	}
 	r.begun = true
@@ -831,6 +846,10 @@ func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 	if l := s.before.list; l != nil {
 		entry.Engine, entry.Definition, entry.Content = l.Engine, l.Definition, l.Content()
 		pair.Engine, pair.Definition, pair.Expired = l.Engine, l.Definition, !started.Before(l.Expires)
+		// It was meant to go back, so this one may be renewed again.
+		if err := (ringPlace{ring: t.ring, arch: s.place.arch}).inForce(l.Issued); err != nil {
+			return PromotedPair{}, err
+		}
 	}
 	entry.User, entry.Host = caller()
 	if pair.Logged, err = t.log.append(entry); err != nil {

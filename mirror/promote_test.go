@@ -585,6 +585,36 @@ func TestPromoteSuperseded(t *testing.T) {
 	production.serves(t, 419)
 }
 
+// TestPromoteThenRenew: what promotion publishes, and what undo does, is what may be
+// renewed in the target, and nothing that somebody has put back.
+func TestPromoteThenRenew(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+		r.approve(v, nil)
+		r.now = r.now.Add(time.Second)
+		r.want(Promoted)
+	}
+	production := ringSite{lab: r.lab, ring: r.o.To}
+	renew := func(code string) {
+		t.Helper()
+		r.now = r.now.Add(time.Second)
+		_, err := production.approve(t, ApproveOptions{Arch: "x86_64", Trust: &r.trust, Renew: true, Now: r.now})
+		wantCode(t, err, code)
+	}
+	newer := read(t, r.in("production", "updates.zip.p7m"))
+	write(t, r.in("production", "updates.zip.p7m"), read(t, r.in("production_back", "updates.zip.p7m")))
+	renew(codeUsage)
+	write(t, r.in("production", "updates.zip.p7m"), newer)
+	renew("")
+	r.good("production", "1.407.418.0")
+	if _, err := UndoPromotion(r.o.To, r.o.Now); err != nil {
+		t.Fatal(err)
+	}
+	renew("")
+	r.good("production", "1.407.417.0")
+}
+
 // TestPromoteKeepsOthersFiles: only what promotion has put there goes when its time has
 // come, whatever the names of other files are.
 func TestPromoteKeepsOthersFiles(t *testing.T) {
