@@ -321,7 +321,7 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 	if err := r.target.keepsAnchor(r.have.list, r.place.arch); err != nil {
 		return err
 	}
-	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.have.believed(r.o.Trust, r.wanted()), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.isOut(), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
 	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
@@ -359,6 +359,11 @@ func (r *promotion) identity(dir, ring string) verifier.Identity {
 
 // wanted is what it must be for in the target.
 func (r *promotion) wanted() verifier.Identity { return r.identity(r.o.To, r.o.Ring) }
+
+// isOut says whether endpoints of the target could have what is published there by now.
+func (r *promotion) isOut() bool {
+	return r.have.believed(r.o.Trust, r.wanted()) && !ahead(r.have.list, r.o.Now())
+}
 
 // approved verifies the package in the first ring as an endpoint of that ring would.
 func (r *promotion) approved(ctx context.Context) (Verified, error) {
@@ -581,9 +586,10 @@ func (r *promotion) sign(logged string) (issued time.Time, err error) {
 	list := *r.good.Signed.List
 	list.Rings = []string{ringOf(r.o.To, r.o.Ring)}
 	list.Expires, list.PromotionLog = r.expires, logged
-	// Endpoints take what is issued after what they have, be their clock ours or not.
+	// Endpoints take what is issued after what they have, be their clock ours or not. What
+	// they can't have says nothing about it.
 	list.Issued = later(r.o.Now().UTC(), list.Released).Truncate(time.Second)
-	if old := r.have.list; old != nil && !list.Issued.After(old.Issued) {
+	if old := r.have.list; r.isOut() && !list.Issued.After(old.Issued) {
 		list.Issued = old.Issued.Add(time.Second)
 	}
 	if err := checkDates(&list, r.o.Now()); err != nil {

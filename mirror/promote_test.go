@@ -585,6 +585,53 @@ func TestPromoteSuperseded(t *testing.T) {
 	production.serves(t, 419)
 }
 
+// TestPromoteDatedAhead: a sidecar that endpoints can't have moves no date, whoever says
+// so, and keeps nothing from being promoted.
+func TestPromoteDatedAhead(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		ahead  time.Duration
+		signed bool // by somebody whom the endpoints trust
+		late   bool // the new one is issued behind it
+	}{
+		"by nobody":               {23 * time.Hour, false, false},
+		"by nobody, in days":      {72 * time.Hour, false, false},
+		"of a fast clock":         {time.Hour, true, true},
+		"of a clock that is wild": {72 * time.Hour, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRings(t)
+			r.approve("1.407.417.0", nil)
+			r.want(Promoted)
+			by := r.signer
+			if !c.signed {
+				by = newLab(t, KeyOptions{}).signer
+			}
+			list := r.good("production", "1.407.417.0")
+			list.Issued = r.now.Add(c.ahead)
+			object, err := SignList(list, by)
+			wantCode(t, err, "")
+			write(t, r.in("production", "updates.zip.p7m"), object)
+			if c.signed && !c.late { // else endpoints would have to wait for that day
+				r.want(Promoted)
+				write(t, r.in("production", "updates.zip.p7m"), object)
+			}
+			r.approve("1.407.418.0", nil)
+			r.want(Promoted)
+			promoted, err := ReadList(r.in("production", "updates.zip.p7m"))
+			wantCode(t, err, "")
+			want := r.now
+			if c.late {
+				want = list.Issued.Add(time.Second)
+			}
+			if !promoted.Issued.Equal(want) || promoted.Definition != version("1.407.418.0") {
+				t.Errorf("%s is issued at %s, want %s", promoted.Definition, promoted.Issued, want)
+			}
+		})
+	}
+}
+
 // TestPromoteThenRenew: what promotion publishes, and what undo does, is what may be
 // renewed in the target, and nothing that somebody has put back.
 func TestPromoteThenRenew(t *testing.T) {
