@@ -45,12 +45,21 @@ func checkSuccession(l, previous *verifier.List, force bool) error {
 	if previous == nil {
 		return nil
 	}
-	if !l.Issued.After(previous.Issued) {
-		return usage("the list is not issued after the one that it replaces, of "+previous.Issued.Format(verifier.TimeFormat), "give a later --issued", nil)
+	if err := checkLater(l, previous, "give a later --issued"); err != nil || force {
+		return err
 	}
-	if force {
+	return checkStep(l, previous)
+}
+
+func checkLater(l, previous *verifier.List, hint string) error {
+	if l.Issued.After(previous.Issued) {
 		return nil
 	}
+	return usage("the list is not issued after the one that it replaces, of "+previous.Issued.Format(verifier.TimeFormat), hint, nil)
+}
+
+// checkStep is the part of checkSuccession that asks no dates.
+func checkStep(l, previous *verifier.List) error {
 	if l.Product != previous.Product || l.Platform != previous.Platform || l.Arch != previous.Arch {
 		return usage("the package that would be replaced is for another product, platform or architecture", "check --out, or give --force", nil)
 	}
