@@ -259,6 +259,7 @@ type promotion struct {
 	have    standing
 	outcome PromoteOutcome
 	expires time.Time // of the new sidecar
+	signed  standing  // the new sidecar; empty: there is none
 	came    syncState
 	begun   bool // something may be published already
 }
@@ -495,6 +496,9 @@ func (r *promotion) stage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.keepDate(sum, to); err != nil {
+		return err
+	}
 	if to != zip { // for machines that never updated from here, which open it first
 		if err := linkOrCopy(to, zip); err != nil {
 			return err
@@ -508,7 +512,7 @@ func (r *promotion) stage(ctx context.Context) error {
 	if err := replace(filepath.Join(next, manifestFile), manifest); err != nil {
 		return err
 	}
-	if _, err := r.sign(""); err != nil {
+	if err := r.sign(""); err != nil {
 		return err
 	}
 	r.came = syncState{Versions: v, finding: finding{sum, list.Content()}}
@@ -516,6 +520,24 @@ func (r *promotion) stage(ctx context.Context) error {
 		r.came.Previous = &previous{fileID: r.have.file}
 	}
 	return r.verifyNext(ctx)
+}
+
+// keepDate gives the archive of a renewal the date of the one that it replaces, where that
+// has the same bytes, so that its age for the next ring does not begin anew.
+func (r *promotion) keepDate(sum, to string) error {
+	if r.outcome != PromoteRenewed {
+		return nil
+	}
+	old := filepath.Join(r.place.arch, cmp.Or(r.have.list.Zip, zipFile))
+	there, err := hashFile(old)
+	if err != nil || there != sum {
+		return nil
+	}
+	info, err := os.Stat(old)
+	if err != nil {
+		return err
+	}
+	return os.Chtimes(to, time.Time{}, info.ModTime())
 }
 
 // verifyNext verifies what is going to be published as an endpoint of the target would.
@@ -566,8 +588,23 @@ func (r *promotion) remember() error {
 	return r.approvals().remember(list, list.Zip, r.started)
 }
 
-// inForce notes that the sidecar issued then is about to be published, under the same
-// condition.
+// approve notes the new sidecar as the approval that is about to come into force.
+func (r *promotion) approve() error {
+	if r.signed.list == nil || makePrivate(r.approvals().work()) != nil {
+		return nil
+	}
+	var before *verifier.List
+	if r.isOut() {
+		before = r.have.list
+	}
+	if err := r.approvals().keepFirst(r.signed.object, r.signed.list, before); err != nil {
+		return err
+	}
+	return r.approvals().inForce(r.signed.list.Issued)
+}
+
+// inForce notes that the sidecar issued then is about to be published, where approvals are
+// this user's.
 func (place ringPlace) inForce(issued time.Time) error {
 	if makePrivate(place.work()) != nil {
 		return nil
@@ -578,10 +615,10 @@ func (place ringPlace) inForce(issued time.Time) error {
 }
 
 // sign writes the sidecar, where the package has one. logged is the hash of the line of
-// the log that is about it. It gives when the sidecar is issued; zero: there is none.
-func (r *promotion) sign(logged string) (issued time.Time, err error) {
+// the log that is about it.
+func (r *promotion) sign(logged string) error {
 	if r.good.Origin == Inside {
-		return issued, nil
+		return nil
 	}
 	list := *r.good.Signed.List
 	list.Rings = []string{ringOf(r.o.To, r.o.Ring)}
@@ -593,13 +630,14 @@ func (r *promotion) sign(logged string) (issued time.Time, err error) {
 		list.Issued = old.Issued.Add(time.Second)
 	}
 	if err := checkDates(&list, r.o.Now()); err != nil {
-		return issued, err
+		return err
 	}
 	object, err := SignList(&list, *r.o.Sign)
 	if err != nil {
-		return issued, err
+		return err
 	}
-	return list.Issued, replace(filepath.Join(r.place.next(), zipFile+sidecarSuffix), object)
+	r.signed = standing{list: &list, object: object}
+	return replace(filepath.Join(r.place.next(), zipFile+sidecarSuffix), object)
 }
 
 // publish writes the line of the log, has the sidecar name it, and puts the directory
@@ -623,11 +661,10 @@ func (r *promotion) publish() (PromotedPair, error) {
 	if pair.Logged, err = r.target.log.append(line); err != nil {
 		return pair, err
 	}
-	issued, err := r.sign(pair.Logged)
-	if err == nil && !issued.IsZero() {
-		err = r.approvals().inForce(issued)
+	if err := r.sign(pair.Logged); err != nil {
+		return pair, err
 	}
-	if err != nil {
+	if err := r.approve(); err != nil {
 		return pair, err
 	}
 	r.begun = true

@@ -585,6 +585,34 @@ func TestPromoteSuperseded(t *testing.T) {
 	production.serves(t, 419)
 }
 
+// TestPromoteAgeOverThreeRings: what is renewed in the second ring is as old as before for
+// the third.
+func TestPromoteAgeOverThreeRings(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	r.approve("1.407.417.0", nil)
+	r.want(Promoted)
+	zip := r.in("production", "updates-14074170.zip")
+	old := r.now.Add(-100 * time.Hour)
+	if err := os.Chtimes(zip, old, old); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r.now = r.now.Add(10 * time.Hour)
+		r.approve("1.407.417.0", func(l *verifier.List) { l.Issued = r.now })
+		r.want(PromoteRenewed)
+		if info, err := os.Stat(zip); err != nil || !info.ModTime().Equal(old) {
+			t.Errorf("the archive is of %v, %v", info.ModTime(), err)
+		}
+	}
+	r.o.From, r.o.To = r.o.To, filepath.Join(filepath.Dir(r.o.To), "site")
+	r.o.MinAge = 21 * time.Hour
+	_, err := Promote(t.Context(), r.o)
+	wantCode(t, err, codeCoolingDown)
+	r.o.MinAge = 19 * time.Hour
+	r.want(Promoted)
+}
+
 // TestPromoteDatedAhead: a sidecar that endpoints can't have moves no date, whoever says
 // so, and keeps nothing from being promoted.
 func TestPromoteDatedAhead(t *testing.T) {
