@@ -510,7 +510,22 @@ func (p *Proposal) decide(said versions) error {
 		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the approved package is not what was approved any more", Hint: "approve the package without --renew, and look who changes the tree"}
 	}
 	p.Renewal = same && p.Previous.Definition == p.List.Definition && p.Previous.Engine == p.List.Engine
-	return checkSuccession(p.List, p.Previous, o.Force)
+	return o.checkSuccession(p.List, p.Previous, p.judged)
+}
+
+// checkSuccession is the function of that name for approvals, where the one before may be
+// by whoever can write to the tree. It gives way to Force whatever its date is. That
+// counts for nothing where it is not believed, or so late that no endpoint takes it yet.
+func (o ApproveOptions) checkSuccession(l, previous *verifier.List, believed bool) error {
+	if previous == nil || o.Force {
+		return nil
+	}
+	if believed && !ahead(previous, o.Now) {
+		if err := checkLater(l, previous, "check the clock, look who signed that one, and give --force if it is to go"); err != nil {
+			return err
+		}
+	}
+	return checkStep(l, previous)
 }
 
 // issued is now, or the second after the approval before where that was made just now:
@@ -729,7 +744,7 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if err != nil {
 		return nil, Approved{}, err
 	}
-	if err := checkSuccession(judged, previous, o.Force); err != nil {
+	if err := o.checkSuccession(judged, previous, true); err != nil {
 		return nil, Approved{}, err
 	}
 	if _, _, err := lastPromotionLine(place.ring, previous, o.Force); err != nil {

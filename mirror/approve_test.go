@@ -662,6 +662,53 @@ func TestApproveExternal(t *testing.T) {
 	s.serves(t, 3)
 }
 
+// An approval that is dated ahead, by whoever can write to the tree or a clock that was
+// wrong, keeps no other from coming.
+func TestApproveDatedAhead(t *testing.T) {
+	t.Parallel()
+	stranger := newLab(t, KeyOptions{}).signer
+	for name, c := range map[string]struct {
+		ahead time.Duration
+		own   bool // signed by somebody whom the endpoints trust
+		edit  func(*ApproveOptions)
+		code  string
+	}{
+		"in days, by nobody":            {72 * time.Hour, false, func(*ApproveOptions) {}, ""},
+		"in hours, by nobody":           {23 * time.Hour, false, func(*ApproveOptions) {}, ""},
+		"in days":                       {72 * time.Hour, true, func(o *ApproveOptions) { o.Renew = true }, ""},
+		"which endpoints may have":      {23 * time.Hour, true, func(o *ApproveOptions) { o.Renew = true }, "usage"},
+		"and it is to go":               {23 * time.Hour, true, func(o *ApproveOptions) { o.Renew, o.Force = true, true }, ""},
+		"and it is judged by its trust": {23 * time.Hour, true, func(o *ApproveOptions) { o.Trust = new(verifier.Trust) }, "usage"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newRing(t)
+			s.comes(t, 2)
+			o := s.options(t)
+			list := *s.approved(t, o).List
+			list.Issued = s.now.Add(c.ahead)
+			by := s.signer
+			if !c.own {
+				by = stranger
+			}
+			object, err := SignList(&list, by)
+			wantCode(t, err, "")
+			write(t, s.path("updates.zip.p7m"), object)
+			if c.edit(&o); o.Trust != nil {
+				*o.Trust = s.trust
+			}
+			_, err = s.approve(t, o)
+			wantCode(t, err, c.code)
+			if _, _, hint := reasonOf(err); c.code != "" && !strings.Contains(hint, "--force") {
+				t.Errorf("the hint is %q", hint)
+			}
+			if c.code == "" && s.serves(t, 2).Signed.List.Issued.After(time.Now()) {
+				t.Error("the new one is dated ahead as well")
+			}
+		})
+	}
+}
+
 // An approval of an older package says nothing about what lies in the directory now,
 // and stays where it is when the next package comes.
 func TestSyncBesideApproval(t *testing.T) {
@@ -731,10 +778,24 @@ func TestSyncApproves(t *testing.T) {
 	object, err := SignList(good.Signed.List, newLab(t, KeyOptions{}).signer)
 	wantCode(t, err, "")
 	write(t, in.path("updates.zip.p7m"), object)
-	now = now.Add(8 * 24 * time.Hour)
 	approval(SyncRenewed, SyncUpToDate, "")
 	_, err = Verify(t.Context(), in.path("updates.zip.p7m"), r.trust, now, nil)
 	wantCode(t, err, "")
+	// Dated so that no endpoint takes it for days, or that the next one would be as well.
+	stranger := newLab(t, KeyOptions{}).signer
+	for _, c := range []struct {
+		by    Signer
+		ahead time.Duration
+	}{{r.signer, 72 * time.Hour}, {stranger, 72 * time.Hour}, {stranger, 23 * time.Hour}} {
+		list := *good.Signed.List
+		list.Issued = now.Add(c.ahead).UTC().Truncate(time.Second)
+		object, err := SignList(&list, c.by)
+		wantCode(t, err, "")
+		write(t, in.path("updates.zip.p7m"), object)
+		approval(SyncRenewed, SyncUpToDate, "")
+		_, err = Verify(t.Context(), in.path("updates.zip.p7m"), r.trust, now, nil)
+		wantCode(t, err, "")
+	}
 
 	bad := r.files(t, 3)
 	bad["mpavdlta.vdm"] = vdm("mpavdlta.vdm", 3)

@@ -19,6 +19,10 @@ const maxVersionStep = 100
 // allows verifier.ClockTolerance, measured with its own clock.
 const clockSlack = verifier.ClockTolerance
 
+// ahead says whether a list is issued so late that no endpoint takes it yet. Its date is
+// then no reason to issue the next one later still.
+func ahead(l *verifier.List, now time.Time) bool { return l.Issued.After(now.Add(clockSlack)) }
+
 // checkDates refuses a list whose times no endpoint would accept now.
 func checkDates(l *verifier.List, now time.Time) error {
 	switch {
@@ -28,7 +32,7 @@ func checkDates(l *verifier.List, now time.Time) error {
 		return usage("the content would be released after its list is issued", "give an earlier --released, or a later --issued", nil)
 	case !now.Before(l.Expires):
 		return usage("the list has expired already", "give a later --expires", nil)
-	case l.Issued.After(now.Add(clockSlack)):
+	case ahead(l, now):
 		return usage("the list would be issued more than a day in the future", "check the clock, --issued and SOURCE_DATE_EPOCH", nil)
 	}
 	return nil
@@ -41,12 +45,21 @@ func checkSuccession(l, previous *verifier.List, force bool) error {
 	if previous == nil {
 		return nil
 	}
-	if !l.Issued.After(previous.Issued) {
-		return usage("the list is not issued after the one that it replaces, of "+previous.Issued.Format(verifier.TimeFormat), "give a later --issued", nil)
+	if err := checkLater(l, previous, "give a later --issued"); err != nil || force {
+		return err
 	}
-	if force {
+	return checkStep(l, previous)
+}
+
+func checkLater(l, previous *verifier.List, hint string) error {
+	if l.Issued.After(previous.Issued) {
 		return nil
 	}
+	return usage("the list is not issued after the one that it replaces, of "+previous.Issued.Format(verifier.TimeFormat), hint, nil)
+}
+
+// checkStep is the part of checkSuccession that asks no dates.
+func checkStep(l, previous *verifier.List) error {
 	if l.Product != previous.Product || l.Platform != previous.Platform || l.Arch != previous.Arch {
 		return usage("the package that would be replaced is for another product, platform or architecture", "check --out, or give --force", nil)
 	}

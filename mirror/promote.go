@@ -41,7 +41,8 @@ type PromoteOptions struct {
 	TestTimeout time.Duration // zero: DefaultTestTimeout
 	// AllowDowngrade is the one definition version that may replace a newer one.
 	AllowDowngrade verifier.Version
-	// RetryKnownBad promotes what was taken back before, too.
+	// RetryKnownBad promotes also what was taken back before, or whose approval was
+	// replaced by a later one.
 	RetryKnownBad bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -258,6 +259,7 @@ type promotion struct {
 	have    standing
 	outcome PromoteOutcome
 	expires time.Time // of the new sidecar
+	signed  standing  // the new sidecar; empty: there is none
 	came    syncState
 	begun   bool // something may be published already
 }
@@ -320,7 +322,7 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 	if err := r.target.keepsAnchor(r.have.list, r.place.arch); err != nil {
 		return err
 	}
-	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.have.believed(r.o.Trust, r.wanted()), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.isOut(), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
 	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
@@ -359,6 +361,11 @@ func (r *promotion) identity(dir, ring string) verifier.Identity {
 // wanted is what it must be for in the target.
 func (r *promotion) wanted() verifier.Identity { return r.identity(r.o.To, r.o.Ring) }
 
+// isOut says whether endpoints of the target could have what is published there by now.
+func (r *promotion) isOut() bool {
+	return r.have.believed(r.o.Trust, r.wanted()) && !ahead(r.have.list, r.o.Now())
+}
+
 // approved verifies the package in the first ring as an endpoint of that ring would.
 func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	good, err := Verify(ctx, approvedIn(filepath.Join(r.o.From, "arch_"+r.arch)), r.o.Trust, r.o.Now(), nil)
@@ -372,6 +379,10 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	if good.Origin == Inside {
 		return good, list.CheckIdentity(r.wanted())
 	}
+	if r.superseded(list) && !r.o.RetryKnownBad {
+		return good, &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "a later approval than this one was in force in the first ring",
+			Hint: "look who put the older one back, and approve the package anew there, or give --retry-known-bad"}
+	}
 	if r.o.Sign == nil {
 		return good, usage("the package is approved by a sidecar, which has to be signed for the ring that it goes to", "give --key and --cert of a signer whom the endpoints trust", nil)
 	}
@@ -383,6 +394,13 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 		}
 	}
 	return good, err
+}
+
+// superseded says whether the first ring had a later approval in force than this one,
+// which somebody has put back then. Where that can't be read, nothing is known of it.
+func (r *promotion) superseded(list *verifier.List) bool {
+	arch, err := resolve(filepath.Join(r.o.From, "arch_"+r.arch))
+	return err == nil && list.Issued.Before(readLedger(ringPlace{arch: arch}.ledger()).Issued)
 }
 
 // approvedIn gives the file by which a directory's approved package is found: the
@@ -478,6 +496,9 @@ func (r *promotion) stage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.keepDate(sum, to); err != nil {
+		return err
+	}
 	if to != zip { // for machines that never updated from here, which open it first
 		if err := linkOrCopy(to, zip); err != nil {
 			return err
@@ -499,6 +520,24 @@ func (r *promotion) stage(ctx context.Context) error {
 		r.came.Previous = &previous{fileID: r.have.file}
 	}
 	return r.verifyNext(ctx)
+}
+
+// keepDate gives the archive of a renewal the date of the one that it replaces, where that
+// has the same bytes, so that its age for the next ring does not begin anew.
+func (r *promotion) keepDate(sum, to string) error {
+	if r.outcome != PromoteRenewed {
+		return nil
+	}
+	old := filepath.Join(r.place.arch, cmp.Or(r.have.list.Zip, zipFile))
+	there, err := hashFile(old)
+	if err != nil || there != sum {
+		return nil
+	}
+	info, err := os.Stat(old)
+	if err != nil {
+		return err
+	}
+	return os.Chtimes(to, time.Time{}, info.ModTime())
 }
 
 // verifyNext verifies what is going to be published as an endpoint of the target would.
@@ -549,6 +588,32 @@ func (r *promotion) remember() error {
 	return r.approvals().remember(list, list.Zip, r.started)
 }
 
+// approve notes the new sidecar as the approval that is about to come into force.
+func (r *promotion) approve() error {
+	if r.signed.list == nil || makePrivate(r.approvals().work()) != nil {
+		return nil
+	}
+	var before *verifier.List
+	if r.isOut() {
+		before = r.have.list
+	}
+	if err := r.approvals().keepFirst(r.signed.object, r.signed.list, before); err != nil {
+		return err
+	}
+	return r.approvals().inForce(r.signed.list.Issued)
+}
+
+// inForce notes that the sidecar issued then is about to be published, where approvals are
+// this user's.
+func (place ringPlace) inForce(issued time.Time) error {
+	if makePrivate(place.work()) != nil {
+		return nil
+	}
+	l := readLedger(place.ledger())
+	l.Issued = issued
+	return l.write(place.ledger())
+}
+
 // sign writes the sidecar, where the package has one. logged is the hash of the line of
 // the log that is about it.
 func (r *promotion) sign(logged string) error {
@@ -558,9 +623,10 @@ func (r *promotion) sign(logged string) error {
 	list := *r.good.Signed.List
 	list.Rings = []string{ringOf(r.o.To, r.o.Ring)}
 	list.Expires, list.PromotionLog = r.expires, logged
-	// Endpoints take what is issued after what they have, be their clock ours or not.
+	// Endpoints take what is issued after what they have, be their clock ours or not. What
+	// they can't have says nothing about it.
 	list.Issued = later(r.o.Now().UTC(), list.Released).Truncate(time.Second)
-	if old := r.have.list; old != nil && !list.Issued.After(old.Issued) {
+	if old := r.have.list; r.isOut() && !list.Issued.After(old.Issued) {
 		list.Issued = old.Issued.Add(time.Second)
 	}
 	if err := checkDates(&list, r.o.Now()); err != nil {
@@ -570,6 +636,7 @@ func (r *promotion) sign(logged string) error {
 	if err != nil {
 		return err
 	}
+	r.signed = standing{list: &list, object: object}
 	return replace(filepath.Join(r.place.next(), zipFile+sidecarSuffix), object)
 }
 
@@ -595,6 +662,9 @@ func (r *promotion) publish() (PromotedPair, error) {
 		return pair, err
 	}
 	if err := r.sign(pair.Logged); err != nil {
+		return pair, err
+	}
+	if err := r.approve(); err != nil {
 		return pair, err
 	}
 	r.begun = true
@@ -819,6 +889,10 @@ func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 	if l := s.before.list; l != nil {
 		entry.Engine, entry.Definition, entry.Content = l.Engine, l.Definition, l.Content()
 		pair.Engine, pair.Definition, pair.Expired = l.Engine, l.Definition, !started.Before(l.Expires)
+		// It was meant to go back, so this one may be renewed again.
+		if err := (ringPlace{ring: t.ring, arch: s.place.arch}).inForce(l.Issued); err != nil {
+			return PromotedPair{}, err
+		}
 	}
 	entry.User, entry.Host = caller()
 	if pair.Logged, err = t.log.append(entry); err != nil {

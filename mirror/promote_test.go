@@ -515,7 +515,7 @@ func TestPromoteAgeOverRenewal(t *testing.T) {
 	}
 	approve := func(ago time.Duration, renew bool) {
 		t.Helper()
-		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Renew: renew, Force: true, Trust: &r.o.Trust, Now: r.now.Add(-ago)})
+		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Signer: &site.signer, Renew: renew, Force: true, Now: r.now.Add(-ago)})
 		wantCode(t, err, "")
 	}
 	young := func() {
@@ -552,6 +552,142 @@ func TestPromoteAgeOverRenewal(t *testing.T) {
 	young()
 	write(t, first, kept)
 	young()
+}
+
+// TestPromoteSuperseded: an approval that somebody has put back gets no new signature.
+func TestPromoteSuperseded(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	site := ringSite{lab: r.lab, ring: r.o.From, now: r.now}
+	var older []byte
+	for n := 417; n < 420; n++ {
+		site.come(t, map[string][]byte{"mpavbase.vdm": []byte(fmt.Sprint("definitions ", n))}, manifestFor(n))
+		_, err := site.approve(t, ApproveOptions{Arch: "x86_64", Now: r.now.Add(time.Duration(n-420) * time.Second)})
+		wantCode(t, err, "")
+		switch n {
+		case 417:
+			r.want(Promoted)
+		case 418:
+			older = read(t, site.path("updates.zip.p7m"))
+		}
+	}
+	newer := read(t, site.path("updates.zip.p7m"))
+	production := ringSite{lab: r.lab, ring: r.o.To}
+	write(t, site.path("updates.zip.p7m"), older)
+	_, err := Promote(t.Context(), r.o)
+	wantCode(t, err, string(verifier.KnownBadContent))
+	production.serves(t, 417)
+	r.o.RetryKnownBad = true
+	r.want(Promoted)
+	r.o.RetryKnownBad = false
+	write(t, site.path("updates.zip.p7m"), newer)
+	r.want(Promoted)
+	production.serves(t, 419)
+}
+
+// TestPromoteAgeOverThreeRings: what is renewed in the second ring is as old as before for
+// the third.
+func TestPromoteAgeOverThreeRings(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	r.approve("1.407.417.0", nil)
+	r.want(Promoted)
+	zip := r.in("production", "updates-14074170.zip")
+	old := r.now.Add(-100 * time.Hour)
+	if err := os.Chtimes(zip, old, old); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r.now = r.now.Add(10 * time.Hour)
+		r.approve("1.407.417.0", func(l *verifier.List) { l.Issued = r.now })
+		r.want(PromoteRenewed)
+		if info, err := os.Stat(zip); err != nil || !info.ModTime().Equal(old) {
+			t.Errorf("the archive is of %v, %v", info.ModTime(), err)
+		}
+	}
+	r.o.From, r.o.To = r.o.To, filepath.Join(filepath.Dir(r.o.To), "site")
+	r.o.MinAge = 21 * time.Hour
+	_, err := Promote(t.Context(), r.o)
+	wantCode(t, err, codeCoolingDown)
+	r.o.MinAge = 19 * time.Hour
+	r.want(Promoted)
+}
+
+// TestPromoteDatedAhead: a sidecar that endpoints can't have moves no date, whoever says
+// so, and keeps nothing from being promoted.
+func TestPromoteDatedAhead(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		ahead  time.Duration
+		signed bool // by somebody whom the endpoints trust
+		late   bool // the new one is issued behind it
+	}{
+		"by nobody":               {23 * time.Hour, false, false},
+		"by nobody, in days":      {72 * time.Hour, false, false},
+		"of a fast clock":         {time.Hour, true, true},
+		"of a clock that is wild": {72 * time.Hour, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRings(t)
+			r.approve("1.407.417.0", nil)
+			r.want(Promoted)
+			by := r.signer
+			if !c.signed {
+				by = newLab(t, KeyOptions{}).signer
+			}
+			list := r.good("production", "1.407.417.0")
+			list.Issued = r.now.Add(c.ahead)
+			object, err := SignList(list, by)
+			wantCode(t, err, "")
+			write(t, r.in("production", "updates.zip.p7m"), object)
+			if c.signed && !c.late { // else endpoints would have to wait for that day
+				r.want(Promoted)
+				write(t, r.in("production", "updates.zip.p7m"), object)
+			}
+			r.approve("1.407.418.0", nil)
+			r.want(Promoted)
+			promoted, err := ReadList(r.in("production", "updates.zip.p7m"))
+			wantCode(t, err, "")
+			want := r.now
+			if c.late {
+				want = list.Issued.Add(time.Second)
+			}
+			if !promoted.Issued.Equal(want) || promoted.Definition != version("1.407.418.0") {
+				t.Errorf("%s is issued at %s, want %s", promoted.Definition, promoted.Issued, want)
+			}
+		})
+	}
+}
+
+// TestPromoteThenRenew: what promotion publishes, and what undo does, is what may be
+// renewed in the target, and nothing that somebody has put back.
+func TestPromoteThenRenew(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+		r.approve(v, nil)
+		r.now = r.now.Add(time.Second)
+		r.want(Promoted)
+	}
+	production := ringSite{lab: r.lab, ring: r.o.To}
+	renew := func(code string) {
+		t.Helper()
+		r.now = r.now.Add(time.Second)
+		_, err := production.approve(t, ApproveOptions{Arch: "x86_64", Trust: &r.trust, Renew: true, Now: r.now})
+		wantCode(t, err, code)
+	}
+	newer := read(t, r.in("production", "updates.zip.p7m"))
+	write(t, r.in("production", "updates.zip.p7m"), read(t, r.in("production_back", "updates.zip.p7m")))
+	renew(codeUsage)
+	write(t, r.in("production", "updates.zip.p7m"), newer)
+	renew("")
+	r.good("production", "1.407.418.0")
+	if _, err := UndoPromotion(r.o.To, r.o.Now); err != nil {
+		t.Fatal(err)
+	}
+	renew("")
+	r.good("production", "1.407.417.0")
 }
 
 // TestPromoteKeepsOthersFiles: only what promotion has put there goes when its time has

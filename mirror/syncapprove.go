@@ -53,17 +53,17 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 	if err != nil {
 		return SyncLeft, err
 	}
-	current := place.approves(previous, sha256)
-	if current && now.Before(halfOf(previous)) {
-		return SyncCurrent, nil
-	}
-	// What is out by another signer, as before a change of ours, is looked at anew.
+	// What is out by another signer, as before a change of ours, or dated so that no
+	// endpoint takes it, is looked at anew.
 	own, err := o.Signer.trust()
 	if err != nil {
 		return SyncLeft, err
 	}
 	_, others := approvedNow(place, o.wanted(), &own, false)
-	o.Renew = current && others == nil
+	o.Renew = place.approves(previous, sha256) && others == nil && !ahead(previous, now)
+	if o.Renew && now.Before(halfOf(previous)) {
+		return SyncCurrent, nil
+	}
 	p, err := propose(ctx, place, o)
 	if err != nil {
 		return SyncLeft, err

@@ -32,7 +32,7 @@ func (p *program) approveCommand() *cli.Command {
 		boolFlag("dry-run", "show what would be signed, and sign nothing"),
 		&cli.StringFlag{Name: "external", Usage: "write the list to `FILE` for openssl cms or a hardware module, and sign nothing"},
 		&cli.StringFlag{Name: "attach", Usage: "signed list `FILE` that openssl cms made of what --external wrote"},
-		boolFlag("force", "allow a version that leaps or goes back, an engine for another architecture unless the vendor's signatures are required, and an approval before that can't be read or is another's"),
+		boolFlag("force", "allow a version that leaps or goes back, an engine for another architecture unless the vendor's signatures are required, and an approval before that can't be read, is another's or is dated ahead"),
 		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product"},
 		&cli.StringFlag{Name: "platform", DefaultText: "by the path", Usage: "`NAME` of the platform, linux or mac"},
 		&cli.StringFlag{Name: "ring", DefaultText: "by the path", Usage: "`NAME` of the ring"},

@@ -31,7 +31,7 @@ func (p *program) promoteCommand() *cli.Command {
 		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product"},
 		&cli.StringFlag{Name: "ring", Value: "production", Usage: "`NAME` of the ring to publish in, where its directory's name does not tell"},
 		&cli.StringFlag{Name: "allow-downgrade", Usage: "promote exactly this definition `VERSION` although a newer one is published"},
-		boolFlag("retry-known-bad", "promote also what was taken back before"),
+		boolFlag("retry-known-bad", "promote also what was taken back before, or what a later approval has replaced"),
 		boolFlag("undo", "take the last promotion to this ring back"),
 	}})
 }
