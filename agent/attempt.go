@@ -347,6 +347,9 @@ func (at *attempt) act(ctx context.Context, n *news, v verifier.Verdict) error {
 	case verifier.UpToDate, verifier.Behind:
 		return at.nothingNew(v)
 	}
+	if err := at.listed(n.signed.List, v); err != nil {
+		return err
+	}
 	if v == verifier.Renewal {
 		at.result.Outcome = Renewed
 	} else {

@@ -142,18 +142,34 @@ func plainFiles(a *verifier.Archive) (files []verifier.Entry, err error) {
 // remembered, since something else may be installed by the time that the same package
 // is seen again.
 func (at *attempt) named(n *news, files []verifier.Entry, consent bool) error {
-	err := at.checkNames(files, consent)
+	var have []string
+	for _, f := range files {
+		have = append(have, f.Name)
+	}
+	err := at.checkNames(have, consent)
 	if err != nil {
 		n.validator, n.layout = source.Validator{}, ""
 	}
 	return err
 }
 
-func (at *attempt) checkNames(files []verifier.Entry, consent bool) error {
+// listed is named for a package with a list, where the profile asks for the vendor as
+// well and names are configured: without them a list says by itself which files there
+// are. What only renews the installed package changes no file.
+func (at *attempt) listed(list *verifier.List, v verifier.Verdict) error {
+	if trust := at.session.trust; trust.vendor == nil || trust.alone() || v == verifier.Renewal {
+		return nil
+	}
 	var have []string
-	for _, f := range files {
+	for _, f := range list.Files {
 		have = append(have, f.Name)
 	}
+	return at.checkNames(have, true)
+}
+
+// checkNames compares names with those that are configured or, without consent, with
+// those of the installed set.
+func (at *attempt) checkNames(have []string, consent bool) error {
 	want, whose := at.config.settings.Agent.Trust.VendorFiles.Value, "agent.trust.vendorFiles names"
 	hint := "have the mirror's package looked at, and name the files in agent.trust.vendorFiles if the vendor has changed them"
 	if len(want) == 0 && consent {
