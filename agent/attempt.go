@@ -90,7 +90,7 @@ func (at *attempt) newsOf(ctx context.Context) (*news, verifier.Verdict, error) 
 	if at.session.trust.alone() {
 		return at.newsByVendor(ctx)
 	}
-	sidecarFirst := at.memory.Sidecar && at.lately()
+	sidecarFirst := at.memory.Sidecar && at.lately(at.memory.Checked)
 	n, v, err := at.news(ctx, sidecarFirst)
 	switch {
 	case sidecarFirst && errors.Is(err, errOwnList):

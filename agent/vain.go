@@ -38,7 +38,8 @@ func (at *attempt) tooSoon() error {
 }
 
 // noteVain counts what came whole and was refused or nothing new, or changed all the
-// while. A transfer that breaks off is no such thing, nor is what a hook of ours does.
+// while. A transfer that breaks off is no such thing, nor is what a hook of ours does, nor
+// what a person asked for.
 func (at *attempt) noteVain(err error) {
 	if !at.received {
 		return
@@ -48,6 +49,7 @@ func (at *attempt) noteVain(err error) {
 	switch {
 	case err == nil && at.result.Outcome != UpToDate:
 		m.Vain = state.Vain{}
+	case !at.opts.Scheduled:
 	case err == nil || errors.As(err, &refused) || changed(err) || Explain(err).is(codeStale):
 		if age := at.started.Sub(m.Vain.Last); age < 0 || age > 2*longestVainPause {
 			m.Vain.Times = 0

@@ -24,7 +24,10 @@ import (
 // newsByVendor is steps 3 and 4, and 5 and 6 on the way. A dry run, and a test of the
 // sources, end before anything large comes: they get news without a list.
 func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, error) {
-	n, known := &news{}, at.knownArchive()
+	n, known, other := &news{}, at.knownArchive(at.memory.Archive()), at.knownArchive(at.memory.Other)
+	if at.lately(at.memory.Checked) && known.layout != "" {
+		known.validator = source.Validator(at.memory.Validator)
+	}
 	err := at.asker.open(ctx, n, source.PackageName, known.validator)
 	switch {
 	case errors.Is(err, source.ErrNotModified):
@@ -34,6 +37,9 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 		return n, "", err
 	default:
 		n.opened, n.layout = true, n.archive.Digest().String()
+		if n.layout != known.layout && n.layout == other.layout {
+			known = other
+		}
 		n.unchanged = n.layout == known.layout
 	}
 	if n.unchanged {
@@ -66,18 +72,18 @@ type knownArchive struct {
 	behind    bool     // it is older than what was accepted; else it is the installed one
 }
 
-// knownArchive gives what to compare the source's archive with. What was refused has
-// to be shown once a day, as ever. That the same archive is still there may be seen at
-// its layout, too, which keeps a source without validators from sending all of it each
-// time: somebody who fits another archive to the layout of the known one has it taken
-// for that, and nothing is installed.
-func (at *attempt) knownArchive() (k knownArchive) {
-	m, current := at.memory, at.session.current
+// knownArchive gives of what is remembered what to compare the source's archive with.
+// What was refused has to be shown once a day, as ever. That the same archive is still
+// there may be seen at its layout, too, which keeps a source without validators from
+// sending all of it each time: somebody who fits another archive to the layout of the
+// known one has it taken for that, and nothing is installed.
+func (at *attempt) knownArchive(m state.Archive) (k knownArchive) {
+	current := at.session.current
 	switch {
 	case at.opts.RetryKnownBad:
 		return k
 	case m.Refused != nil:
-		if !at.lately() || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
+		if !at.lately(m.Checked) || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
 			return k
 		}
 		k.refused = (*Failure)(m.Refused)
@@ -89,9 +95,7 @@ func (at *attempt) knownArchive() (k knownArchive) {
 	default:
 		return k
 	}
-	if k.layout = m.Layout; at.lately() {
-		k.validator = source.Validator(m.Validator)
-	}
+	k.layout = m.Layout
 	return k
 }
 
