@@ -25,7 +25,7 @@ type attempt struct {
 	memory   state.Source   // what is remembered of it
 	spooled  bool           // its package came whole, before anything was planned
 	keep     *engine.Origin // of what is kept while it comes; nil: nothing is
-	received bool           // of a package of which nobody knew what it is, files came
+	received string         // layout of a package of which nobody knew what it is and files came; empty: none did
 	under    string         // which trust and configuration its packages are judged under
 	asker    asker
 }

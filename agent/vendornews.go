@@ -210,7 +210,7 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 	if ok, err := at.takeUntested(ctx, n); ok || err != nil {
 		return err
 	}
-	if err := at.tooSoon(); err != nil {
+	if err := at.tooSoon(n.layout); err != nil {
 		return err
 	}
 	var p plan
@@ -224,7 +224,7 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 	if n.staging, err = at.session.dir.Stage(""); err != nil {
 		return err
 	}
-	at.received = true
+	at.received = n.layout
 	at.step("fetching the files of the package")
 	return blameSource(at.dropRefused(at.fetch(ctx, n.staging, n, p)))
 }

@@ -325,3 +325,39 @@ func TestVendorAloneReplicasOutOfStep(t *testing.T) {
 	w.want(agent.Updated, "", agent.Options{Scheduled: true})
 	w.has(3)
 }
+
+// A mirror that breaks off before the end of ever other archives is held off as well, and
+// the one that broke off last can be gone on with.
+func TestVendorAloneBrokenOffInVain(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	s := w.overWeb()
+	w.often()
+	w.firstAlone(1)
+	began := w.agent.Now()
+	var fetched []time.Duration
+	for n := range 11 {
+		w.later(20 * time.Minute)
+		w.plain(uint32(n)+2, map[string]string{"mpavbase.vdm": string(w.vendor.Definitions(w, "vendor", "mpavbase.vdm", baseVersion, noise(uint64(n), 6<<20), base.Add(-day)))})
+		s.cutAfter(w.world, 4<<20)
+		// One that is held off leaves what came before, to be gone on with.
+		if r := w.agent.Update(context.Background(), agent.Options{Scheduled: true}); r.BytesDownloaded > 200<<10 {
+			fetched = append(fetched, w.agent.Now().Sub(began))
+		}
+	}
+	if want := fmt.Sprint([]time.Duration{20 * time.Minute, 40 * time.Minute, 100 * time.Minute, 220 * time.Minute}); fmt.Sprint(fetched) != want {
+		t.Errorf("fetched after %v, want %s", fetched, want)
+	}
+	w.status("update_failed", "source_unreachable")
+	for range 3 {
+		w.later(5 * time.Minute)
+		s.cutAfter(w.world, 100<<10)
+		w.want(agent.Failed, "source_unreachable", agent.Options{Scheduled: true})
+	}
+	s.fail(nil)
+	w.later(5 * time.Minute)
+	if r := w.want(agent.Updated, "", agent.Options{Scheduled: true}); !r.Resumed {
+		t.Error("the transfer was not resumed")
+	}
+	w.has(12)
+}

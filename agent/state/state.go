@@ -106,6 +106,8 @@ type Vain struct {
 	Times int       `json:"times"`
 	Last  time.Time `json:"last"`
 	Under string    `json:"under"` // the last of them, with this trust and configuration
+
+	Layout string `json:"layout,omitempty"` // of the last archive whose transfer broke off, counted or not
 }
 
 // Validator names one version of an object in a source's own terms.
