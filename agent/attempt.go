@@ -25,7 +25,7 @@ type attempt struct {
 	memory   state.Source   // what is remembered of it
 	spooled  bool           // its package came whole, before anything was planned
 	keep     *engine.Origin // of what is kept while it comes; nil: nothing is
-	received bool           // of a package of which nobody knew what it is, files came
+	received string         // layout of a package of which nobody knew what it is and files came; empty: none did
 	under    string         // which trust and configuration its packages are judged under
 	asker    asker
 }
@@ -90,7 +90,7 @@ func (at *attempt) newsOf(ctx context.Context) (*news, verifier.Verdict, error) 
 	if at.session.trust.alone() {
 		return at.newsByVendor(ctx)
 	}
-	sidecarFirst := at.memory.Sidecar && at.lately()
+	sidecarFirst := at.memory.Sidecar && at.lately(at.memory.Checked)
 	n, v, err := at.news(ctx, sidecarFirst)
 	switch {
 	case sidecarFirst && errors.Is(err, errOwnList):
@@ -346,6 +346,9 @@ func (at *attempt) act(ctx context.Context, n *news, v verifier.Verdict) error {
 	switch v {
 	case verifier.UpToDate, verifier.Behind:
 		return at.nothingNew(v)
+	}
+	if err := at.listed(n.signed.List, v); err != nil {
+		return err
 	}
 	if v == verifier.Renewal {
 		at.result.Outcome = Renewed

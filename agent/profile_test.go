@@ -284,3 +284,47 @@ func TestVendorOverTime(t *testing.T) {
 	w.want(agent.Failed, "signer_revoked")
 	w.status("update_failed", "signer_revoked")
 }
+
+// A file that the vendor drops or renames does not stop a fleet for good: the files of a
+// package can be named for all machines, and it has these then and no others. The
+// installed files go on as they are until such a package comes.
+func TestVendorDropsAFile(t *testing.T) {
+	t.Parallel()
+	w := newVendored(t)
+	s := w.overWeb()
+	w.first(1)
+	more := map[string]string{"mpasbase.vdm": w.vdm("vendor", "mpasbase.vdm", baseVersion, base.Add(-day))}
+	p := w.pack(2, more)
+	w.publish(p)
+	w.want(agent.Updated, "")
+	w.has(2)
+	w.publish(w.pack(3, nil))
+	if r := w.want(agent.Failed, "rollback_refused"); !strings.Contains(r.FailReason.Hint, "agent.trust.vendorFiles") {
+		t.Error(r.FailReason.Hint)
+	}
+	w.filesAre(allNames)
+	w.want(agent.WouldUpdate, "", agent.Options{DryRun: true})
+	must(t, os.Remove(filepath.Join(w.agent.Paths.State, "state.json"))) // which knows that this source had more
+	w.later(time.Hour)
+	p.issued = w.agent.Now()
+	w.publish(p)
+	w.want(agent.Renewed, "")
+	p = w.pack(4, nil)
+	p.issued = w.agent.Now()
+	w.publish(p)
+	w.want(agent.Updated, "")
+	w.has(4)
+	for i, edits := range []map[string]string{more, {"mpavbase.vdm": ""}} {
+		n := uint32(i) + 5
+		p := w.pack(n, edits)
+		p.issued = w.agent.Now()
+		w.publish(p)
+		w.want(agent.Failed, "content_mismatch", agent.Options{DryRun: true})
+		w.want(agent.Failed, "content_mismatch", agent.Options{AllowDowngrade: v(n)})
+		before := s.asked.Load()
+		if r := w.want(agent.Failed, "content_mismatch"); r.BytesDownloaded != 0 || s.asked.Load() == before {
+			t.Errorf("%d bytes", r.BytesDownloaded)
+		}
+		w.has(4)
+	}
+}

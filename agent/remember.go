@@ -41,7 +41,7 @@ func (k known) refusedFor(list string) source.Validator {
 // active list, while that is whole; and neither for longer than a day.
 func (at *attempt) known() known {
 	m := at.memory
-	if at.opts.RetryKnownBad || !at.lately() {
+	if at.opts.RetryKnownBad || !at.lately(m.Checked) {
 		return known{}
 	}
 	if m.Refused != nil && (m.Under == at.under || m.Under == at.underCurrent() && at.opts.AllowDowngrade.IsZero()) {
@@ -63,11 +63,11 @@ func (k known) forPackage() source.Validator {
 	return k.validator
 }
 
-// lately tells whether the source's package itself was last looked at within a
+// lately tells whether a package itself was last looked at, as is given, within a
 // day, and not only said to be unchanged. A time in the future was written with a
 // wrong clock.
-func (at *attempt) lately() bool {
-	age := at.started.Sub(at.memory.Checked)
+func (at *attempt) lately(checked time.Time) bool {
+	age := at.started.Sub(checked)
 	return age >= 0 && age <= unconditional
 }
 
@@ -158,6 +158,7 @@ func (at *attempt) rememberReceived(n *news) {
 // corrected without the package; so only that a package is not what its sidecar
 // approves, or not the vendor's, is kept, together with that sidecar's list.
 func (at *attempt) rememberRefused(n *news, refusal error) {
+	at.setAside(n)
 	m, why := &at.memory, Explain(refusal)
 	m.Validator, m.Beside, m.Layout, m.List, m.Refused, m.Under = state.Validator{}, state.Validator{}, "", "", nil, ""
 	if n.opened {
@@ -175,7 +176,26 @@ func (at *attempt) rememberRefused(n *news, refusal error) {
 	}
 }
 
+// setAside keeps what is remembered of the archive that was seen last where another one
+// came, unless that of the installed set is kept already: replicas that are out of step
+// show either by turns.
+func (at *attempt) setAside(n *news) {
+	m, current := &at.memory, at.session.current
+	if n.layout == "" || n.layout == m.Layout {
+		return
+	}
+	installed := func(a state.Archive) bool {
+		return a.Refused == nil && current != nil && a.List == current.signed.Digest.String()
+	}
+	if m.Other.Layout == n.layout || m.Layout != "" && (!installed(m.Other) || installed(m.Archive())) {
+		m.Other = m.Archive()
+	}
+}
+
 func (at *attempt) rememberGood(n *news) {
+	if n.signed.List != nil {
+		at.setAside(n)
+	}
 	m := &at.memory
 	if n.opened {
 		m.Checked = at.started

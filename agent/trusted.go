@@ -315,8 +315,8 @@ func (at *attempt) newEnough(list *verifier.List, v verifier.Verdict, now vendor
 	if err != nil {
 		return err
 	}
-	if len(at.config.settings.Agent.Trust.VendorFiles.Value) > 0 && at.session.trust.alone() { // what is gone is not among them
-		maps.DeleteFunc(before.Claims, func(name string, _ vendorsig.Claim) bool { _, ok := now.Claims[name]; return !ok })
+	if want := at.config.settings.Agent.Trust.VendorFiles.Value; len(want) > 0 { // what the vendor has dropped is not among them
+		maps.DeleteFunc(before.Claims, func(name string, _ vendorsig.Claim) bool { return !slices.Contains(want, name) })
 	}
 	if err := now.NotBelow(before); err != nil {
 		return &unvouched{err}

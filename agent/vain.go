@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/verifier"
 )
@@ -23,10 +24,10 @@ const (
 
 // tooSoon refuses to fetch another package so shortly after those that came in vain. Under
 // another trust or configuration they might not have. A time in the future was written
-// with a wrong clock.
-func (at *attempt) tooSoon() error {
+// with a wrong clock. What broke off last is no other, and may go on.
+func (at *attempt) tooSoon(layout string) error {
 	v := at.memory.Vain
-	if v.Times == 0 || v.Under != at.under || !at.opts.Scheduled || at.opts.Now {
+	if v.Times == 0 || v.Layout == layout || v.Under != at.under || !at.opts.Scheduled || at.opts.Now {
 		return nil
 	}
 	pause := min(vainPause<<min(v.Times-1, 5), longestVainPause)
@@ -38,21 +39,30 @@ func (at *attempt) tooSoon() error {
 }
 
 // noteVain counts what came whole and was refused or nothing new, or changed all the
-// while. A transfer that breaks off is no such thing, nor is what a hook of ours does.
+// while. A transfer that breaks off is no such thing, unless it is of another archive than
+// the one that broke off before. Nor is what a hook of ours does, nor what a person asked
+// for.
 func (at *attempt) noteVain(err error) {
-	if !at.received {
+	if at.received == "" {
 		return
 	}
 	m := &at.memory
 	var refused *verifier.Refusal
+	var failed *source.Error
+	broken := errors.As(err, &failed) && !changed(err)
+	same := m.Vain.Layout == "" || m.Vain.Layout == at.received
+	if broken {
+		m.Vain.Layout = at.received
+	}
 	switch {
 	case err == nil && at.result.Outcome != UpToDate:
 		m.Vain = state.Vain{}
-	case err == nil || errors.As(err, &refused) || changed(err) || Explain(err).is(codeStale):
+	case !at.opts.Scheduled || broken && same:
+	case err == nil || broken || errors.As(err, &refused) || changed(err) || Explain(err).is(codeStale):
 		if age := at.started.Sub(m.Vain.Last); age < 0 || age > 2*longestVainPause {
 			m.Vain.Times = 0
 		}
-		m.Vain = state.Vain{Times: m.Vain.Times + 1, Last: at.started, Under: at.under}
+		m.Vain = state.Vain{Times: m.Vain.Times + 1, Last: at.started, Under: at.under, Layout: m.Vain.Layout}
 	}
 	at.session.memory.SetSource(at.key, *m)
 }

@@ -24,7 +24,10 @@ import (
 // newsByVendor is steps 3 and 4, and 5 and 6 on the way. A dry run, and a test of the
 // sources, end before anything large comes: they get news without a list.
 func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, error) {
-	n, known := &news{}, at.knownArchive()
+	n, known, other := &news{}, at.knownArchive(at.memory.Archive()), at.knownArchive(at.memory.Other)
+	if at.lately(at.memory.Checked) && known.layout != "" {
+		known.validator = source.Validator(at.memory.Validator)
+	}
 	err := at.asker.open(ctx, n, source.PackageName, known.validator)
 	switch {
 	case errors.Is(err, source.ErrNotModified):
@@ -34,6 +37,9 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 		return n, "", err
 	default:
 		n.opened, n.layout = true, n.archive.Digest().String()
+		if n.layout != known.layout && n.layout == other.layout {
+			known = other
+		}
 		n.unchanged = n.layout == known.layout
 	}
 	if n.unchanged {
@@ -66,18 +72,18 @@ type knownArchive struct {
 	behind    bool     // it is older than what was accepted; else it is the installed one
 }
 
-// knownArchive gives what to compare the source's archive with. What was refused has
-// to be shown once a day, as ever. That the same archive is still there may be seen at
-// its layout, too, which keeps a source without validators from sending all of it each
-// time: somebody who fits another archive to the layout of the known one has it taken
-// for that, and nothing is installed.
-func (at *attempt) knownArchive() (k knownArchive) {
-	m, current := at.memory, at.session.current
+// knownArchive gives of what is remembered what to compare the source's archive with.
+// What was refused has to be shown once a day, as ever. That the same archive is still
+// there may be seen at its layout, too, which keeps a source without validators from
+// sending all of it each time: somebody who fits another archive to the layout of the
+// known one has it taken for that, and nothing is installed.
+func (at *attempt) knownArchive(m state.Archive) (k knownArchive) {
+	current := at.session.current
 	switch {
 	case at.opts.RetryKnownBad:
 		return k
 	case m.Refused != nil:
-		if !at.lately() || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
+		if !at.lately(m.Checked) || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
 			return k
 		}
 		k.refused = (*Failure)(m.Refused)
@@ -89,9 +95,7 @@ func (at *attempt) knownArchive() (k knownArchive) {
 	default:
 		return k
 	}
-	if k.layout = m.Layout; at.lately() {
-		k.validator = source.Validator(m.Validator)
-	}
+	k.layout = m.Layout
 	return k
 }
 
@@ -142,18 +146,34 @@ func plainFiles(a *verifier.Archive) (files []verifier.Entry, err error) {
 // remembered, since something else may be installed by the time that the same package
 // is seen again.
 func (at *attempt) named(n *news, files []verifier.Entry, consent bool) error {
-	err := at.checkNames(files, consent)
+	var have []string
+	for _, f := range files {
+		have = append(have, f.Name)
+	}
+	err := at.checkNames(have, consent)
 	if err != nil {
 		n.validator, n.layout = source.Validator{}, ""
 	}
 	return err
 }
 
-func (at *attempt) checkNames(files []verifier.Entry, consent bool) error {
+// listed is named for a package with a list, where the profile asks for the vendor as
+// well and names are configured: without them a list says by itself which files there
+// are. What only renews the installed package changes no file.
+func (at *attempt) listed(list *verifier.List, v verifier.Verdict) error {
+	if trust := at.session.trust; trust.vendor == nil || trust.alone() || v == verifier.Renewal {
+		return nil
+	}
 	var have []string
-	for _, f := range files {
+	for _, f := range list.Files {
 		have = append(have, f.Name)
 	}
+	return at.checkNames(have, true)
+}
+
+// checkNames compares names with those that are configured or, without consent, with
+// those of the installed set.
+func (at *attempt) checkNames(have []string, consent bool) error {
 	want, whose := at.config.settings.Agent.Trust.VendorFiles.Value, "agent.trust.vendorFiles names"
 	hint := "have the mirror's package looked at, and name the files in agent.trust.vendorFiles if the vendor has changed them"
 	if len(want) == 0 && consent {
@@ -190,7 +210,7 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 	if ok, err := at.takeUntested(ctx, n); ok || err != nil {
 		return err
 	}
-	if err := at.tooSoon(); err != nil {
+	if err := at.tooSoon(n.layout); err != nil {
 		return err
 	}
 	var p plan
@@ -204,7 +224,7 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 	if n.staging, err = at.session.dir.Stage(""); err != nil {
 		return err
 	}
-	at.received = true
+	at.received = n.layout
 	at.step("fetching the files of the package")
 	return blameSource(at.dropRefused(at.fetch(ctx, n.staging, n, p)))
 }

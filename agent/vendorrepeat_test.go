@@ -223,13 +223,19 @@ func TestVendorAloneUntakenOnce(t *testing.T) {
 	w.has(2)
 }
 
+// often has periodic runs ask every minute.
+func (w *vendored) often() {
+	w.Helper()
+	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"agent":{`, `"cloudService":{"definitionUpdatesInterval":60},"agent":{`, 1))
+}
+
 // A mirror that sends ever other archives in vain has periodic runs fetch one now and
 // then, and does not keep them from what is of use for longer than that, nor a person.
 func TestVendorAloneInVain(t *testing.T) {
 	t.Parallel()
 	w := newAlone(t)
 	s := w.overWeb()
-	w.configure(strings.Replace(string(w.read(w.agent.Paths.Managed)), `"agent":{`, `"cloudService":{"definitionUpdatesInterval":60},"agent":{`, 1))
+	w.often()
 	w.firstAlone(1)
 	began := w.agent.Now()
 	var fetched []time.Duration
@@ -280,4 +286,78 @@ func TestVendorAloneGoesOnBesideABadMirror(t *testing.T) {
 		t.Error("the transfer was not resumed")
 	}
 	w.has(2)
+}
+
+// Replicas of a mirror that are out of step do not have what is known of either sent again,
+// nor does what a person had fetched in vain: what is newer comes with the next run.
+func TestVendorAloneReplicasOutOfStep(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.overWeb()
+	w.often()
+	packs := map[uint32]pack{}
+	for n := uint32(1); n <= 3; n++ {
+		p := w.pack(n, w.large("vendor"))
+		p.bare = true
+		packs[n] = p
+	}
+	for n := uint32(1); n <= 2; n++ {
+		w.publish(packs[n])
+		w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(n)})
+	}
+	for i := range 8 { // the daemon's runs
+		w.later(2 * time.Hour)
+		w.publish(packs[uint32(i%2)+1])
+		r := w.update(agent.Options{Scheduled: true})
+		if want := []string{"rollback_refused", ""}[i%2]; codeOf(r) != want {
+			t.Fatalf("run %d: %s %v, want %s", i, r.Outcome, r.FailReason, want)
+		}
+		if all := r.BytesDownloaded > 200<<10; all != (i == 0) {
+			t.Errorf("run %d: %d bytes", i, r.BytesDownloaded)
+		}
+	}
+	for n := range 3 {
+		w.plain(9, map[string]string{"mpavbase.vdm": noise(uint64(n), 256<<10)})
+		w.want(agent.Failed, "signature_missing")
+	}
+	w.later(2 * time.Hour)
+	w.publish(packs[3])
+	w.want(agent.Updated, "", agent.Options{Scheduled: true})
+	w.has(3)
+}
+
+// A mirror that breaks off before the end of ever other archives is held off as well, and
+// the one that broke off last can be gone on with.
+func TestVendorAloneBrokenOffInVain(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	s := w.overWeb()
+	w.often()
+	w.firstAlone(1)
+	began := w.agent.Now()
+	var fetched []time.Duration
+	for n := range 11 {
+		w.later(20 * time.Minute)
+		w.plain(uint32(n)+2, map[string]string{"mpavbase.vdm": string(w.vendor.Definitions(w, "vendor", "mpavbase.vdm", baseVersion, noise(uint64(n), 6<<20), base.Add(-day)))})
+		s.cutAfter(w.world, 4<<20)
+		// One that is held off leaves what came before, to be gone on with.
+		if r := w.agent.Update(context.Background(), agent.Options{Scheduled: true}); r.BytesDownloaded > 200<<10 {
+			fetched = append(fetched, w.agent.Now().Sub(began))
+		}
+	}
+	if want := fmt.Sprint([]time.Duration{20 * time.Minute, 40 * time.Minute, 100 * time.Minute, 220 * time.Minute}); fmt.Sprint(fetched) != want {
+		t.Errorf("fetched after %v, want %s", fetched, want)
+	}
+	w.status("update_failed", "source_unreachable")
+	for range 3 {
+		w.later(5 * time.Minute)
+		s.cutAfter(w.world, 100<<10)
+		w.want(agent.Failed, "source_unreachable", agent.Options{Scheduled: true})
+	}
+	s.fail(nil)
+	w.later(5 * time.Minute)
+	if r := w.want(agent.Updated, "", agent.Options{Scheduled: true}); !r.Resumed {
+		t.Error("the transfer was not resumed")
+	}
+	w.has(12)
 }

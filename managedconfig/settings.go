@@ -118,7 +118,7 @@ type Trust struct {
 	Profile    Value[string]   // one of the profiles
 	VendorPins Value[[]string] // PIN:subject:NAME or PIN:eku:OID, of which PIN is the issuing CA's; none: nobody is the vendor
 
-	VendorFiles Value[[]string] // names of the files of a package under ProfileVendor; none: those of the installed set
+	VendorFiles Value[[]string] // names of the files of a package where the profile asks for the vendor; none: under ProfileVendor those of the installed set
 }
 
 // The profiles say what a package must prove. ProfileListAndVendor wants the

@@ -83,15 +83,31 @@ type Source struct {
 	Sidecar      bool           `json:"sidecar,omitempty"`     // packages were approved by sidecar here
 	CoolDown     time.Time      `json:"coolDown,omitzero"`     // not to be asked before
 	AskedToWait  bool           `json:"askedToWait,omitempty"` // the server itself asked for the cool-down
+	Other        Archive        `json:"other,omitzero"`
 	Vain         Vain           `json:"vain,omitzero"`
 	LastAnswered time.Time      `json:"lastAnswered,omitzero"` // for dropping the oldest
 }
+
+// Archive is what is remembered of an archive under the profile vendor beside the one that
+// was seen last: replicas of a source may be out of step. The fields are as in Source.
+type Archive struct {
+	Layout  string    `json:"layout"`
+	List    string    `json:"list,omitempty"`
+	Refused *Failure  `json:"refused,omitempty"`
+	Under   string    `json:"under,omitempty"`
+	Checked time.Time `json:"checked,omitzero"`
+}
+
+// Archive is what is remembered of the archive that was seen last.
+func (s Source) Archive() Archive { return Archive{s.Layout, s.List, s.Refused, s.Under, s.Checked} }
 
 // Vain is how many packages came whole from a source and were of no use, since one was.
 type Vain struct {
 	Times int       `json:"times"`
 	Last  time.Time `json:"last"`
 	Under string    `json:"under"` // the last of them, with this trust and configuration
+
+	Layout string `json:"layout,omitempty"` // of the last archive whose transfer broke off, counted or not
 }
 
 // Validator names one version of an object in a source's own terms.

@@ -227,7 +227,8 @@ func (e *Examined) claim(sum [32]byte) Claim {
 func (c Content) NotBelow(before Content) error {
 	for _, name := range slices.Sorted(maps.Keys(before.Claims)) {
 		if _, ok := c.Claims[name]; !ok {
-			return older("the file "+name+" is missing, which the installed definitions have", c)
+			return refuse(verifier.RollbackRefused, "the file "+name+" is missing, which the installed definitions have",
+				"if the vendor has dropped or renamed it, name the files of the package in agent.trust.vendorFiles; "+hintAllow(c))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
@@ -255,5 +256,9 @@ func (c Claim) signed() string {
 }
 
 func older(sentence string, c Content) error {
-	return refuse(verifier.RollbackRefused, sentence, "agent definitions update --allow-downgrade "+c.Definition.String()+" installs it all the same")
+	return refuse(verifier.RollbackRefused, sentence, hintAllow(c))
+}
+
+func hintAllow(c Content) string {
+	return "agent definitions update --allow-downgrade " + c.Definition.String() + " installs it all the same"
 }
