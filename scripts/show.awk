@@ -8,4 +8,4 @@ function flush() { for (i = 1; i <= held; i++) print lines[i] }
 /^ok |^\? / { held = 0; failed = 0; print; next }
 /^ *--- PASS|^PASS/ { next }
 failed { print; next }
-{ lines[++held] = $0; if (held > 4000) held = 0 }
+{ lines[++held] = $0; if (held > 100000) held = 0 }
