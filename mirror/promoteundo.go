@@ -1,0 +1,163 @@
+package mirror
+
+import (
+	"mdatp-offline-agent/verifier"
+	"slices"
+	"time"
+)
+
+// UndoPromotion takes back what the last promotion to a ring has published, for all
+// architectures that it was about: n-1 becomes what is published, and what was
+// published becomes n-1. No key is needed, since n-1 has its own list. now is the
+// clock; nil means time.Now.
+//
+// Endpoints that have the newer package keep it: they go back only where they are told
+// to. Errors: nothing_installed where there is nothing to take back; those of the tree
+// and of the log.
+func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, err error) {
+	t, err := openTarget(ring)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	if now == nil {
+		now = time.Now
+	}
+	found, err := t.standings()
+	if err != nil {
+		return nil, treeError("the tree of packages", t.ring, err)
+	}
+	came := func(line LoggedPromotion) bool { return found[line.Arch].has(line.Content) }
+	var steps []undoStep
+	for _, line := range lastPromotion(t.log.lines, t.name(), came) {
+		step, err := t.lookBack(line, found[line.Arch])
+		if err != nil {
+			return nil, err
+		}
+		if step.needed {
+			steps = append(steps, step)
+		}
+	}
+	if len(steps) == 0 {
+		return nil, nothingToUndo("no promotion to this ring is in force")
+	}
+	started := now().UTC()
+	for _, step := range steps {
+		pair, err := t.undo(step, started)
+		if err != nil {
+			return undone, treeError("the tree of packages", t.ring, err)
+		}
+		undone = append(undone, pair)
+	}
+	return undone, nil
+}
+
+// lastPromotion gives the lines of the last run that promoted something to a ring. A
+// line is there before anything is published, so those that a crash has left without
+// what they tell, for which came is false, count for nothing.
+func lastPromotion(lines []LoggedPromotion, ring string, came func(LoggedPromotion) bool) (last []LoggedPromotion) {
+	for _, l := range slices.Backward(lines) {
+		if l.To != ring || l.Action != actionPromote || !came(l) {
+			continue
+		}
+		if len(last) > 0 && !l.Time.Equal(last[0].Time) || slices.ContainsFunc(last, func(o LoggedPromotion) bool { return o.Arch == l.Arch }) {
+			break
+		}
+		last = append(last, l)
+	}
+	return last
+}
+
+func nothingToUndo(sentence string) error {
+	return &Error{Code: codeNothing, Sentence: sentence, Hint: "look at the log with agent mirror promotions"}
+}
+
+// takenBack says whether the last that the log has of this content in a ring is that
+// it was promoted, and then undone.
+func takenBack(lines []LoggedPromotion, ring, arch string, content verifier.ContentID) bool {
+	var brought verifier.ContentID // by the last promotion, for lines of undo that don't name it
+	back := false
+	for _, l := range lines {
+		switch {
+		case l.To != ring || l.Arch != arch:
+		case l.Action == actionPromote:
+			brought = l.Content
+			back = back && brought != content
+		case l.Action == actionUndo:
+			undone := l.Undone
+			if undone == (verifier.ContentID{}) {
+				undone = brought
+			}
+			back = back || undone == content
+		}
+	}
+	return back
+}
+
+// undoStep is one architecture that can be taken back.
+type undoStep struct {
+	arch         string
+	place        place
+	have, before standing // published, and n-1
+	needed       bool     // else it was taken back already
+}
+
+// has says whether a content is published, or n-1.
+func (s undoStep) has(content verifier.ContentID) bool {
+	return slices.ContainsFunc([]standing{s.have, s.before}, func(s standing) bool { return s.list != nil && s.list.Content() == content })
+}
+
+// standings looks at all architectures that were promoted to the ring.
+func (t *target) standings() (map[string]undoStep, error) {
+	found := map[string]undoStep{}
+	for _, arch := range SyncArchs() {
+		if !slices.ContainsFunc(t.log.lines, func(l LoggedPromotion) bool { return l.To == t.name() && l.Arch == arch }) {
+			continue
+		}
+		p, err := t.place(arch)
+		if err != nil {
+			return nil, err
+		}
+		found[arch] = undoStep{arch: arch, place: p, have: standingIn(p.arch), before: standingIn(p.back)}
+	}
+	return found, nil
+}
+
+// lookBack makes sure that what a line of the log brought can be taken back.
+func (t *target) lookBack(line LoggedPromotion, s undoStep) (undoStep, error) {
+	// What is published decides, and not whether the log has a line of an undo: a crash
+	// may have come between the two.
+	s.needed = s.have.list != nil && s.have.list.Content() == line.Content
+	switch {
+	case !s.needed && !takenBack(t.log.lines, t.name(), line.Arch, line.Content):
+		return s, nothingToUndo("what is published is not what the last promotion brought")
+	case s.needed && !s.before.archive:
+		return s, nothingToUndo("no package is kept from before the last promotion")
+	}
+	return s, t.keepsAnchor(s.have.list, s.place.arch)
+}
+
+// undo takes one architecture back.
+func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
+	next := s.place.next()
+	err := carry(s.place.back, next, linkOrCopy)
+	if err != nil {
+		return PromotedPair{}, err
+	}
+	pair := PromotedPair{Arch: s.arch, Outcome: PromoteUndone, Previous: s.have.definition()}
+	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch, Undone: s.have.list.Content()}
+	if l := s.before.list; l != nil {
+		entry.Engine, entry.Definition, entry.Content = l.Engine, l.Definition, l.Content()
+		pair.Engine, pair.Definition, pair.Expired = l.Engine, l.Definition, !started.Before(l.Expires)
+		// It was meant to go back, so this one may be renewed again.
+		if err := (ringPlace{ring: t.ring, arch: s.place.arch}).inForce(l.Issued); err != nil {
+			return PromotedPair{}, err
+		}
+	}
+	entry.User, entry.Host = caller()
+	if pair.Logged, err = t.log.append(entry); err != nil {
+		return PromotedPair{}, err
+	}
+	manifest, _ := readManifest(next)
+	return pair, s.place.putNext(syncState{Versions: manifest, Previous: &previous{fileID: s.have.file}})
+}
