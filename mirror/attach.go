@@ -3,12 +3,9 @@ package mirror
 import (
 	"archive/zip"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"mdatp-offline-agent/verifier"
@@ -128,51 +125,4 @@ func copyWithList(ctx context.Context, to io.Writer, a *archive, p7m []byte) err
 		return err
 	}
 	return w.Close()
-}
-
-// ListOf hashes what is in an archive that somebody else built, and gives the
-// list that its sidecar would have; of o it uses what the list says and not
-// Dir. Archives that have a list inside are refused.
-func ListOf(ctx context.Context, zipPath string, o BuildOptions) (*verifier.List, error) {
-	a, err := openArchive(zipPath)
-	if err != nil {
-		return nil, err
-	}
-	defer a.file.Close()
-	if a.layout.HasMeta() {
-		return nil, usage("the archive has a signed list inside, so no sidecar would count", "leave it as it is", nil)
-	}
-	list := o.withDefaults().list()
-	for _, e := range a.layout.Entries {
-		if strings.HasSuffix(e.Name, "/") {
-			continue
-		}
-		file, err := hashEntry(ctx, a, e)
-		if err != nil {
-			return nil, fileError("the package", zipPath, err)
-		}
-		list.Files = append(list.Files, file)
-	}
-	if _, err := verifier.MarshalList(list); err != nil {
-		return nil, badList(err)
-	}
-	return list, nil
-}
-
-func hashEntry(ctx context.Context, a *archive, e verifier.Entry) (verifier.File, error) {
-	file := verifier.File{Name: e.Name, Size: e.Size}
-	if e.Size > verifier.MaxContentSize {
-		return file, tooLarge()
-	}
-	content, err := readEntry(ctx, a.file, e)
-	if err != nil {
-		return file, err
-	}
-	sum := sha256.New()
-	n, err := io.Copy(sum, io.LimitReader(content, e.Size+1)) // one more, to see the end
-	if err == nil && n != e.Size {
-		err = fmt.Errorf("entry has %d bytes and not %d", n, e.Size)
-	}
-	copy(file.SHA256[:], sum.Sum(nil))
-	return file, err
 }

@@ -1,9 +1,10 @@
 package mirror
 
 import (
-	"mdatp-offline-agent/verifier"
 	"slices"
 	"time"
+
+	"mdatp-offline-agent/verifier"
 )
 
 // UndoPromotion takes back what the last promotion to a ring has published, for all

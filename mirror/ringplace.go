@@ -2,13 +2,14 @@ package mirror
 
 import (
 	"io"
-	"mdatp-offline-agent/agent/source"
-	"mdatp-offline-agent/printable"
-	"mdatp-offline-agent/verifier"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"mdatp-offline-agent/agent/source"
+	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier"
 )
 
 // ringPlace is where approvals of one architecture lie in a ring:
