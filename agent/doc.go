@@ -15,6 +15,9 @@
 //  9. Postload hook: the active set; condemned, back to the one before.
 //  10. Record, report, clean up.
 //
+// Under the profile vendor nothing says what a package is before it is here, so there
+// 5 and 6 come before 4 (vendornews.go); all else is the same.
+//
 // It promises that whatever happens in between, the engine directory holds the
 // old set or the new one, whole and verified; that a failure has one reason
 // code and, but for that of the postload hook, changes nothing; and that the next
