@@ -425,7 +425,7 @@ func vendorSigners() (out []vendorVector) {
 		{"of somebody else", signing{by: &falseVendor, above: []party{falseRoot}, stamp: ordinaryStamp}.sign(plainFile), nil, "", untrusted, "no root", refused, ""},
 		{"nobody is trusted but for time", stampedFile(), []string{"time-root.pem"}, "", untrusted, "the signer's chain ends at no root", refused, ""},
 		{"nobody is trusted for time", stampedFile(), []string{"vendor-root.pem"}, "", untrusted, "the time stamp's chain ends at no root", good, theirTime},
-		{"revoked", stampedFile(), []string{"vendor-root.pem", "time-root.pem", "vendor-revoked.crl"}, "", revoked, "is revoked", "", ""},
+		{"revoked", stampedFile(), []string{"vendor-root.pem", "time-root.pem", "vendor-revoked.crl"}, "", revoked, "is revoked", refused, ""},
 		{"below a weak key", signing{by: &belowWeak, above: []party{weakRoot}}.sign(plainFile), nil, "", invalid, "nothing to do with", good, theirLeaves},
 		{"for TLS", by("vendor for TLS", signing{}, extended(false, "1.3.6.1.5.5.7.3.1")), nil, "", untrusted, "not made for that", refused, ""},
 		{"for anything", by("vendor for anything", signing{}, func(c *x509.Certificate) { c.ExtKeyUsage = nil }), nil, "", untrusted, "not made for that", good, theirPolicy},

@@ -146,7 +146,7 @@ func TestVectorsOsslsigncode(t *testing.T) {
 			t.Parallel()
 			args := []string{"verify", "-time", v.seconds(t), "-in", absolute(t, v["file"])}
 			for _, f := range v.trustFiles(t) {
-				args = append(args, map[string]string{"vendor-root.pem": "-CAfile", "time-root.pem": "-TSA-CAfile"}[f.Name], absolute(t, "../trust/"+f.Name))
+				args = append(args, map[string]string{"vendor-root.pem": "-CAfile", "time-root.pem": "-TSA-CAfile", "vendor-revoked.crl": "-CRLfile"}[f.Name], absolute(t, "../trust/"+f.Name))
 			}
 			v.compare(t, "osslsigncode", args)
 		})
