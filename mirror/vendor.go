@@ -304,8 +304,8 @@ func readSig(content io.Reader) ([]byte, error) {
 }
 
 // AloneFile tells whether a path is to be judged as a single file of a vendor's, and
-// not as a package or a list: it is a PE file, or has its signature beside it and is
-// no archive.
+// not as a package or a list: it is a PE or ELF file, or has its signature beside it
+// and is no archive.
 func AloneFile(path string) bool {
 	f, _, err := openRegular("the file", path)
 	if err != nil {
@@ -318,7 +318,7 @@ func AloneFile(path string) bool {
 		return false
 	}
 	_, err = os.Lstat(path + sigSuffix)
-	return err == nil || string(head[:]) == "MZ"
+	return err == nil || string(head[:]) == "MZ" || string(head[:]) == "\x7fE"
 }
 
 // ExaminePackage judges the files of an archive on disk, whether or not there is a
