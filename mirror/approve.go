@@ -307,17 +307,20 @@ func (p ringPlace) clear() error {
 	if err := makePrivate(p.work()); err != nil {
 		return err
 	}
-	left, err := filepath.Glob(filepath.Join(p.arch, "."+source.SidecarName+"*"))
-	entries, unread := os.ReadDir(p.work())
+	return errors.Join(
+		removeFrom(p.arch, func(name string) bool { return strings.HasPrefix(name, "."+source.SidecarName) }),
+		removeFrom(p.work(), func(name string) bool { return !strings.HasPrefix(name, "arch_") }))
+}
+
+// removeFrom removes from a directory what has one of these names, whatever it is.
+func removeFrom(dir string, left func(name string) bool) error {
+	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "arch_") {
-			left = append(left, filepath.Join(p.work(), e.Name()))
+		if left(e.Name()) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 		}
 	}
-	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
-	}
-	return errors.Join(err, unread)
+	return err
 }
 
 // copyNews copies the package that came last.

@@ -2,8 +2,6 @@ package mirror
 
 import (
 	"encoding/json"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -27,19 +25,13 @@ type seenContent struct {
 }
 
 const (
-	maxLedger = 64 << 10 // bytes
-	maxSeen   = 256
-	maxZips   = 64
+	maxSeen = 256
+	maxZips = 64
 )
 
 // readLedger gives an empty one where there is none that can be read.
 func readLedger(path string) (l ledger) {
-	f, err := os.Open(path)
-	if err != nil {
-		return ledger{}
-	}
-	defer f.Close()
-	if err := json.NewDecoder(io.LimitReader(f, maxLedger)).Decode(&l); err != nil {
+	if readRemembered(path, &l) != nil {
 		return ledger{}
 	}
 	// Files are removed by these names, so nothing else than ours may be among them.

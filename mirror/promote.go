@@ -141,6 +141,7 @@ func (o PromoteOptions) orDefault(to string) (PromoteOptions, error) {
 	if len(o.Archs) == 0 {
 		o.Archs = archsIn(o.From)
 	}
+	o.Archs = distinct(o.Archs)
 	if len(o.Archs) == 0 {
 		return o, usage("the ring to promote from has no directory of an architecture", "give the directory above arch_x86_64 or arch_arm64, and not "+printable.Quote(o.From), nil)
 	}

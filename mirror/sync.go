@@ -30,6 +30,16 @@ const (
 // SyncArchs are the architectures that there are packages for.
 func SyncArchs() []string { return []string{"x86_64", "arm64"} }
 
+// distinct leaves out what is named a second time.
+func distinct(archs []string) (all []string) {
+	for _, arch := range archs {
+		if !slices.Contains(all, arch) {
+			all = append(all, arch)
+		}
+	}
+	return all
+}
+
 // SyncOptions is what is not in the vendor's settings.
 type SyncOptions struct {
 	// BaseURL is the http or https address that stands for DefaultSyncURL; empty
@@ -210,6 +220,7 @@ func (o SyncOptions) orDefault() (SyncOptions, *url.URL, error) {
 	if len(o.Archs) == 0 {
 		o.Archs = SyncArchs()
 	}
+	o.Archs = distinct(o.Archs)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

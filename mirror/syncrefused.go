@@ -3,8 +3,6 @@ package mirror
 import (
 	"encoding/hex"
 	"encoding/json"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -41,13 +39,7 @@ func (r refusal) again() error {
 // refusedBefore gives the package that was refused under these versions; false where
 // there is none, or something that led to it is another now.
 func (r *syncRun) refusedBefore(offered versions) (before refusal, known bool) {
-	f, err := os.Open(filepath.Join(r.place.work, refusedFile))
-	if err != nil {
-		return refusal{}, false
-	}
-	defer f.Close()
-	const most = 64 << 10
-	if json.NewDecoder(io.LimitReader(f, most)).Decode(&before) != nil {
+	if readRemembered(filepath.Join(r.place.work, refusedFile), &before) != nil {
 		return refusal{}, false
 	}
 	age := r.o.Now().Sub(before.At)

@@ -3,7 +3,6 @@ package mirror
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -192,13 +191,7 @@ type previous struct {
 // readState reads what is remembered. What can't be read is not remembered: then
 // everything is looked at and asked for anew.
 func (t place) readState() (s syncState) {
-	f, err := os.Open(filepath.Join(t.work, stateFile))
-	if err != nil {
-		return syncState{}
-	}
-	defer f.Close()
-	const most = 64 << 10
-	if err := json.NewDecoder(io.LimitReader(f, most)).Decode(&s); err != nil {
+	if readRemembered(filepath.Join(t.work, stateFile), &s) != nil {
 		return syncState{}
 	}
 	return s

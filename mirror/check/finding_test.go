@@ -76,7 +76,7 @@ func unlisted(s *seen) { s.list, s.ends, s.origin = nil, nil, "" }
 
 // waiting puts a newer package beside the approved one.
 func waiting(s *seen, since time.Duration) {
-	s.origin, s.zip, s.came = mirror.Sidecar, "updates-1.zip", now().Add(-since)
+	s.origin, s.zip, s.came, s.modified = mirror.Sidecar, "updates-1.zip", now().Add(-since), now().AddDate(0, 0, -6)
 	s.manifest.Definition[2] = 420
 }
 
@@ -135,6 +135,15 @@ func TestFindings(t *testing.T) {
 		{"one without a manifest", func(_ *Options, all []seen) {
 			waiting(&all[x86], time.Hour)
 			all[x86].manifest, all[x86].manifestErr = nil, none()
+		}, Info, codeWaits, "linux/production/x86_64", "a package waits for approval since 60 minutes"},
+		{"nor does a renewal of the approved one hide it", func(_ *Options, all []seen) {
+			waiting(&all[x86], 4*24*time.Hour)
+			all[x86].manifest, all[x86].manifestErr = nil, none()
+			all[x86].list.Issued = now()
+		}, Warning, codeWaits, "linux/production/x86_64", "a package waits for approval since 4 days"},
+		{"one that nobody knows the date of, without a manifest", func(_ *Options, all []seen) {
+			waiting(&all[x86], time.Hour)
+			all[x86].manifest, all[x86].manifestErr, all[x86].modified = nil, none(), time.Time{}
 		}, Info, codeWaits, "linux/production/x86_64", "a package waits for approval since 60 minutes"},
 		{"one that is older waits for nothing", func(_ *Options, all []seen) {
 			waiting(&all[x86], time.Hour)

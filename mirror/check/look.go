@@ -71,11 +71,14 @@ func (s *seen) torn() bool {
 }
 
 // waits tells whether updates.zip is newer than the archive that is approved. By the
-// manifest, which is about updates.zip; without one, by the date.
+// manifest, which is about updates.zip; without one, by the dates of the two archives. The
+// list's is a substitute for one that is not known: a renewal moves it.
 func (s *seen) waits() bool {
 	switch {
 	case s.zip == "" || s.list == nil || s.err != nil && !s.unread:
 		return false
+	case s.manifest == nil && !s.modified.IsZero():
+		return s.came.After(s.modified)
 	case s.manifest == nil:
 		return s.came.After(s.list.Issued)
 	}
