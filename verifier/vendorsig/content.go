@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/usages"
 )
 
 // Policy is who counts as the vendor. Roots alone can't say it: below those of a
@@ -63,8 +64,7 @@ func ParsePin(text string) (p Pin, err error) {
 	return Pin{}, errors.New("behind the issuer stands subject and a name, or eku and an object identifier")
 }
 
-// parseOID reads the usage of a vendor. Those that the standards name are
-// everybody's, and would pin nobody.
+// parseOID reads the usage of a vendor. Those that are everybody's would pin nobody.
 func parseOID(text string) (id asn1.ObjectIdentifier, err error) {
 	for part := range strings.SplitSeq(text, ".") {
 		n, err := strconv.ParseUint(part, 10, 31)
@@ -73,7 +73,7 @@ func parseOID(text string) (id asn1.ObjectIdentifier, err error) {
 		}
 		id = append(id, int(n))
 	}
-	if everybodys := (asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3}); len(id) < 3 || len(id) >= len(everybodys) && everybodys.Equal(id[:len(everybodys)]) {
+	if len(id) < 3 || usages.Everybodys(text) {
 		return nil, errors.New("the usage is no vendor's own")
 	}
 	return id, nil

@@ -352,7 +352,7 @@ func TestParsePin(t *testing.T) {
 	sum := strings.Repeat("A", 43) + "="
 	for text, good := range map[string]bool{
 		sum + ":subject:CN=a:b": true, sum + ":eku:1.3.6.1.4.1.311.76.8.1": true, sum: false, sum + ":subject:": false, sum + ":eku:": false,
-		sum + ":eku:1.3.6.1.5.5.7.3.3": false, sum + ":eku:1.3.6.1.5.5.7.3": false, sum + ":eku:1.03.6": false, sum + ":eku:1.2": false, sum[1:] + ":subject:CN=a": false, sum + ":cn:a": false,
+		sum + ":eku:1.3.6.1.5.5.7.3.3": false, sum + ":eku:1.3.6.1.5.5.7.3": false, sum + ":eku:1.3.6.1.4.1.311.61.1.1": false, sum + ":eku:1.3.6.1.4.1.311.10.3.13": false, sum + ":eku:2.5.29.37.0": false, sum + ":eku:1.03.6": false, sum + ":eku:1.2": false, sum[1:] + ":subject:CN=a": false, sum + ":cn:a": false,
 	} {
 		if _, err := vendorsig.ParsePin(text); (err == nil) != good {
 			t.Errorf("%s: %v", text, err)
