@@ -80,8 +80,9 @@ type Shape struct {
 	// Certificates that are not X.509 (attribute certificates) may stand beside
 	// those that are, and revocation lists. They are passed over.
 	Foreign bool
-	// Exact: no revocation lists and nothing in the descriptions of algorithms, where
-	// nobody signs what stands there.
+	// Exact: nothing stands where nobody signs it, but what Foreign allows, and what
+	// [Object.Unsigned] and [Object.Certificates] give: no revocation lists, nothing in
+	// the descriptions of algorithms, and nothing behind the parts of certificates.
 	Exact           bool
 	MaxCertificates int
 }
@@ -270,7 +271,7 @@ func (r *reader) signedData(object []byte) error {
 		return malformed()
 	}
 	whole := sd
-	if !sd.ReadASN1Integer(&version) || !sd.ReadASN1(&digests, cbasn1.SET) || !sd.ReadASN1(&encap, cbasn1.SEQUENCE) ||
+	if !sd.ReadASN1Integer(&version) || !r.known(version) || !sd.ReadASN1(&digests, cbasn1.SET) || !sd.ReadASN1(&encap, cbasn1.SEQUENCE) ||
 		!encap.ReadASN1ObjectIdentifier(&contentKind) {
 		return malformed()
 	}
@@ -288,7 +289,7 @@ func (r *reader) signedData(object []byte) error {
 	if !sd.SkipOptionalASN1(context1) {
 		return malformed()
 	}
-	if lists && r.shape.Exact {
+	if lists && r.shape.Exact && !r.shape.Foreign {
 		return invalid("revocation lists stand in the signature, where nobody signed them", Hint, nil)
 	}
 	r.foreign = r.foreign || lists && r.shape.Foreign
@@ -297,6 +298,12 @@ func (r *reader) signedData(object []byte) error {
 		return malformed()
 	}
 	return r.signers(signers, digests)
+}
+
+// known tells a version that RFC 5652 or PKCS #7 has. Nobody signs the number, nor is
+// anything decided by it.
+func (r *reader) known(version int64) bool {
+	return !r.shape.Exact || version >= 1 && version <= 5
 }
 
 func malformed() error {
@@ -345,9 +352,20 @@ func (r *reader) certificates(sd *cryptobyte.String) error {
 			r.foreign = true
 			continue
 		}
+		if r.shape.Exact && !threeParts(one) {
+			return invalid("something stands behind a certificate in the signature", Hint, nil)
+		}
 		r.bag = append(r.bag, one...)
 	}
 	return nil
+}
+
+// threeParts tells whether a certificate has its three parts (RFC 5280, section 4.1) and
+// nothing behind them, where x509 does not look and the issuer's signature does not reach.
+func threeParts(certificate cryptobyte.String) bool {
+	var parts cryptobyte.String
+	return certificate.ReadASN1(&parts, cbasn1.SEQUENCE) && parts.SkipASN1(cbasn1.SEQUENCE) && parts.SkipASN1(cbasn1.SEQUENCE) &&
+		parts.SkipASN1(cbasn1.BIT_STRING) && parts.Empty()
 }
 
 // foreignKind tells attribute certificates and the like (RFC 5652, section 10.2.2).
@@ -395,7 +413,7 @@ func (r *reader) signer(s, digests cryptobyte.String) error {
 	var name, digest, signature, value cryptobyte.String
 	var hasAttributes, hasUnsigned bool
 	o := &r.object
-	if !s.ReadASN1Integer(&version) {
+	if !s.ReadASN1Integer(&version) || !r.known(version) {
 		return malformed()
 	}
 	if s.PeekASN1Tag(keyIDTag) {
@@ -405,6 +423,9 @@ func (r *reader) signer(s, digests cryptobyte.String) error {
 		!s.ReadOptionalASN1(&o.attributes, &hasAttributes, context0) || !s.ReadASN1(&signature, cbasn1.SEQUENCE) ||
 		!s.ReadASN1(&value, cbasn1.OCTET_STRING) || !s.ReadOptionalASN1(&o.Unsigned, &hasUnsigned, context1) || !s.Empty() {
 		return malformed()
+	}
+	if r.shape.Exact && (!name.SkipASN1(cbasn1.SEQUENCE) || !name.SkipASN1(cbasn1.INTEGER) || !name.Empty()) {
+		return malformed() // the library passes over what stands behind the two
 	}
 	o.Signature = value
 	if err := r.algorithms(digest, signature, digests); err != nil {
