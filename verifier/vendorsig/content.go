@@ -34,7 +34,7 @@ func (p Policy) Digest() [sha256.Size]byte {
 // what that CA says of its holder.
 type Pin struct {
 	Issuer  verifier.Pin
-	Subject string                // in full, as openssl x509 -nameopt RFC2253 and reports show it; empty: Usage counts
+	Subject string                // in full, as reports show it; empty: Usage counts
 	Usage   asn1.ObjectIdentifier // an extended key usage of the vendor's own
 }
 
@@ -85,7 +85,7 @@ func (p Pin) names(chain []*x509.Certificate) bool {
 		return false
 	}
 	if p.Subject != "" {
-		return chain[0].Subject.String() == p.Subject
+		return nameText(chain[0].RawSubject) == p.Subject
 	}
 	return slices.ContainsFunc(chain[0].UnknownExtKeyUsage, p.Usage.Equal)
 }

@@ -2,6 +2,7 @@ package vendorsig
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -121,6 +122,79 @@ func TestCertificatesBeside(t *testing.T) {
 				t.Errorf("%v, and a chain of %d", err, len(s.Signer.Chain))
 			}
 		})
+	}
+}
+
+// A pin by subject is of all that the subject says, and so is what a report shows.
+func TestPinWholeSubject(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	common := func(name string) pkix.RelativeDistinguishedNameSET {
+		return pkix.RelativeDistinguishedNameSET{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: name}}
+	}
+	sigtest.Issue(t, "two", &l.inter, nil, func(c *x509.Certificate) {
+		raw, err := asn1.Marshal(pkix.RDNSequence{common("Somebody Else"), common("Vendor")})
+		must(t, err)
+		c.RawSubject = raw
+	}).Write(t, l.dir, "two", l.inter)
+	file := l.sign(t, anImage().Encode(), "two", stampArgs)
+	for subject, good := range map[string]bool{"CN=Vendor": false, "CN=Somebody Else": false, "CN=Somebody Else,CN=Vendor": false, "CN=Vendor,CN=Somebody Else": true} {
+		pin, err := ParsePin(verifier.PinOf(l.inter.Cert).String() + ":subject:" + subject)
+		must(t, err)
+		e, err := Policy{l.trust(t), []Pin{pin}}.examine(Named{verifier.File{Name: "mpavbase.vdm", Size: int64(len(file))}, bytes.NewReader(file)}, Named{}, clock())
+		must(t, err)
+		if (e.Err == nil) != good || e.Signature.Signer.Subject != "CN=Vendor,CN=Somebody Else" {
+			t.Errorf("%s: %v, and %s is shown", subject, e.Err, e.Signature.Signer.Subject)
+		}
+	}
+}
+
+// The documentation names a command that shows a subject as pins have it, and for which
+// subjects it does not.
+func TestSubject(t *testing.T) {
+	t.Parallel()
+	needs(t, "openssl")
+	type part = pkix.AttributeTypeAndValue
+	of := func(last int, value string) pkix.RelativeDistinguishedNameSET {
+		return pkix.RelativeDistinguishedNameSET{{Type: asn1.ObjectIdentifier{2, 5, 4, last}, Value: value}}
+	}
+	const cn, serial, country, locality, state, street, org, unit, business, zip = 3, 5, 6, 7, 8, 9, 10, 11, 15, 17
+	for what, row := range map[string]struct {
+		name   pkix.RDNSequence
+		shown  string
+		theirs string // what openssl shows, where that is another
+	}{
+		"the usual":          {pkix.RDNSequence{of(country, "US"), of(state, "Washington"), of(locality, "Redmond"), of(org, "Vendor Corporation"), of(cn, "Vendor")}, "CN=Vendor,O=Vendor Corporation,L=Redmond,ST=Washington,C=US", ""},
+		"another order":      {pkix.RDNSequence{of(cn, "Vendor"), of(org, "Vendor"), of(country, "US")}, "C=US,O=Vendor,CN=Vendor", ""},
+		"two units":          {pkix.RDNSequence{of(org, "Vendor"), of(unit, "A"), of(unit, "B"), of(cn, "Vendor")}, "CN=Vendor,OU=B,OU=A,O=Vendor", ""},
+		"two names":          {pkix.RDNSequence{of(cn, "Somebody Else"), of(cn, "Vendor")}, "CN=Vendor,CN=Somebody Else", ""},
+		"parts that are one": {pkix.RDNSequence{{part{Type: asn1.ObjectIdentifier{2, 5, 4, cn}, Value: "Vendor"}, part{Type: asn1.ObjectIdentifier{2, 5, 4, unit}, Value: "A"}}}, "OU=A+CN=Vendor", "CN=Vendor+OU=A"},
+		"signs of the form":  {pkix.RDNSequence{of(org, `Vendor, Inc. <"A+B;C\D">`), of(unit, " #x "), of(cn, "#Vendor=1")}, `CN=\#Vendor=1,OU=\ #x\ ,O=Vendor\, Inc. \<\"A\+B\;C\\D\"\>`, ""},
+		"no ASCII":           {pkix.RDNSequence{of(org, "Anbieter Größe"), of(cn, "供應商")}, "CN=供應商,O=Anbieter Größe", ""},
+		"a number": {pkix.RDNSequence{of(serial, "7"), of(street, "A 1"), of(zip, "98052"), of(business, "B"), of(cn, "Vendor")},
+			"CN=Vendor,2.5.4.15=#130142,POSTALCODE=98052,STREET=A 1,SERIALNUMBER=7", "CN=Vendor,businessCategory=B,postalCode=98052,street=A 1,serialNumber=7"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			c := sigtest.Issue(t, "x", nil, nil, func(c *x509.Certificate) {
+				raw, err := asn1.Marshal(row.name)
+				must(t, err)
+				c.RawSubject = raw
+			}).Cert
+			if got := nameText(c.RawSubject); got != row.shown {
+				t.Errorf("%q, want %q", got, row.shown)
+			}
+			path := filepath.Join(t.TempDir(), "c.der")
+			must(t, os.WriteFile(path, c.Raw, 0o600))
+			out, err := (&lab{}).run(t, "openssl", "x509", "-inform", "DER", "-in", path, "-noout", "-subject", "-nameopt", "RFC2253,-esc_msb")
+			must(t, err)
+			if got := strings.TrimPrefix(strings.TrimSuffix(string(out), "\n"), "subject="); got != cmp.Or(row.theirs, row.shown) {
+				t.Errorf("openssl shows %q, want %q", got, cmp.Or(row.theirs, row.shown))
+			}
+		})
+	}
+	if got := nameText([]byte{0x30, 1, 0}); got != "" {
+		t.Errorf("what is no name is shown as %s", got)
 	}
 }
 

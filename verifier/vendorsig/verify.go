@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"io"
 	"slices"
@@ -132,9 +134,20 @@ func stamped(err error) error {
 	return &copied
 }
 
+// nameText gives the whole of a distinguished name, its last part first (RFC 2253); empty
+// where it can't be read. That of a [pkix.Name] has one of several common names, and the
+// parts in an order of its own.
+func nameText(raw []byte) string {
+	var name pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(raw, &name); err != nil || len(rest) > 0 {
+		return ""
+	}
+	return name.String()
+}
+
 func signerOf(c *x509.Certificate) Signer {
 	return Signer{
-		Subject: printable.Text(c.Subject.String(), maxShown), Issuer: printable.Text(c.Issuer.String(), maxShown),
+		Subject: printable.Text(nameText(c.RawSubject), maxShown), Issuer: printable.Text(nameText(c.RawIssuer), maxShown),
 		Serial: c.SerialNumber.Text(16), Pin: verifier.PinOf(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter, Certificate: c,
 	}
 }
