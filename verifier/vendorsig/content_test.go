@@ -149,7 +149,7 @@ func TestJudge(t *testing.T) {
 			if c.what == "without deltas" {
 				want = base
 			}
-			if err == nil && (got.Definition != want || got.Arch != "x86_64" || !got.Claims["mpavbase.vdm"].Time.Equal(then) || !got.Claims[engineName].Time.IsZero()) {
+			if err == nil && (got.Definition != want || got.Arch != "x86_64" || !got.Claims["mpavbase.vdm"].Time.Equal(then) || !got.Claims[engineName].Time.IsZero() || got.Claims[engineName].Stated.IsZero()) {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -303,6 +303,37 @@ func TestNotBelow(t *testing.T) {
 		{"an unknown first one", of(verifier.Version{}, none, 2), vendorsig.Content{}, "nothing proves that it is newer"},
 		{"a file less", vendorsig.Content{}, of(v417, then, 1), "the file f is missing"},
 		{"an unknown one that stays", of(verifier.Version{}, none, 1), of(verifier.Version{}, none, 1), ""},
+	} {
+		code := verifier.RollbackRefused
+		if c.sentence == "" {
+			code = ""
+		}
+		t.Run(c.what, func(t *testing.T) { checkCode(t, c.now.NotBelow(c.before), code, c.sentence) })
+	}
+}
+
+// Who stamps an old engine anew does not make it newer than the vendor says that it is.
+func TestNotBelowStated(t *testing.T) {
+	t.Parallel()
+	of := func(version verifier.Version, stamp, stated time.Time, sum byte) vendorsig.Content {
+		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: stamp, Stated: stated, SHA256: [32]byte{sum}}}}
+	}
+	none, earlier, later := time.Time{}, then.Add(-time.Hour), then.Add(time.Hour)
+	var no verifier.Version
+	const refused = "the vendor says that it signed the file f at 2026-11-01T11:00:00Z, and the installed one at 2026-11-01T12:00:00Z"
+	for _, c := range []struct {
+		what        string
+		now, before vendorsig.Content
+		sentence    string
+	}{
+		{"an old one with a new stamp", of(no, later, earlier, 2), of(no, then, then, 1), refused},
+		{"a new one with a new stamp", of(no, later, later, 2), of(no, then, then, 1), ""},
+		{"of one second", of(no, later, then, 2), of(no, then, then, 1), ""},
+		{"the same with a new stamp", of(no, later, earlier, 1), of(no, then, then, 1), ""},
+		{"stated no more", of(no, later, none, 2), of(no, then, then, 1), ""},
+		{"stated at last", of(no, later, earlier, 2), of(no, then, none, 1), ""},
+		{"of an equal version", of(v417, later, earlier, 2), of(v417, then, then, 1), refused},
+		{"of a higher version", of(v417, later, earlier, 2), of(v416, then, then, 1), ""},
 	} {
 		code := verifier.RollbackRefused
 		if c.sentence == "" {

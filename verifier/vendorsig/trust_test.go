@@ -198,6 +198,24 @@ func TestSubject(t *testing.T) {
 	}
 }
 
+// The vendor states when it signed where the signature says so, and nothing else counts
+// as that.
+func TestSigningTime(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.write(t, "engine", []byte("\x7fELF"))
+	l.write(t, "inter.pem", sigtest.PEM(l.inter))
+	_, err := l.run(t, "openssl", "cms", "-sign", "-binary", "-outform", "DER", "-md", "sha256", "-in", "engine", "-signer", "leaf.pem", "-inkey", "leaf.key", "-certfile", "inter.pem", "-out", "sig")
+	must(t, err)
+	sig, err := os.ReadFile(l.path("sig"))
+	must(t, err)
+	s, err := verify([]byte("\x7fELF"), sig, l.trust(t), clock())
+	must(t, err)
+	if since := time.Since(s.SigningTime); since < -time.Minute || since > time.Hour || s.TimeStamp != nil {
+		t.Errorf("signed %s ago, stamped: %v", since, s.TimeStamp)
+	}
+}
+
 // No byte of a file can be another, but those of the checksum, and four numbers of
 // versions in the signature, by which nothing is decided. A seventh of them is tried here,
 // and the rest by FuzzPE.

@@ -106,6 +106,8 @@ type Object struct {
 	Signature []byte      // its value, which a time stamp is over
 	Signed    map[string]cryptobyte.String
 	Unsigned  cryptobyte.String // the body of the set, nobody looked at
+	// SigningTime is when the signer says that it signed; zero: it says nothing.
+	SigningTime time.Time
 
 	what       string
 	attributes cryptobyte.String // the body of the signed ones
@@ -136,6 +138,9 @@ func Parse(object []byte, shape Shape) (*Object, error) {
 	}
 	o := &r.object
 	o.Leaf, o.Certificates, o.Content, o.p7, o.what = p7.GetOnlySigner(), p7.Certificates, p7.Content, p7, shape.What
+	if p7.UnmarshalSignedAttribute(pkcs7.OIDAttributeSigningTime, &o.SigningTime) != nil {
+		o.SigningTime = time.Time{}
+	}
 	if o.Leaf == nil {
 		return nil, invalid("the signer's certificate is not in the signature", "sign without -nocerts, and with -certfile intermediate.pem", nil)
 	}
@@ -201,11 +206,7 @@ func (o *Object) mismatch(err error) error {
 // checkSigningTime says in better words what the library refuses, too: a time of
 // signing, where one is stated, outside of the certificate's validity.
 func (o *Object) checkSigningTime() error {
-	var at time.Time
-	if o.p7.UnmarshalSignedAttribute(pkcs7.OIDAttributeSigningTime, &at) != nil {
-		return nil
-	}
-	if at.Before(o.Leaf.NotBefore) || at.After(o.Leaf.NotAfter) {
+	if at := o.SigningTime; !at.IsZero() && (at.Before(o.Leaf.NotBefore) || at.After(o.Leaf.NotAfter)) {
 		return &Problem{Code: "signer_expired", Sentence: "the signature was made outside of the validity of the signer's certificate",
 			Hint: "check the clock of the machine that signs, and renew the certificate"}
 	}
