@@ -186,7 +186,7 @@ func (s *session) seenCurrent() *state.Current {
 	if s.current == nil {
 		return nil
 	}
-	return &state.Current{Set: s.current.set.Name, Files: s.current.files, Under: s.current.under}
+	return &state.Current{Set: s.current.set.Name, Files: s.current.files, Under: s.current.under, VendorRevoked: s.current.revoked}
 }
 
 // takeStock brings what is remembered of sets in line with what is on disk. Where

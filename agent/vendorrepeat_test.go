@@ -361,3 +361,34 @@ func TestVendorAloneBrokenOffInVain(t *testing.T) {
 	}
 	w.has(12)
 }
+
+// That the vendor is revoked is found out once, and not by hashing the set at each look
+// and run; what is judged by another trust, or was touched, is judged anew.
+func TestVendorRevokedIsJudgedOnce(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"vendor", "list+vendor"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			w := newVendored(t)
+			if profile == "vendor" {
+				w = newAlone(t)
+				w.overWeb()
+				w.firstAlone(1)
+			} else {
+				w.overWeb()
+				w.first(1)
+			}
+			w.trust("vendor/issuer.crl", w.vendor.Revoke(t, "vendor"))
+			for range 2 {
+				w.update(agent.Options{})
+				w.status("update_failed", "signer_revoked")
+			}
+			w.spoil(w.world.engine(filepath.Join(w.active(), "mpavdlta.vdm")), true)
+			w.status("update_failed", "signer_revoked") // nothing was hashed, or the damage would be seen
+			w.update(agent.Options{})
+			w.status("update_failed", "signer_revoked")
+			w.trust("vendor/other.pem", sigtest.New(t).Root)
+			w.status("unavailable", "set_damaged")
+		})
+	}
+}
