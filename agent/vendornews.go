@@ -24,7 +24,7 @@ import (
 // newsByVendor is steps 3 and 4, and 5 and 6 on the way. A dry run, and a test of the
 // sources, end before anything large comes: they get news without a list.
 func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, error) {
-	n, known, other := &news{}, at.knownArchive(at.memory.Archive()), at.knownArchive(at.memory.Other)
+	n, known := &news{}, at.knownArchive(at.memory.Archive())
 	if at.lately(at.memory.Checked) && known.layout != "" {
 		known.validator = source.Validator(at.memory.Validator)
 	}
@@ -37,10 +37,8 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 		return n, "", err
 	default:
 		n.opened, n.layout = true, n.archive.Digest().String()
-		if n.layout != known.layout && n.layout == other.layout {
-			known = other
-		}
-		n.unchanged = n.layout == known.layout
+		known = at.knownOf(n.layout)
+		n.unchanged = known.layout != ""
 	}
 	if n.unchanged {
 		v, err := at.stillThere(n, known)
@@ -61,56 +59,6 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 	}
 	v, err := at.judgeReceived(n, files)
 	return n, v, err
-}
-
-// knownArchive is what was seen of a source before under the profile vendor, and can
-// still be built on.
-type knownArchive struct {
-	validator source.Validator
-	layout    string   // of the archive; empty: nothing is known
-	refused   *Failure // it was refused
-	behind    bool     // it is older than what was accepted; else it is the installed one
-}
-
-// knownArchive gives of what is remembered what to compare the source's archive with.
-// What was refused has to be shown once a day, as ever. That the same archive is still
-// there may be seen at its layout, too, which keeps a source without validators from
-// sending all of it each time: somebody who fits another archive to the layout of the
-// known one has it taken for that, and nothing is installed.
-func (at *attempt) knownArchive(m state.Archive) (k knownArchive) {
-	current := at.session.current
-	switch {
-	case at.opts.RetryKnownBad:
-		return k
-	case m.Refused != nil:
-		if !at.lately(m.Checked) || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
-			return k
-		}
-		k.refused = (*Failure)(m.Refused)
-	case current == nil || current.signed.Revoked: // the same archive may be what replaces it
-		return k
-	case m.List == current.signed.Digest.String():
-	case m.Under == at.underCurrent() && at.opts.AllowDowngrade.IsZero():
-		k.behind = true
-	default:
-		return k
-	}
-	k.layout = m.Layout
-	return k
-}
-
-// stillThere is what follows from an archive that is the known one.
-func (at *attempt) stillThere(n *news, known knownArchive) (verifier.Verdict, error) {
-	switch {
-	case known.refused != nil:
-		at.decided(state.Step{Rule: ruleStillThere})
-		return "", known.refused
-	case known.behind:
-		at.decided(state.Step{Rule: ruleUnchanged})
-		return verifier.Behind, nil
-	}
-	n.raw, n.signed = at.session.current.raw, at.session.current.signed
-	return at.compared(n)
 }
 
 // plainFiles gives the files of an archive without a list, within the limits that
