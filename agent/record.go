@@ -231,10 +231,9 @@ func (s *session) markBad(notes map[string]state.Set, sets []engine.Set) {
 		if err != nil {
 			continue
 		}
-		i := slices.IndexFunc(s.memory.KnownBad, func(b state.Bad) bool { return b.Content == found.list().Content() })
-		if i >= 0 {
+		if bad, ok := s.badness(found.list()); ok {
 			note := notes[set.Name]
-			note.Bad = s.memory.KnownBad[i].Reason
+			note.Bad = bad.Reason
 			notes[set.Name] = note
 		}
 	}

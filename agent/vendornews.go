@@ -181,21 +181,16 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 // that the preload hook could not judge yet, where they are all there. They are judged
 // anew, as if they had just come.
 func (at *attempt) takeUntested(ctx context.Context, n *news) (bool, error) {
-	s := at.session
-	set, ok, err := s.dir.Find(s.memory.Pending)
-	if err != nil || !ok || n.layout != at.memory.Layout {
+	left := at.session.untested()
+	if left == nil || n.layout != at.memory.Layout || left.signed.Digest.String() != at.memory.List {
 		return false, nil
 	}
-	left, err := openSet(set, s.trust)
-	if err != nil || left.signed.Digest.String() != at.memory.List {
-		return false, nil
-	}
-	staging, err := s.dir.Stage("")
+	staging, err := at.session.dir.Stage("")
 	if err != nil {
 		return false, err
 	}
 	for _, f := range left.list().Files {
-		if ok, err := staging.Reuse(ctx, f, set); !ok || err != nil {
+		if ok, err := staging.Reuse(ctx, f, left.set); !ok || err != nil {
 			staging.Discard()
 			return false, err
 		}
@@ -203,6 +198,20 @@ func (at *attempt) takeUntested(ctx context.Context, n *news) (bool, error) {
 	n.staging, at.result.BytesReused = staging, left.list().Size()
 	at.decided(state.Step{Rule: ruleOnDisk})
 	return true, nil
+}
+
+// untested is the sealed set that the preload hook could not judge yet; nil: none that
+// can be used.
+func (s *session) untested() *installed {
+	set, ok, err := s.dir.Find(s.memory.Pending)
+	if err != nil || !ok {
+		return nil
+	}
+	left, err := openSet(set, s.trust)
+	if err != nil {
+		return nil
+	}
+	return left
 }
 
 // judgeReceived is step 4 for what was received: the list that the files prove, and
@@ -217,7 +226,12 @@ func (at *attempt) judgeReceived(n *news, files []verifier.Entry) (verifier.Verd
 	if n.raw, n.signed, err = derived(proved, received); err != nil {
 		return "", at.dropRefused(err)
 	}
+	left := at.session.untested()
+	at.again = left != nil && left.list().SameContent(n.signed.List)
 	v, err := at.compared(n)
+	if v == verifier.UpToDate { // whatever is different in bytes that nobody signed
+		n.raw, n.signed = at.session.current.raw, at.session.current.signed
+	}
 	if err == nil && v != verifier.UpToDate && v != verifier.Behind {
 		if err = at.named(n, files, at.allowed(n.signed.List)); err == nil {
 			err = at.newEnough(n.signed.List, v, proved)
@@ -287,7 +301,7 @@ func (t trusted) installedAs(raw []byte) (verifier.Signed, error) {
 	if !t.alone() {
 		return t.VerifyInstalled(raw)
 	}
-	list, err := verifier.ParseList(raw)
+	list, err := verifier.ParseDerived(raw)
 	return verifier.Signed{List: list, Digest: sha256.Sum256(raw)}, err
 }
 

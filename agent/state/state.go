@@ -83,7 +83,7 @@ type Source struct {
 	Sidecar      bool           `json:"sidecar,omitempty"`     // packages were approved by sidecar here
 	CoolDown     time.Time      `json:"coolDown,omitzero"`     // not to be asked before
 	AskedToWait  bool           `json:"askedToWait,omitempty"` // the server itself asked for the cool-down
-	Others       []Archive      `json:"others,omitempty"` // seen before that one, oldest first
+	Others       []Archive      `json:"others,omitempty"`      // seen before that one, oldest first
 	Vain         Vain           `json:"vain,omitzero"`
 	LastAnswered time.Time      `json:"lastAnswered,omitzero"` // for dropping the oldest
 }

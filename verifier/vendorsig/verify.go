@@ -48,6 +48,7 @@ type File struct {
 type Signature struct {
 	Kind       Kind
 	Digest     crypto.Hash // 0 where unknown
+	Sum        []byte      // by it, what was signed: of a PE file as Authenticode has it, else of all of the file
 	Signer     Signer
 	TimeStamp  *TimeStamp // nil: there is none
 	PageHashes bool       // there are some, and they were not compared
