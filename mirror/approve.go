@@ -46,6 +46,8 @@ type ApproveOptions struct {
 	Renew  bool // sign again what is approved, whatever came since
 	Force  bool // as in BuildOptions
 	Now    time.Time
+
+	passOver bool // an approval before that does not count: nobody is there to decide about it
 }
 
 // Proposal is a package that is about to be approved: exactly what would be signed,
@@ -63,9 +65,10 @@ type Proposal struct {
 	ring    ringPlace
 	lock    io.Closer
 	archive *archive
-	judged  bool   // it was verified who signed Previous
-	private bool   // the archive is a copy of ours, without its name yet
-	sum     string // its SHA-256 in hexadecimal, where it is private
+	before  standing // whose list is Previous
+	judged  bool     // it was verified who signed it
+	private bool     // the archive is a copy of ours, without its name yet
+	sum     string   // its SHA-256 in hexadecimal, where it is private
 }
 
 // PreviousJudged says whether it was verified who signed the approval before. Else what
@@ -190,10 +193,13 @@ func (p *Proposal) make(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.Previous, err = approvedNow(p.ring, p.o.wanted(), before, p.o.Force); err != nil {
+	if p.before, err = approvedNow(p.ring, p.o.wanted(), before, p.o.Force || p.o.passOver); err != nil {
 		return err
 	}
-	p.judged = before != nil
+	if p.o.passOver && !p.ring.counts(p.before, before, p.o.wanted()) {
+		p.before = standing{}
+	}
+	p.Previous, p.judged = p.before.list, before != nil
 	manifest, ok := readManifest(dir)
 	if p.o.Renew {
 		err = p.openApproved(ctx)
@@ -244,42 +250,36 @@ func (o ApproveOptions) before() (*verifier.Trust, error) {
 	return &own, err
 }
 
-// approvedNow is the list of the approval that is in force, which must be for endpoints
-// of this ring. With trust it must be by somebody in it, whatever time has passed since.
-func approvedNow(place ringPlace, want verifier.Identity, trust *verifier.Trust, force bool) (*verifier.List, error) {
+// approvedNow is the approval that is in force, which must be for endpoints of this ring.
+// With trust it must be by somebody in it, whatever time has passed since. There may be
+// none.
+func approvedNow(place ringPlace, want verifier.Identity, trust *verifier.Trust, force bool) (standing, error) {
 	object, err := readObject(place.sidecar())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return standing{}, nil
 	}
-	var claims verifier.Claims
+	var now standing
 	if err == nil {
-		claims, err = verifier.ReadClaims(object)
+		now, err = standingOf(object)
 	}
 	if err != nil {
 		return unlessForced(force, usage("the approval that would be replaced can not be read", "give --force if it is to go", err))
 	}
-	if err := claims.List.CheckIdentity(want); err != nil {
+	if err := now.list.CheckIdentity(want); err != nil {
 		return unlessForced(force, usage("the approval that would be replaced is for other endpoints than those of this ring", "look who can write to the ring, and give --force if it is to go", err))
 	}
-	if trust == nil {
-		return claims.List, nil
+	if trust != nil && !now.believed(*trust, want) {
+		return unlessForced(force, usage("the approval that would be replaced is by nobody whom the trust directory has, or without one the certificates above the signer's", "look who can write to the ring, and give --force without --renew if it is to go", nil))
 	}
-	signed, err := trust.VerifyInstalled(object)
-	if signed.Revoked {
-		err = errors.New("its signer is revoked")
-	}
-	if err != nil {
-		return unlessForced(force, usage("the approval that would be replaced is by nobody whom the trust directory has, or without one the certificates above the signer's", "look who can write to the ring, and give --force without --renew if it is to go", err))
-	}
-	return signed.List, nil
+	return now, nil
 }
 
 // unlessForced says that nothing counts as approved, where that was asked for.
-func unlessForced(force bool, refused error) (*verifier.List, error) {
+func unlessForced(force bool, refused error) (standing, error) {
 	if force {
-		return nil, nil
+		return standing{}, nil
 	}
-	return nil, refused
+	return standing{}, refused
 }
 
 // openApproved opens the archive that is approved, for a renewal. One without a name of
@@ -289,8 +289,8 @@ func (p *Proposal) openApproved(ctx context.Context) (err error) {
 	if p.Previous == nil {
 		return usage("nothing is approved that could be renewed", "approve the package without --renew", nil)
 	}
-	if last := readLedger(p.ring.ledger()).Issued; p.Previous.Issued.Before(last) && !p.o.Force {
-		return usage("a later approval than this one was in force, of "+last.Format(verifier.TimeFormat), "look who put the older one back, and approve the package without --renew, or give --force if the ring was meant to go back", nil)
+	if readLedger(p.ring.ledger()).superseded(p.before) && !p.o.Force {
+		return usage("a later approval than this one was in force", "look who put the older one back, and approve the package without --renew, or give --force if the ring was meant to go back", nil)
 	}
 	if name := p.Previous.Zip; name == "" || name == source.PackageName {
 		err = p.copyNews(ctx)
@@ -426,22 +426,27 @@ func (p *Proposal) decide(said versions) error {
 		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the approved package is not what was approved any more", Hint: "approve the package without --renew, and look who changes the tree"}
 	}
 	p.Renewal = same && p.Previous.Definition == p.List.Definition && p.Previous.Engine == p.List.Engine
-	return o.checkSuccession(p.List, p.Previous, p.judged)
+	return o.checkSuccession(p.List, p.Previous, p.judged, p.judged || p.ring.counts(p.before, nil, o.wanted()))
 }
 
 // checkSuccession is the function of that name for approvals, where the one before may be
 // by whoever can write to the tree. It gives way to Force whatever its date is. That
-// counts for nothing where it is not believed, or so late that no endpoint takes it yet.
-func (o ApproveOptions) checkSuccession(l, previous *verifier.List, believed bool) error {
+// counts for nothing unless dated says so, or where it is so late that no endpoint takes
+// it yet. Where the approval does not count, its versions are for a person to look at.
+func (o ApproveOptions) checkSuccession(l, previous *verifier.List, dated, counts bool) error {
 	if previous == nil || o.Force {
 		return nil
 	}
-	if believed && !ahead(previous, o.Now) {
+	if dated && !ahead(previous, o.Now) {
 		if err := checkLater(l, previous, "check the clock, look who signed that one, and give --force if it is to go"); err != nil {
 			return err
 		}
 	}
-	return checkStep(l, previous)
+	err := checkStep(l, previous)
+	if own := (*Error)(nil); !counts && errors.As(err, &own) {
+		return usage(own.Sentence+", and it was not verified who signed the approval that says so", "look who can write to the ring, give --trust to have it verified, and --force if it is to go", nil)
+	}
+	return err
 }
 
 // issued is now, or the second after the approval before where that was made just now:
@@ -560,6 +565,7 @@ func (p *Proposal) Sign(s Signer) (Approved, error) {
 	if err := checkChainEnd(signed.List, signed.Chain); err != nil {
 		return Approved{}, err
 	}
+	next := standing{list: signed.List, digest: signed.Digest, object: object}
 	// Before the copy has its name, so that it is not forgotten in a crash.
 	if err := p.ring.remember(p.List, p.List.Zip, p.o.Now); err != nil {
 		return Approved{}, err
@@ -567,7 +573,7 @@ func (p *Proposal) Sign(s Signer) (Approved, error) {
 	if err := p.name(); err != nil {
 		return Approved{}, err
 	}
-	return p.ring.publish(object, signed.List)
+	return p.ring.publish(next, p.before, trust, p.o.wanted())
 }
 
 // External gives the copy its name, and writes the list's JSON to the file at path,
@@ -606,25 +612,21 @@ func (p *Proposal) name() error {
 	return fileError("the approved package", to, syncDir(p.ring.arch))
 }
 
-// publish puts the approval in force by one rename, and removes approved packages that
-// nobody needs any more.
-func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, error) {
-	before, unread := ReadList(place.sidecar())
-	if unread != nil {
-		before = nil
-	}
-	if err := place.keepFirst(object, list, before); err != nil {
+// publish puts the approval in force by one rename, in place of before, and removes
+// approved packages that nobody needs any more. trust is that of comesIntoForce.
+func (place ringPlace) publish(next, before standing, trust *verifier.Trust, want verifier.Identity) (Approved, error) {
+	if err := place.comesIntoForce(next, before, trust, want); err != nil {
 		return Approved{}, err
 	}
-	if err := replace(place.sidecar(), object); err != nil {
+	if err := replace(place.sidecar(), next.object); err != nil {
 		return Approved{}, fileError("the approval", place.sidecar(), err)
 	}
-	a := Approved{Zip: filepath.Join(place.arch, list.Zip), Sidecar: place.sidecar()}
+	a := Approved{Zip: filepath.Join(place.arch, next.list.Zip), Sidecar: place.sidecar()}
 	last := "" // somebody may be in the middle of fetching it
-	if before != nil && before.Zip != list.Zip {
-		last = before.Zip
+	if before.list != nil && before.list.Zip != next.list.Zip {
+		last = before.list.Zip
 	}
-	if code, sentence, hint := reasonOf(place.collect(list.Zip, last, list.Issued)); code != "" {
+	if code, sentence, hint := reasonOf(place.collect(next, last)); code != "" {
 		a.Note = &Problem{code, sentence, hint}
 	}
 	return a, nil
@@ -635,6 +637,10 @@ func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, er
 // set, else only whether the list fits.
 func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptions) (*verifier.List, Approved, error) {
 	judged, err := AttachOptions{Trust: o.Trust, Now: o.now()}.judge(p7m)
+	if err != nil {
+		return nil, Approved{}, err
+	}
+	next, err := standingOf(p7m)
 	if err != nil {
 		return nil, Approved{}, err
 	}
@@ -660,10 +666,15 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if err != nil {
 		return nil, Approved{}, err
 	}
-	if err := o.checkSuccession(judged, previous, true); err != nil {
+	counts := place.counts(previous, o.Trust, o.wanted())
+	if err := o.checkSuccession(judged, previous.list, counts, counts); err != nil {
 		return nil, Approved{}, err
 	}
-	if _, _, err := lastPromotionLine(place.ring, previous, o.Force); err != nil {
+	// What was signed long ago can be attached again, whatever lies there now.
+	if last := readLedger(place.ledger()).Issued; !judged.Issued.After(last) && !o.Force {
+		return nil, Approved{}, usage("the list is not issued after all that were in force, of which the last is of "+last.Format(verifier.TimeFormat), "sign the list that agent mirror approve --external writes now, or give --force if the ring is meant to go back", nil)
+	}
+	if _, _, err := lastPromotionLine(place.ring, previous.list, o.Force); err != nil {
 		return nil, Approved{}, err
 	}
 	if judged.Zip == "" || judged.Zip == zipFile {
@@ -683,7 +694,7 @@ func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptio
 	if err := place.remember(judged, judged.Zip, o.Now); err != nil {
 		return nil, Approved{}, err
 	}
-	approved, err := place.publish(p7m, judged)
+	approved, err := place.publish(next, previous, o.Trust, o.wanted())
 	return judged, approved, err
 }
 
@@ -696,12 +707,11 @@ func (o ApproveOptions) now() time.Time {
 
 // collect removes approved packages but the one in force and the last one before it;
 // empty means that the ledger knows it. Only what this program has approved or promoted,
-// under a name that it gave, counts as one. issued is that of the approval which is in
-// force now.
-func (place ringPlace) collect(inForce, last string, issued time.Time) error {
+// under a name that it gave, counts as one.
+func (place ringPlace) collect(inForce standing, last string) error {
 	l := readLedger(place.ledger())
-	l.Issued = issued
-	keep := []string{inForce, cmp.Or(last, l.lastBut(inForce))}
+	l.cameIntoForce(inForce)
+	keep := []string{inForce.list.Zip, cmp.Or(last, l.lastBut(inForce.list.Zip))}
 	var failed error
 	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool {
 		if slices.Contains(keep, zip) {

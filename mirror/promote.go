@@ -66,10 +66,15 @@ type PromotedPair struct {
 	Engine     verifier.Version `json:"engineVersion"`              // published now
 	Definition verifier.Version `json:"definitionsVersion"`         // published now
 	Previous   verifier.Version `json:"previousDefinitionsVersion"` // replaced; zero: nothing that is known
-	Logged     string           `json:"logged,omitempty"`           // hash of the line in the log
+	// PreviousUntrusted says that what was replaced did not count, though its list names a
+	// version: nobody in the trust directory signed it, and it was not put in force here.
+	PreviousUntrusted bool   `json:"previousUntrusted,omitempty"`
+	Logged            string `json:"logged,omitempty"` // hash of the line in the log
 	// Expired says that endpoints don't install what undo has published: the time of its
 	// list is over.
 	Expired bool `json:"expired,omitempty"`
+	// Untrusted says the same, since nobody in the trust directory signed its list.
+	Untrusted bool `json:"untrusted,omitempty"`
 }
 
 // Promote publishes in one ring what another one has. All checks are made, and all
@@ -228,6 +233,11 @@ func (t *target) close() {
 	t.lock.Close()
 }
 
+// keepsAnchor is the function of that name, about what is published in dir.
+func (t *target) keepsAnchor(list *verifier.List, dir string) error {
+	return keepsAnchor(t.log.lines, list, "take "+printable.Quote(filepath.Join(dir, zipSidecar))+" away")
+}
+
 // place gives the place of one architecture, with what a crash left of it finished.
 func (t *target) place(arch string) (place, error) {
 	p, err := newPlace(t.ring, "arch_"+arch)
@@ -256,58 +266,12 @@ type promotion struct {
 
 	place   place
 	good    Verified // what is promoted, as it lies in the first ring
-	have    standing
+	have    standing // what is published in the target
+	counts  bool     // and its list is one to go by
 	outcome PromoteOutcome
 	expires time.Time // of the new sidecar
-	signed  standing  // the new sidecar; empty: there is none
 	came    syncState
 	begun   bool // something may be published already
-}
-
-// standing is what is published in the target.
-type standing struct {
-	file    fileID
-	archive bool           // updates.zip is there, and one that endpoints can open
-	list    *verifier.List // its list; nil where none can be read
-	object  []byte         // the signed list as it lies there
-}
-
-// believed says whether endpoints of the target could have that package: somebody signed
-// its list for them. Who can only write to the tree can't make it so.
-func (s standing) believed(trust verifier.Trust, want verifier.Identity) bool {
-	if s.list == nil || trust.Empty() {
-		return false
-	}
-	signed, err := trust.VerifyInstalled(s.object)
-	return err == nil && !signed.Revoked && signed.List.CheckIdentity(want) == nil
-}
-
-func (s standing) definition() verifier.Version {
-	if s.list == nil {
-		return verifier.Version{}
-	}
-	return s.list.Definition
-}
-
-// keepsAnchor is the function of that name, about what is published in dir.
-func (t *target) keepsAnchor(list *verifier.List, dir string) error {
-	return keepsAnchor(t.log.lines, list, "take "+printable.Quote(filepath.Join(dir, zipSidecar))+" away")
-}
-
-func standingIn(dir string) standing {
-	file, there := zipIn(dir)
-	if !there {
-		return standing{}
-	}
-	c, err := openClaim(filepath.Join(dir, zipFile))
-	defer c.close()
-	s := standing{file: file, archive: c.archive != nil}
-	if err == nil {
-		if claims, err := verifier.ReadClaims(c.object); err == nil {
-			s.list, s.object = claims.List, c.object
-		}
-	}
-	return s
 }
 
 // prepare makes all checks, and lays out beside the target what is to be published.
@@ -319,10 +283,15 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.have = standingIn(r.place.arch)
-	if err := r.target.keepsAnchor(r.have.list, r.place.arch); err != nil {
+	// Whoever can write to the tree must not be able to keep the next package from coming.
+	var old *verifier.List
+	if r.counts = r.approvals().counts(r.have, &r.o.Trust, r.wanted()); r.counts {
+		old = r.have.list
+	}
+	if err := r.target.keepsAnchor(old, r.place.arch); err != nil {
 		return err
 	}
-	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.isOut(), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+	if r.outcome, err = decidePromotion(r.good.Signed.List, old, r.isOut(), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
 	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
@@ -376,12 +345,12 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	if err := list.CheckIdentity(r.identity(r.o.From, list.Rings[0])); err != nil {
 		return good, err
 	}
+	if superseded(r.o.From, r.arch, good.Signed) && !r.o.RetryKnownBad {
+		return good, &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "a later approval than this one was in force in the first ring",
+			Hint: "look who put the older one back, and approve or build the package anew there, or give --retry-known-bad"}
+	}
 	if good.Origin == Inside {
 		return good, list.CheckIdentity(r.wanted())
-	}
-	if r.superseded(list) && !r.o.RetryKnownBad {
-		return good, &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "a later approval than this one was in force in the first ring",
-			Hint: "look who put the older one back, and approve the package anew there, or give --retry-known-bad"}
 	}
 	if r.o.Sign == nil {
 		return good, usage("the package is approved by a sidecar, which has to be signed for the ring that it goes to", "give --key and --cert of a signer whom the endpoints trust", nil)
@@ -396,11 +365,11 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	return good, err
 }
 
-// superseded says whether the first ring had a later approval in force than this one,
-// which somebody has put back then. Where that can't be read, nothing is known of it.
-func (r *promotion) superseded(list *verifier.List) bool {
-	arch, err := resolve(filepath.Join(r.o.From, "arch_"+r.arch))
-	return err == nil && list.Issued.Before(readLedger(ringPlace{arch: arch}.ledger()).Issued)
+// superseded says whether the first ring had a later list in force than this one, which
+// somebody has put back then. Where that can't be read, nothing is known of it.
+func superseded(ring, arch string, s verifier.Signed) bool {
+	dir, err := resolve(filepath.Join(ring, "arch_"+arch))
+	return err == nil && readLedger(ringPlace{arch: dir}.ledger()).superseded(standing{list: s.List, digest: s.Digest})
 }
 
 // approvedIn gives the file by which a directory's approved package is found: the
@@ -414,7 +383,7 @@ func approvedIn(dir string) string {
 }
 
 // decidePromotion says what becomes of a package where old is published; nil for
-// nothing that can be read. Only where old is believed can the content be out already.
+// nothing that counts. Only where old is believed can the content be out already.
 // allowed is the one definition version that may come although it is older.
 func decidePromotion(l, old *verifier.List, believed bool, allowed verifier.Version) (PromoteOutcome, error) {
 	if old == nil {
@@ -462,19 +431,10 @@ func (r *promotion) approvedSince() time.Time {
 	if err != nil || r.good.Origin == Inside {
 		return list.Issued
 	}
-	object, err := readObject(ringPlace{arch: arch}.first())
-	if err != nil {
-		return list.Issued
+	if first, ok := (ringPlace{arch: arch}).firstOf(standing{list: list}, &r.o.Trust, r.identity(r.o.From, list.Rings[0])); ok {
+		return first.list.Issued
 	}
-	claims, err := verifier.ReadClaims(object)
-	if err != nil {
-		return list.Issued
-	}
-	first := standing{list: claims.List, object: object}
-	if first.list.Content() != list.Content() || !first.believed(r.o.Trust, r.identity(r.o.From, list.Rings[0])) || first.list.Issued.After(list.Issued) {
-		return list.Issued
-	}
-	return first.list.Issued
+	return list.Issued
 }
 
 // stage makes the directory that is to be published, and verifies it as an endpoint
@@ -517,9 +477,30 @@ func (r *promotion) stage(ctx context.Context) error {
 	}
 	r.came = syncState{Versions: v, finding: finding{sum, list.Content()}}
 	if r.outcome == Promoted && r.have.archive {
-		r.came.Previous = &previous{fileID: r.have.file}
+		same, err := r.sameContent(ctx)
+		if err != nil {
+			return err
+		}
+		if !same { // else n-1 would be what is published, and undo lead nowhere
+			r.came.Previous = &previous{fileID: r.have.file}
+		}
 	}
 	return r.verifyNext(ctx)
+}
+
+// sameContent says whether the archive that is published has the files that are promoted,
+// whatever its own list says, which may be by somebody whom nobody believes.
+func (r *promotion) sameContent(ctx context.Context) (bool, error) {
+	there, err := openArchive(filepath.Join(r.place.arch, zipFile))
+	if err != nil {
+		return false, err
+	}
+	defer there.file.Close()
+	err = checkContent(ctx, there.file, there.layout, r.good.Signed.List)
+	if refused := (*verifier.Refusal)(nil); errors.As(err, &refused) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // keepDate gives the archive of a renewal the date of the one that it replaces, where that
@@ -578,40 +559,19 @@ func (r *promotion) carry() error {
 // approvals is what approvals in the target go by.
 func (r *promotion) approvals() ringPlace { return ringPlace{ring: r.o.To, arch: r.place.arch} }
 
-// remember notes under which name the package is going to be published. Where approvals
+// remember notes what is about to be published, and under which name. Where approvals
 // are another user's, nothing is noted, and the package stays when its time has come.
-func (r *promotion) remember() error {
-	list := r.good.Signed.List
-	if r.good.Origin == Inside || !approvedName(list.Zip) || makePrivate(r.approvals().work()) != nil {
-		return nil
-	}
-	return r.approvals().remember(list, list.Zip, r.started)
-}
-
-// approve notes the new sidecar as the approval that is about to come into force.
-func (r *promotion) approve() error {
-	if r.signed.list == nil || makePrivate(r.approvals().work()) != nil {
-		return nil
-	}
-	var before *verifier.List
-	if r.isOut() {
-		before = r.have.list
-	}
-	if err := r.approvals().keepFirst(r.signed.object, r.signed.list, before); err != nil {
-		return err
-	}
-	return r.approvals().inForce(r.signed.list.Issued)
-}
-
-// inForce notes that the sidecar issued then is about to be published, where approvals are
-// this user's.
-func (place ringPlace) inForce(issued time.Time) error {
+func (r *promotion) remember(next standing) error {
+	place, list := r.approvals(), r.good.Signed.List
 	if makePrivate(place.work()) != nil {
 		return nil
 	}
-	l := readLedger(place.ledger())
-	l.Issued = issued
-	return l.write(place.ledger())
+	if r.good.Origin == Sidecar && approvedName(list.Zip) {
+		if err := place.remember(list, list.Zip, r.started); err != nil {
+			return err
+		}
+	}
+	return place.comesIntoForce(next, r.have, &r.o.Trust, r.wanted())
 }
 
 // sign writes the sidecar, where the package has one. logged is the hash of the line of
@@ -636,15 +596,15 @@ func (r *promotion) sign(logged string) error {
 	if err != nil {
 		return err
 	}
-	r.signed = standing{list: &list, object: object}
 	return replace(filepath.Join(r.place.next(), zipFile+sidecarSuffix), object)
 }
 
-// publish writes the line of the log, has the sidecar name it, and puts the directory
-// in place.
+// publish has the sidecar name the line of the log, writes that, and puts the directory in
+// place.
 func (r *promotion) publish() (PromotedPair, error) {
 	list := r.good.Signed.List
-	pair := PromotedPair{Arch: r.arch, Outcome: r.outcome, Engine: list.Engine, Definition: list.Definition, Previous: r.have.definition()}
+	pair := PromotedPair{Arch: r.arch, Outcome: r.outcome, Engine: list.Engine, Definition: list.Definition, Previous: r.have.definition(),
+		PreviousUntrusted: r.have.list != nil && !r.counts}
 	if r.outcome == PromoteUpToDate {
 		return pair, nil
 	}
@@ -654,21 +614,26 @@ func (r *promotion) publish() (PromotedPair, error) {
 		line.Action = actionRenew
 	}
 	line.User, line.Host = caller()
-	err := r.remember()
-	if err != nil {
-		return pair, err
-	}
-	if pair.Logged, err = r.target.log.append(line); err != nil {
+	// All that can fail comes before the line, so that none tells of what did not happen.
+	var err error
+	if pair.Logged, err = r.target.log.hashOf(line); err != nil {
 		return pair, err
 	}
 	if err := r.sign(pair.Logged); err != nil {
 		return pair, err
 	}
-	if err := r.approve(); err != nil {
+	next := standingIn(r.place.next())
+	if err := r.remember(next); err != nil {
+		return pair, err
+	}
+	if _, err := r.target.log.append(line); err != nil {
 		return pair, err
 	}
 	r.begun = true
-	return pair, r.place.putNext(r.came)
+	if err := r.place.putNext(r.came); err != nil {
+		return pair, err
+	}
+	return pair, r.approvals().published(next)
 }
 
 // putNext makes next, which is complete, the published directory, and what was there
