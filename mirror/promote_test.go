@@ -683,6 +683,17 @@ func TestPromoteThenRenew(t *testing.T) {
 	if _, err := UndoPromotion(r.o.To, nil, r.o.Now); err != nil {
 		t.Fatal(err)
 	}
+	// What was taken back does not come again by that way.
+	back := read(t, r.in("production", "updates.zip.p7m"))
+	for _, name := range []string{"updates.zip.p7m", "updates-14074180.zip"} {
+		write(t, r.in("production", name), read(t, r.in("production_back", name)))
+	}
+	r.now = r.now.Add(time.Second)
+	_, err := production.approve(t, ApproveOptions{Arch: "x86_64", Trust: &r.trust, Renew: true, Now: r.now})
+	if wantCode(t, err, codeUsage); !strings.Contains(err.Error(), "a later approval than this one") {
+		t.Error(err)
+	}
+	write(t, r.in("production", "updates.zip.p7m"), back)
 	renew("")
 	r.good("production", "1.407.417.0")
 }

@@ -57,7 +57,7 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 	}
 	previous, others := approvedNow(place, o.wanted(), &own, false)
 	if o.passOver = others != nil; o.passOver {
-		r.log.printf("%s: what is approved there is replaced: %s", r.syncPair, describeError(others))
+		r.log.printf("%s: the approval there is none of this signer's: %s", r.syncPair, describeError(others))
 	}
 	o.Renew = place.approves(previous.list, sha256) && !ahead(previous.list, now)
 	if o.Renew && now.Before(halfOf(previous.list)) {
