@@ -189,7 +189,7 @@ func (o ApproveOptions) now() time.Time {
 // under a name that it gave, counts as one.
 func (place ringPlace) collect(inForce standing, last string) error {
 	l := readLedger(place.ledger())
-	l.cameIntoForce(inForce)
+	l.came(inForce)
 	keep := []string{inForce.list.Zip, cmp.Or(last, l.lastBut(inForce.list.Zip))}
 	var failed error
 	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool {

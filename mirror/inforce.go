@@ -123,21 +123,21 @@ func (place ringPlace) comesIntoForce(next, out standing, trust *verifier.Trust,
 	return fileError("the first approval of the package", place.first(), replace(place.first(), first.object))
 }
 
-// cameIntoForce is for the ledger in which comesIntoForce has noted the same.
-func (l *ledger) cameIntoForce(next standing) {
+// came is cameIntoForce in a ledger that is about to be written.
+func (l *ledger) came(next standing) {
 	l.InForce = []string{next.digest.String()}
 	if next.list != nil {
 		l.Issued = later(l.Issued, next.list.Issued)
 	}
 }
 
-// published notes that it has come, where approvals are this user's.
-func (place ringPlace) published(next standing) error {
+// cameIntoForce notes that next has come, where approvals are this user's.
+func (place ringPlace) cameIntoForce(next standing) error {
 	if makePrivate(place.work()) != nil {
 		return nil
 	}
 	l := readLedger(place.ledger())
-	l.cameIntoForce(next)
+	l.came(next)
 	return l.write(place.ledger())
 }
 

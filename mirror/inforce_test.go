@@ -351,13 +351,23 @@ func TestUnbelievedVersions(t *testing.T) {
 			}
 			in.serves(t, 2)
 		}
-		// After a change of CA, the one before is known, and keeps an older one out.
+		// After a change of CA, the one before is known as the one that it renews.
 		other := newLab(t, KeyOptions{})
 		s.o.Approve.Signer, in.lab = other.signer, other
 		if got := s.want(SyncUpToDate, ""); got.Approval != SyncRenewed {
 			t.Errorf("the approval is %q", got.Approval)
 		}
 		in.serves(t, 2)
+		// One of before that somebody puts back does not keep the next from coming.
+		older := read(t, in.path("updates.zip.p7m"))
+		for days := 8; days < 10; days++ {
+			now := time.Now().AddDate(0, 0, days)
+			s.o.Now = func() time.Time { return now }
+			if got := s.want(SyncUpToDate, ""); got.Approval != SyncRenewed {
+				t.Errorf("the approval is %q", got.Approval)
+			}
+			write(t, in.path("updates.zip.p7m"), older)
+		}
 	})
 }
 

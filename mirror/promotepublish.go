@@ -214,7 +214,7 @@ func (r *promotion) publish() (PromotedPair, error) {
 	if err := r.place.putNext(r.came); err != nil {
 		return pair, err
 	}
-	return pair, r.approvals().published(next)
+	return pair, r.approvals().cameIntoForce(next)
 }
 
 // putNext makes next, which is complete, the published directory, and what was there

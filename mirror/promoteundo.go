@@ -169,7 +169,7 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 	if err := s.place.putNext(syncState{Versions: manifest, Previous: &previous{fileID: s.have.file}}); err != nil {
 		return pair, err
 	}
-	return pair, approvals.published(inForce)
+	return pair, approvals.cameIntoForce(inForce)
 }
 
 // identityOf is what a list must be for in this ring; as to what nobody tells here, it is

@@ -50,7 +50,7 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 		return SyncLeft, err
 	}
 	// What is out by another signer, as before a change of ours, or dated so that no
-	// endpoint takes it, is looked at anew.
+	// endpoint takes it, or put back by somebody, is looked at anew.
 	own, err := o.Signer.trust()
 	if err != nil {
 		return SyncLeft, err
@@ -59,7 +59,7 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 	if o.passOver = others != nil; o.passOver {
 		r.log.printf("%s: the approval there is none of this signer's: %s", r.syncPair, describeError(others))
 	}
-	o.Renew = place.approves(previous.list, sha256) && !ahead(previous.list, now)
+	o.Renew = place.approves(previous.list, sha256) && !ahead(previous.list, now) && !readLedger(place.ledger()).superseded(previous)
 	if o.Renew && now.Before(halfOf(previous.list)) {
 		return SyncCurrent, nil
 	}
