@@ -35,19 +35,21 @@ type VendorPackage struct {
 
 // vendorScenarios are those of the profiles that ask for a vendor.
 func vendorScenarios() []scenario {
-	var all []scenario
-	for _, s := range []scenario{
-		{name: managedconfig.ProfileVendor, prepare: func(ctx context.Context, m *machine) error { return m.vendorOutdated(ctx, managedconfig.ProfileVendor) }},
-		{name: managedconfig.ProfileListAndVendor, prepare: func(ctx context.Context, m *machine) error {
-			return m.vendorOutdated(ctx, managedconfig.ProfileListAndVendor)
-		}},
-		{name: "resumed-vendor", prepare: func(ctx context.Context, m *machine) error {
-			return errors.Join(m.vendorOutdated(ctx, managedconfig.ProfileVendor), m.interrupt(ctx))
-		}},
-		// The preload hook could not tell yet what it thinks of a set that lies there sealed;
-		// once there is no hook, that set is taken, and nothing fetched.
-		{name: "untested-vendor", prepare: func(ctx context.Context, m *machine) error {
-			err := errors.Join(m.vendorOutdated(ctx, managedconfig.ProfileVendor), m.configure(`,"hooks":{"preload":{"command":["/bin/sh","-c","exit 3"]}}`))
+	as := func(name string, prepare func(context.Context, *machine) error) scenario {
+		return scenario{name: name, command: update, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: []string{""}, prepare: prepare}
+	}
+	outdated := func(profile string) func(context.Context, *machine) error {
+		return func(ctx context.Context, m *machine) error { return m.vendorOutdated(ctx, profile) }
+	}
+	vendor := outdated(managedconfig.ProfileVendor)
+	return []scenario{
+		as(managedconfig.ProfileVendor, vendor),
+		as(managedconfig.ProfileListAndVendor, outdated(managedconfig.ProfileListAndVendor)),
+		as("resumed-vendor", func(ctx context.Context, m *machine) error { return errors.Join(vendor(ctx, m), m.interrupt(ctx)) }),
+		// The preload hook could not tell what it thinks of a set that lies there sealed. Once
+		// there is no hook, that set is taken, and nothing is fetched.
+		as("untested-vendor", func(ctx context.Context, m *machine) error {
+			err := errors.Join(vendor(ctx, m), m.configure(`,"hooks":{"preload":{"command":["/bin/sh","-c","exit 3"]}}`))
 			if err != nil {
 				return err
 			}
@@ -56,12 +58,8 @@ func vendorScenarios() []scenario {
 				err = fmt.Errorf("the hook at fault ends with %d %s", e.exit, e.code())
 			}
 			return errors.Join(err, m.configure(""))
-		}},
-	} {
-		s.command, s.between, s.active, s.previous, s.sets, s.ends = update, []uint32{1, 2}, 2, 1, []uint32{1, 2}, []string{""}
-		all = append(all, s)
+		}),
 	}
-	return all
 }
 
 // vendorOutdated is a machine with version 1, on whose mirror version 2 is, under a
