@@ -93,18 +93,14 @@ const below = "{root}"
 // offered are the scenarios for which this program has a command, and what is said
 // of the others.
 func (l *lab) offered(ctx context.Context) (all []scenario, leftOut []string) {
-	all, leftOut = scenarios(), []string{}
-	if exec.CommandContext(ctx, l.program, "definitions", "path", "--help").Run() == nil {
-		all = append(all, pathMove())
-	} else {
-		leftOut = append(leftOut, "path-move, since this program has no command definitions path")
-	}
 	if l.vendor != nil {
-		all = append(all, vendorScenarios()...)
-	} else {
-		leftOut = append(leftOut, "the profiles of trust that ask for a vendor's signatures, since nobody signs as a vendor here")
+		return vendorScenarios(), []string{}
 	}
-	return all, leftOut
+	all, leftOut = scenarios(), []string{"the profiles of trust that ask for a vendor's signatures, since nobody signs as a vendor here"}
+	if exec.CommandContext(ctx, l.program, "definitions", "path", "--help").Run() == nil {
+		return append(all, pathMove()), leftOut
+	}
+	return all, append(leftOut, "path-move, since this program has no command definitions path")
 }
 
 // install publishes a version and lets the machine take it.
