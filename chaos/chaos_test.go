@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,7 +94,7 @@ func sweepSome(t *testing.T, o Options) Certificate {
 	if o.Dir = os.Getenv("CHAOS_DIR"); o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
-	if o.Program, o.Version = os.Getenv("CHAOS_PROGRAM"), os.Getenv("CHAOS_VERSION"); o.Program == "" {
+	if o.Program, o.Version = os.Getenv("CHAOS_PROGRAM"), cmp.Or(os.Getenv("CHAOS_VERSION"), "test"); o.Program == "" {
 		o.Program = build(t)
 	}
 	done, total := 0, 2*o.Points

@@ -179,7 +179,7 @@ func (b *bench) count(ctx context.Context, s *start) (points []trace.Point, err 
 		err = fmt.Errorf("it ended with %d %s", e.exit, e.code())
 	}
 	if err == nil {
-		err = b.atRest(s, false)
+		err = b.atRest(s, e, false)
 	}
 	return points, err
 }
@@ -311,7 +311,7 @@ func (b *bench) leads(ctx context.Context, s *start, command, ends []string, dis
 			return fmt.Errorf("%q after it: %w", s.then, err)
 		}
 	}
-	return b.atRest(s, disturbed)
+	return b.atRest(s, e, disturbed)
 }
 
 // leadsTo checks which version a link leads to; 0 is none.
@@ -322,9 +322,9 @@ func leadsTo(name, target string, n uint32) error {
 	return nil
 }
 
-// atRest checks a machine on which the scenario has come to its end, maybe after a
-// call failed.
-func (b *bench) atRest(s *start, disturbed bool) error {
+// atRest checks a machine on which the scenario has come to its end, by a last run that
+// ended so, maybe after a call failed.
+func (b *bench) atRest(s *start, last ending, disturbed bool) error {
 	places, err := engines(b.root())
 	if err != nil {
 		return err
@@ -351,13 +351,14 @@ func (b *bench) atRest(s *start, disturbed bool) error {
 	if moved := places[len(places)-1] != filepath.Join(b.root(), engineDir); moved != s.moves {
 		return fmt.Errorf("the engine directory was moved: %v", moved)
 	}
-	return errors.Join(b.remembered(s), onlyIn(filepath.Join(b.root(), stateDir), filepath.Base(engineDir), placeFile, "crls", "cut-short.json", "cut-short.lock", "last-good", "lock", stateFile, statusFile),
+	return errors.Join(b.remembered(s, last), onlyIn(filepath.Join(b.root(), stateDir), filepath.Base(engineDir), placeFile, "crls", "cut-short.json", "cut-short.lock", "last-good", "lock", stateFile, statusFile),
 		onlyIn(filepath.Join(b.root(), stateDir, "last-good"), "managed.json"), b.revocations())
 }
 
 // remembered checks that the record, both files of it, has what is active and what was
-// accepted.
-func (b *bench) remembered(s *start) error {
+// accepted. A last run that found nothing to go back to has done nothing, and so has
+// written nothing.
+func (b *bench) remembered(s *start, last ending) error {
 	engine, err := engineOf(b.root())
 	if err != nil {
 		return err
@@ -371,8 +372,12 @@ func (b *bench) remembered(s *start) error {
 	if err != nil {
 		return err
 	}
-	state := filepath.Join(b.root(), stateDir, stateFile)
-	return errors.Join(s.recorded(state), invariant.CheckFloor(state, active), invariant.CheckStatus(filepath.Join(b.root(), stateDir, statusFile), set, s.profile))
+	state, status := filepath.Join(b.root(), stateDir, stateFile), filepath.Join(b.root(), stateDir, statusFile)
+	err = errors.Join(s.recorded(state), invariant.CheckFloor(state, active))
+	if last.code() == nothingInstalled {
+		return errors.Join(err, s.recorded(status))
+	}
+	return errors.Join(err, invariant.CheckStatus(status, set, s.profile))
 }
 
 // revocations checks that the revocation lists of the trust directory are kept, and

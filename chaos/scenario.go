@@ -57,7 +57,7 @@ func scenarios() []scenario {
 			prepare: func(ctx context.Context, m *machine) error { return errors.Join(outdated(ctx, m), m.interrupt(ctx)) }},
 		// Once it is done there is nothing more to go back to; and whatever was undone by
 		// hand does not come back by itself.
-		{name: "rollback", command: []string{"definitions", "rollback"}, between: []uint32{1, 2}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: []string{"", "nothing_installed"},
+		{name: "rollback", command: []string{"definitions", "rollback"}, between: []uint32{1, 2}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: []string{"", nothingInstalled},
 			prepare: func(ctx context.Context, m *machine) error { return errors.Join(m.install(ctx, 1), m.install(ctx, 2)) },
 			later:   update, laterEnds: []string{"known_bad"}},
 		// What was shipped takes the place of what is newer.
