@@ -195,7 +195,7 @@ func ofFile(name string, err error) error {
 }
 
 // examine judges one file, by the signature that lies beside it where there is one. The
-// error is that of reading the signature.
+// error is that of reading.
 func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 	var beside []byte
 	if sig.Content != nil {
@@ -205,6 +205,9 @@ func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 		}
 	}
 	e := Examine(f.Name, File{f.Content, f.Size, beside}, p.Trust, clock)
+	if refused := (*verifier.Refusal)(nil); e.Err != nil && !errors.As(e.Err, &refused) {
+		return Examined{}, e.Err
+	}
 	if e.Err == nil && !slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.names(e.Signature.Signer.Chain) }) {
 		e.Err = refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "add the signer to agent.trust.vendorPins, if it is the vendor")
 	}
