@@ -476,7 +476,7 @@ func TestMeanwhile(t *testing.T) {
 // all is well.
 func TestCertificatesThatAreKept(t *testing.T) {
 	t.Parallel()
-	for name, all := range map[string][]scenario{"certificate": append(scenarios(), pathMove())} {
+	for name, all := range map[string][]scenario{"certificate": append(scenarios(), pathMove()), "vendor": vendorScenarios()} {
 		text, err := os.ReadFile("results/" + name + ".md")
 		if err != nil {
 			t.Fatal(err)
