@@ -154,15 +154,7 @@ func TestVendorReportForAnyUser(t *testing.T) {
 	for _, profile := range []string{"vendor", "list+vendor"} {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
-			w := newVendored(t)
-			if profile == "vendor" {
-				w = newAlone(t)
-				w.overWeb()
-				w.firstAlone(1)
-			} else {
-				w.overWeb()
-				w.first(1)
-			}
+			w := newUnder(t, profile)
 			w.reachable()
 			w.health(map[string]string{"definitions_trust_profile": `"` + profile + `"`, "definitions_status": `"up_to_date"`})
 			want := w.health(nil).Text()

@@ -235,12 +235,13 @@ func (c Content) ID() verifier.ContentID {
 
 // NotBelow refuses (rollback_refused) files that are older than those of the same
 // name before, by version or by time stamp, and those of which neither is known,
-// unless the vendor signed the same. A time stamp can be taken off by anybody, so a file that
-// has none is before any that has one, and one without a version is no newer for having
-// one where the file before had none. Anybody can get a new one for an old file, too, so
-// where no version says which is newer, the time of signing that the vendor itself states
-// must not be an earlier one, where both state it. Nor may one be missing that was there
-// before: who leaves out half of the definitions makes them no newer.
+// unless the vendor signed the same. A time stamp can be taken off by anybody, so a file
+// that has none is before any that has one, be it otherwise the same, and one without a
+// version is no newer for having one where the file before had none. Anybody can get a new
+// one for an old file, too, so where no version says which is newer, the time of signing
+// that the vendor itself states must not be an earlier one, where both state it. Nor may
+// one be missing that was there before: who leaves out half of the definitions makes them
+// no newer.
 func (c Content) NotBelow(before Content) error {
 	for _, name := range slices.Sorted(maps.Keys(before.Claims)) {
 		if _, ok := c.Claims[name]; !ok {
