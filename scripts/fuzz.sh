@@ -11,7 +11,7 @@ cache=$(go env GOCACHE)/fuzz # where go test has what it found before, too
 targets=0
 while read -r dir; do
   # The targets of a package share one program: most of a short run was building it.
-  go test -c -vet=off -tags "$tags" -fuzz . -o "$built/fuzz.test" "./$dir"
+  go test -c -vet=off -ldflags '-s -w' -tags "$tags" -fuzz . -o "$built/fuzz.test" "./$dir"
   package=$(go list -tags "$tags" "./$dir")
   while read -r name; do
     # Minimizing a find can take longer than the whole run; one try is enough here.
