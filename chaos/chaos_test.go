@@ -158,6 +158,29 @@ func TestOnly(t *testing.T) {
 	}
 }
 
+// Which scenarios a run's name, or a part of it, can belong to.
+func TestOnlySomeScenarios(t *testing.T) {
+	t.Parallel()
+	for only, want := range map[string][]string{
+		"":                                {"full", "rollback", "failed-postload"},
+		"EIO at fsync":                    {"full", "rollback", "failed-postload"},
+		"postload":                        {"full", "rollback", "failed-postload"}, // which a point may be called, too
+		"full, EIO at fsync set-dir 1":    {"full"},
+		"back, kill at":                   nil,
+		"nonesuch, kill at fsync set-dir": nil,
+	} {
+		var may []string
+		for _, name := range []string{"full", "rollback", "failed-postload"} {
+			if (scenario{name: name}).mayBe(only) {
+				may = append(may, name)
+			}
+		}
+		if !slices.Equal(may, want) {
+			t.Errorf("%q may be of %q, want %q", only, may, want)
+		}
+	}
+}
+
 // What an earlier sweep left is not touched, and not worked in.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
