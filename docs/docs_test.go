@@ -96,6 +96,9 @@ var fenced = regexp.MustCompile("(?ms)^```[a-z]*\n(.*?)^```$")
 // prose is a page without its blocks of code.
 func prose(text string) string { return fenced.ReplaceAllString(text, "") }
 
+// unnamed is what the names of headings leave out.
+var unnamed = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+
 // anchors gives the headings of a page in the form in which links name them.
 func anchors(text string) (names []string) {
 	for line := range strings.Lines(prose(text)) {
@@ -103,7 +106,7 @@ func anchors(text string) (names []string) {
 			continue
 		}
 		heading := strings.ToLower(strings.TrimSpace(strings.TrimLeft(line, "#")))
-		heading = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(heading, "")
+		heading = unnamed.ReplaceAllString(heading, "")
 		names = append(names, strings.ReplaceAll(heading, " ", "-"))
 	}
 	return names

@@ -320,8 +320,8 @@ func readSigners(l literal) ([]string, remark, *Error) {
 }
 
 // vendorPinForm is the form of a pin for vendors, behind the issuer's pin. How many
-// numbers an OID has is counted apart: as a part of the form that would be most of what
-// the program does when it starts.
+// numbers an OID has is counted apart: as a part of the form that would be a good part
+// of what the program does when it starts.
 var vendorPinForm = regexp.MustCompile(`^(subject:.+|eku:[0-2](\.(0|[1-9][0-9]{0,8}))+)$`)
 
 // The least and the most numbers of an OID behind its first.

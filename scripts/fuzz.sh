@@ -16,7 +16,7 @@ while read -r dir; do
   while read -r name; do
     # Minimizing a find can take longer than the whole run; one try is enough here.
     (cd "$dir" && "$built/fuzz.test" -test.run '^$' -test.fuzz "^$name\$" -test.fuzztime "$for_each" \
-      -test.fuzzminimizetime 1x -test.fuzzcachedir "$cache/$package") |
+      -test.fuzzminimizetime 1x -test.fuzzcachedir "$cache/$package" 2>&1) |
       grep -vE '^(fuzz: elapsed|PASS$)' || [ "${PIPESTATUS[0]}" = 0 ] || { echo "FAIL: $name in $dir" >&2; exit 1; }
     echo "ok  $dir $name"
     targets=$((targets + 1))
