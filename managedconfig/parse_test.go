@@ -106,8 +106,8 @@ func TestValues(t *testing.T) {
 		{"agent.credentialsFile", `"/c.json"`, "/c.json", ""},
 		{"agent.trust.signers", `["` + pin + `"]`, []string{pin}, ""},
 		{"agent.trust.profile", `"list"`, "list", ""},
-		{"agent.trust.profile", `"list+vendor"`, "list+vendor", ""},
-		{"agent.trust.profile", `"vendor"`, "vendor", ""},
+		{"agent.trust.profile", `"list+vendor"`, "list+vendor", "until agent.trust.vendorPins is set"},
+		{"agent.trust.profile", `"vendor"`, "vendor", "until agent.trust.vendorPins is set"},
 		{"agent.trust.vendorFiles", `["libmpengine.so", "libmpengine.so.sig", "mpavbase.vdm"]`, []string{"libmpengine.so", "libmpengine.so.sig", "mpavbase.vdm"}, ""},
 		{"agent.trust.vendorPins", `["` + pin + `:subject:CN=A, O=B:C", "` + pin + `:eku:1.3.6.1.4.1.311.76.8.1"]`, []string{pin + ":subject:CN=A, O=B:C", pin + ":eku:1.3.6.1.4.1.311.76.8.1"}, ""},
 	}

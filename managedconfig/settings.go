@@ -159,7 +159,7 @@ func Resolve(docs ...Document) Settings {
 	for _, d := range docs {
 		s.Warnings = append(s.Warnings, d.warnings...)
 	}
-	return s.withJointWarnings()
+	return s.withJointWarnings().withoutVendor()
 }
 
 // withJointWarnings adds what no file by itself can show.

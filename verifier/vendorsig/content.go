@@ -240,6 +240,8 @@ func (c Content) NotBelow(before Content) error {
 			return older(fmt.Sprintf("the file %s has version %s, and %s is installed", name, now.Version, was.Version), c)
 		case now.Time.Before(was.Time):
 			return older(fmt.Sprintf("the file %s %s, and the installed one was signed at %s", name, now.signed(), was.Time.UTC().Format(verifier.TimeFormat)), c)
+		case now.Version.IsZero() && now.Time.IsZero() && !ok:
+			return older("the file "+name+" has no time stamp, and none is installed that it could be compared with, so nothing proves that it is not an old one", c)
 		case now.Version.IsZero() && (now.Time.IsZero() || ok && was.Time.IsZero()):
 			return older("the file "+name+" is another than before, and nothing proves that it is newer", c)
 		}
