@@ -85,7 +85,7 @@ soak: build
 
 # What takes too long for `make test`, which has a share of each: every crash point
 # and failing call, every power cut, crowds of processes, and the attacks that move
-# gigabytes. The certificate is printed and kept. See chaos/run for doing less.
+# gigabytes. The certificates are printed and kept. See chaos/run for doing less.
 chaos: build
 	./chaos/run $(PROGRAM)
 

@@ -22,7 +22,10 @@ func TestVendorAloneStampTakenOff(t *testing.T) {
 	t.Parallel()
 	w := newAlone(t)
 	w.firstAlone(2)
-	w.plain(2, map[string]string{"mpavdlta.vdm": w.vdm("vendor", "mpavdlta.vdm", v(2), time.Time{}), "mpavbase.vdm": w.vdm("vendor", "mpavbase.vdm", baseVersion, base.Add(-time.Minute))})
+	off := w.vdm("vendor", "mpavdlta.vdm", v(2), time.Time{})
+	w.plain(2, map[string]string{"mpavdlta.vdm": off, "mpavbase.vdm": w.vdm("vendor", "mpavbase.vdm", baseVersion, base.Add(-time.Minute))})
+	w.want(agent.UpToDate, "") // the same under other stamps
+	w.plain(2, map[string]string{"mpavdlta.vdm": off, "mpavbase.vdm": string(w.vendor.Definitions(w, "vendor", "mpavbase.vdm", baseVersion, "another", base.Add(-time.Minute)))})
 	w.want(agent.Failed, "rollback_refused")
 	w.has(2)
 	w.plain(3, map[string]string{"mpavdlta.vdm": w.vdm("vendor", "mpavdlta.vdm", v(3), time.Time{})})
@@ -50,7 +53,7 @@ func TestVendorAloneAfterAList(t *testing.T) {
 		w.has(2)
 		w.status("up_to_date", "")
 		w.want(agent.UpToDate, "")
-		w.plain(2, map[string]string{"mpavdlta.vdm": w.vdm("vendor", "mpavdlta.vdm", v(2), base.Add(-2*time.Hour))})
+		w.plain(2, map[string]string{"mpavdlta.vdm": string(w.vendor.Definitions(t, "vendor", "mpavdlta.vdm", v(2), "another", base.Add(-2*time.Hour)))})
 		w.want(agent.Failed, "rollback_refused") // by the floor that the vendor's files set
 	}
 }
@@ -115,9 +118,9 @@ func TestVendorAloneFloorIsNotLearnedFromUnreadSets(t *testing.T) {
 	w.has(1) // and not 3, which is below 5
 }
 
-// A user who can't read the configuration gets the same report, by the profile of the
-// last run, and hashes nothing that nobody touched.
-func TestVendorReportForAnyUser(t *testing.T) {
+// What the disk does not give of an installed file once is no reason to refuse a package
+// for as long as that is installed.
+func TestVendorUnreadIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	for _, profile := range []string{"vendor", "list+vendor"} {
 		t.Run(profile, func(t *testing.T) {
@@ -125,12 +128,33 @@ func TestVendorReportForAnyUser(t *testing.T) {
 			w := newVendored(t)
 			if profile == "vendor" {
 				w = newAlone(t)
-				w.overWeb()
-				w.firstAlone(1)
-			} else {
-				w.overWeb()
-				w.first(1)
 			}
+			publish := func(n uint32) {
+				p := w.pack(n, nil)
+				p.bare = profile == "vendor"
+				w.publish(p)
+			}
+			publish(1)
+			w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(1)})
+			publish(2)
+			if out := w.failing("update", w.world.engine(w.active()+"/"+soName), "read,pread64", "1+"); !strings.HasPrefix(out, "failed install_failed") {
+				t.Errorf("the update says %q", out)
+			}
+			w.has(1)
+			w.want(agent.Updated, "")
+			w.has(2)
+		})
+	}
+}
+
+// A user who can't read the configuration gets the same report, by the profile of the
+// last run, and hashes nothing that nobody touched.
+func TestVendorReportForAnyUser(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"vendor", "list+vendor"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			w := newUnder(t, profile)
 			w.reachable()
 			w.health(map[string]string{"definitions_trust_profile": `"` + profile + `"`, "definitions_status": `"up_to_date"`})
 			want := w.health(nil).Text()

@@ -30,6 +30,7 @@ type Options struct {
 	Dir     string        // of which the file system is looked at; the sweep works in a new directory agent-selftest below it, and removes that
 	Program string        // the agent
 	Version string        // of the program
+	Vendor  *Vendor       // sweep the scenarios of the profiles that ask for this one; nil: the others
 	Points  int           // how many kills, and how many faults, chosen at random; 0: all
 	Seed    uint64        // of the choice
 	Within  time.Duration // begin no more runs after that long; 0: make all
@@ -103,12 +104,15 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 		return Certificate{}, err
 	}
 	defer os.RemoveAll(dir)
-	l, err := newLab(dir, o.Program)
+	l, err := newLab(dir, o.Program, o.Vendor)
 	if err != nil {
 		return Certificate{}, err
 	}
 	defer l.close()
 	all, leftOut := l.offered(ctx)
+	if of, _, whole := strings.Cut(o.Only, ", "); whole { // it is the name of a scenario
+		all = slices.DeleteFunc(all, func(s scenario) bool { return s.name != of })
+	}
 	s := &sweep{lab: l, certificate: newCertificate(o, dir), reached: map[place]bool{}}
 	starts, err := l.prepareAll(ctx, all)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/usages"
 )
 
 // Policy is who counts as the vendor. Roots alone can't say it: below those of a
@@ -33,7 +34,7 @@ func (p Policy) Digest() [sha256.Size]byte {
 // what that CA says of its holder.
 type Pin struct {
 	Issuer  verifier.Pin
-	Subject string                // in full, as openssl x509 -nameopt RFC2253 and reports show it; empty: Usage counts
+	Subject string                // in full, as reports show it; empty: Usage counts
 	Usage   asn1.ObjectIdentifier // an extended key usage of the vendor's own
 }
 
@@ -63,8 +64,7 @@ func ParsePin(text string) (p Pin, err error) {
 	return Pin{}, errors.New("behind the issuer stands subject and a name, or eku and an object identifier")
 }
 
-// parseOID reads the usage of a vendor. Those that the standards name are
-// everybody's, and would pin nobody.
+// parseOID reads the usage of a vendor. Those that are everybody's would pin nobody.
 func parseOID(text string) (id asn1.ObjectIdentifier, err error) {
 	for part := range strings.SplitSeq(text, ".") {
 		n, err := strconv.ParseUint(part, 10, 31)
@@ -73,7 +73,7 @@ func parseOID(text string) (id asn1.ObjectIdentifier, err error) {
 		}
 		id = append(id, int(n))
 	}
-	if everybodys := (asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3}); len(id) < 3 || len(id) >= len(everybodys) && everybodys.Equal(id[:len(everybodys)]) {
+	if len(id) < 3 || usages.Everybodys(text) {
 		return nil, errors.New("the usage is no vendor's own")
 	}
 	return id, nil
@@ -85,13 +85,13 @@ func (p Pin) names(chain []*x509.Certificate) bool {
 		return false
 	}
 	if p.Subject != "" {
-		return chain[0].Subject.String() == p.Subject
+		return nameText(chain[0].RawSubject) == p.Subject
 	}
 	return slices.ContainsFunc(chain[0].UnknownExtKeyUsage, p.Usage.Equal)
 }
 
 // Named is a file of a package under the name that it has there, which must be one
-// of [verifier.ValidName]. SHA256 is that of its content, and taken for granted.
+// of [verifier.ValidName]. Nobody looks at its SHA256.
 type Named struct {
 	verifier.File
 	Content io.ReaderAt
@@ -100,9 +100,10 @@ type Named struct {
 // Claim is what a file proves of itself.
 type Claim struct {
 	Kind    Kind
-	SHA256  [32]byte
+	Signed  string           // tells what was signed from anything else; see [Content.ID]
 	Version verifier.Version // by its version resource; zero: unknown
 	Time    time.Time        // by its time stamp; zero: unknown
+	Stated  time.Time        // when its signer says that it signed; zero: it says nothing
 
 	Chain []*x509.Certificate // verified chain of its signer, leaf first
 }
@@ -143,7 +144,7 @@ func (p Policy) Judge(files []Named, clock verifier.Clock) (Content, error) {
 		}
 		all = append(all, e)
 		if stem, isSig := strings.CutSuffix(f.Name, sigSuffix); !isSig || at[stem].Content == nil {
-			c.Claims[f.Name] = e.claim(f.SHA256)
+			c.Claims[f.Name] = e.claim()
 		}
 	}
 	for i, err := range Settle(all) {
@@ -174,7 +175,7 @@ func (p Policy) Held(files []Named, clocks ...verifier.Clock) Content {
 	for _, f := range files {
 		for _, clock := range clocks {
 			if e, err := p.examine(f, at[f.Name+sigSuffix], clock); err == nil && e.verdict() == nil {
-				c.Claims[f.Name] = e.claim(f.SHA256)
+				c.Claims[f.Name] = e.claim()
 				break
 			}
 		}
@@ -194,7 +195,7 @@ func ofFile(name string, err error) error {
 }
 
 // examine judges one file, by the signature that lies beside it where there is one. The
-// error is that of reading the signature.
+// error is that of reading.
 func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 	var beside []byte
 	if sig.Content != nil {
@@ -204,26 +205,43 @@ func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 		}
 	}
 	e := Examine(f.Name, File{f.Content, f.Size, beside}, p.Trust, clock)
+	if refused := (*verifier.Refusal)(nil); e.Err != nil && !errors.As(e.Err, &refused) {
+		return Examined{}, e.Err
+	}
 	if e.Err == nil && !slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.names(e.Signature.Signer.Chain) }) {
 		e.Err = refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "add the signer to agent.trust.vendorPins, if it is the vendor")
 	}
 	return e, nil
 }
 
-func (e *Examined) claim(sum [32]byte) Claim {
-	c := Claim{Kind: e.Signature.Kind, SHA256: sum, Version: e.Own.Version, Chain: e.Signature.Signer.Chain}
+func (e *Examined) claim() Claim {
+	c := Claim{Kind: e.Signature.Kind, Signed: fmt.Sprintf("%v %x", e.Signature.Digest, e.Signature.Sum), Version: e.Own.Version, Stated: e.Signature.SigningTime, Chain: e.Signature.Signer.Chain}
 	if e.Signature.TimeStamp != nil {
 		c.Time = e.Signature.TimeStamp.Time
 	}
 	return c
 }
 
+// ID identifies what the vendor signed, whatever else there is in the files: anybody can
+// change the checksum of a PE file, the form of a signature, or the time stamp, and makes
+// no other content by that.
+func (c Content) ID() verifier.ContentID {
+	var lines strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
+		fmt.Fprintf(&lines, "%s %s %s\n", name, c.Claims[name].Kind, c.Claims[name].Signed)
+	}
+	return sha256.Sum256([]byte(lines.String()))
+}
+
 // NotBelow refuses (rollback_refused) files that are older than those of the same
 // name before, by version or by time stamp, and those of which neither is known,
-// unless they are the same. A time stamp can be taken off by anybody, so a file that
-// has none is before any that has one, and one without a version is no newer for having
-// one where the file before had none. Nor may one be missing that was there before: who
-// leaves out half of the definitions makes them no newer.
+// unless the vendor signed the same. A time stamp can be taken off by anybody, so a file
+// that has none is before any that has one, be it otherwise the same, and one without a
+// version is no newer for having one where the file before had none. Anybody can get a new
+// one for an old file, too, so where no version says which is newer, the time of signing
+// that the vendor itself states must not be an earlier one, where both state it. Nor may
+// one be missing that was there before: who leaves out half of the definitions makes them
+// no newer.
 func (c Content) NotBelow(before Content) error {
 	for _, name := range slices.Sorted(maps.Keys(before.Claims)) {
 		if _, ok := c.Claims[name]; !ok {
@@ -235,11 +253,13 @@ func (c Content) NotBelow(before Content) error {
 		now := c.Claims[name]
 		was, ok := before.Claims[name]
 		switch {
-		case ok && now.SHA256 == was.SHA256:
 		case now.Version.Compare(was.Version) < 0:
 			return older(fmt.Sprintf("the file %s has version %s, and %s is installed", name, now.Version, was.Version), c)
 		case now.Time.Before(was.Time):
-			return older(fmt.Sprintf("the file %s %s, and the installed one was signed at %s", name, now.signed(), was.Time.UTC().Format(verifier.TimeFormat)), c)
+			return older(fmt.Sprintf("the file %s %s, and the installed one was signed at %s", name, now.signed(), inUTC(was.Time)), c)
+		case ok && now.Signed == was.Signed:
+		case ok && now.Version == was.Version && now.Stated.Before(was.Stated) && !now.Stated.IsZero():
+			return older(fmt.Sprintf("the vendor says that it signed the file %s at %s, and the installed one at %s", name, inUTC(now.Stated), inUTC(was.Stated)), c)
 		case now.Version.IsZero() && now.Time.IsZero() && !ok:
 			return older("the file "+name+" has no time stamp, and none is installed that it could be compared with, so nothing proves that it is not an old one", c)
 		case now.Version.IsZero() && (now.Time.IsZero() || ok && was.Time.IsZero()):
@@ -254,8 +274,10 @@ func (c Claim) signed() string {
 	if c.Time.IsZero() {
 		return "has no time stamp"
 	}
-	return "was signed at " + c.Time.UTC().Format(verifier.TimeFormat)
+	return "was signed at " + inUTC(c.Time)
 }
+
+func inUTC(t time.Time) string { return t.UTC().Format(verifier.TimeFormat) }
 
 func older(sentence string, c Content) error {
 	return refuse(verifier.RollbackRefused, sentence, hintAllow(c))

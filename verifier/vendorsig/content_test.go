@@ -2,18 +2,14 @@ package vendorsig_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"debug/elf"
+	"encoding/binary"
+	"encoding/pem"
 	"errors"
+	"io"
 	"maps"
-	"math/big"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -156,7 +152,7 @@ func TestJudge(t *testing.T) {
 			if c.what == "without deltas" {
 				want = base
 			}
-			if err == nil && (got.Definition != want || got.Arch != "x86_64" || !got.Claims["mpavbase.vdm"].Time.Equal(then) || !got.Claims[engineName].Time.IsZero()) {
+			if err == nil && (got.Definition != want || got.Arch != "x86_64" || !got.Claims["mpavbase.vdm"].Time.Equal(then) || !got.Claims[engineName].Time.IsZero() || got.Claims[engineName].Stated.IsZero()) {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -169,6 +165,47 @@ func TestJudge(t *testing.T) {
 }
 
 // A library that somebody's linker made has a name of its own, which counts.
+// failing fails at one of the reads of a file.
+type failing struct {
+	io.ReaderAt
+	left int // reads until then
+}
+
+var errBroken = errors.New("the disk broke")
+
+func (f *failing) ReadAt(p []byte, off int64) (int, error) {
+	if f.left--; f.left == -1 {
+		return 0, errBroken
+	}
+	return f.ReaderAt.ReadAt(p, off)
+}
+
+// What a disk does not give says nothing of the vendor, at whichever read of whichever
+// file that is.
+func TestJudgeUnread(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":subject:CN=vendor")
+	for _, name := range slices.Sorted(maps.Keys(v.files)) {
+		for n := 0; ; n++ {
+			files := v.with(nil)
+			i := slices.IndexFunc(files, func(f vendorsig.Named) bool { return f.Name == name })
+			broken := &failing{files[i].Content, n}
+			files[i].Content = broken
+			_, err := p.Judge(files, verifier.Clock{Time: then})
+			if broken.left >= 0 { // it was not read as often
+				if err != nil || n < 3 {
+					t.Errorf("%s is read %d times, and then: %v", name, n, err)
+				}
+				break
+			}
+			if !errors.Is(err, errBroken) {
+				t.Errorf("at read %d of %s: %v", n+1, name, err)
+			}
+		}
+	}
+}
+
 func TestEngineName(t *testing.T) {
 	t.Parallel()
 	libs, _ := filepath.Glob("/lib/*-linux-gnu/libm.so.6")
@@ -217,6 +254,9 @@ func TestDerived(t *testing.T) {
 	if _, again := derive(then.AddDate(0, 6, 0), nil); !bytes.Equal(raw, again) {
 		t.Errorf("half a year later the list is\n%s\nand not\n%s", again, raw)
 	}
+	if back, err := verifier.ParseDerived(raw); err != nil || back.VendorSigned != list.VendorSigned || list.VendorSigned == (verifier.ContentID{}) {
+		t.Errorf("read back, %v: %+v", err, back)
+	}
 	began := then.AddDate(-1, 0, 0)
 	bare := files{}
 	for name, version := range map[string]verifier.Version{"mpavbase.vdm": base, "mpavdlta.vdm": v417, "mpasbase.vdm": base, "mpasdlta.vdm": v417} {
@@ -228,6 +268,43 @@ func TestDerived(t *testing.T) {
 	late := files{"mpasbase.vdm": v.Definitions(t, "old", "mpasbase.vdm", base, "old", then.AddDate(-2, 0, 0))}
 	if list, _ := derive(then, late); !list.Released.Equal(then) {
 		t.Errorf("with an old base it is released %s", list.Released)
+	}
+}
+
+// What anybody can change of files that the vendor signed makes no other content, and
+// what the vendor signs does.
+func TestContentID(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":eku:"+sigtest.Usage)
+	id := func(edits files) verifier.ContentID {
+		t.Helper()
+		c, err := p.Judge(v.with(edits), verifier.Clock{Time: then})
+		checkCode(t, err, "", "")
+		return c.ID()
+	}
+	const name, text = "mpavdlta.vdm", "some text"
+	made := id(files{name: v.Definitions(t, "vendor", name, v417, text, then)})
+	summed := v.Definitions(t, "vendor", name, v417, text, then)
+	binary.LittleEndian.PutUint32(summed[binary.LittleEndian.Uint32(summed[60:])+24+64:], 7)
+	sig := v.files[engineName+".sig"]
+	for what, c := range map[string]struct {
+		edits files
+		same  bool
+	}{
+		"signed and stamped again":  {files{name: v.Definitions(t, "vendor", name, v417, text, then.Add(time.Hour))}, true},
+		"never stamped":             {files{name: v.Definitions(t, "vendor", name, v417, text, time.Time{})}, true},
+		"another checksum":          {files{name: summed}, true},
+		"the signature in PEM":      {files{engineName + ".sig": pem.EncodeToMemory(&pem.Block{Type: "CMS", Bytes: sig})}, true},
+		"another text":              {files{name: v.Definitions(t, "vendor", name, v417, "another", then)}, false},
+		"another engine":            {files{engineName: append(v.files[engineName], 0), engineName + ".sig": v.Beside(t, "vendor", append(v.files[engineName], 0))}, false},
+		"a file more of the vendor": {files{"more.vdm": v.Definitions(t, "vendor", "more.vdm", v417, text, then)}, false},
+	} {
+		edits := files{name: v.Definitions(t, "vendor", name, v417, text, then)}
+		maps.Copy(edits, c.edits)
+		if (id(edits) == made) != c.same {
+			t.Errorf("%s: the same content: %v", what, !c.same)
+		}
 	}
 }
 
@@ -284,8 +361,8 @@ func TestHeld(t *testing.T) {
 
 func TestNotBelow(t *testing.T) {
 	t.Parallel()
-	of := func(version verifier.Version, at time.Time, sum byte) vendorsig.Content {
-		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: at, SHA256: [32]byte{sum}}}}
+	of := func(version verifier.Version, at time.Time, sum rune) vendorsig.Content {
+		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: at, Signed: string(sum)}}}
 	}
 	none, earlier := time.Time{}, then.Add(-time.Hour)
 	for _, c := range []struct {
@@ -298,6 +375,8 @@ func TestNotBelow(t *testing.T) {
 		{"the first", of(v417, then, 1), vendorsig.Content{}, ""},
 		{"an older version", of(v416, then, 2), of(v417, earlier, 1), "has version 1.407.416.0, and 1.407.417.0 is installed"},
 		{"an older stamp", of(v417, earlier, 2), of(v417, then, 1), "was signed at 2026-11-01T11:00:00Z"},
+		{"an older stamp of the same", of(v417, earlier, 1), of(v417, then, 1), "was signed at 2026-11-01T11:00:00Z"},
+		{"a newer stamp of the same", of(verifier.Version{}, then, 1), of(verifier.Version{}, none, 1), ""},
 		{"no stamp any more", of(v417, none, 2), of(v417, then, 1), "the file f has no time stamp, and the installed one was signed at 2026-11-01T12:00:00Z"},
 		{"no stamp any more, and a higher version", of(v417, none, 2), of(v416, then, 1), "has no time stamp"},
 		{"a higher version, never stamped", of(v417, none, 2), of(v416, none, 1), ""},
@@ -319,31 +398,34 @@ func TestNotBelow(t *testing.T) {
 	}
 }
 
-// The documentation names a command that shows a subject as pins have it.
-func TestSubject(t *testing.T) {
+// Who stamps an old engine anew does not make it newer than the vendor says that it is.
+func TestNotBelowStated(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("SKIPPED: openssl is missing; get it with: apt-get install openssl")
+	of := func(version verifier.Version, stamp, stated time.Time, sum byte) vendorsig.Content {
+		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: stamp, Stated: stated, Signed: string(sum)}}}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: then, NotAfter: then.AddDate(1, 0, 0), Subject: pkix.Name{
-		CommonName: "Vendor", Organization: []string{"Vendor, Inc."}, OrganizationalUnit: []string{"A+B"}, Locality: []string{"Redmond"}, Province: []string{"Washington"}, Country: []string{"US"}}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("openssl", "x509", "-inform", "DER", "-noout", "-subject", "-nameopt", "RFC2253")
-	cmd.Stdin = bytes.NewReader(der)
-	out, err := cmd.Output()
-	if got := strings.TrimPrefix(strings.TrimSpace(string(out)), "subject="); err != nil || got != c.Subject.String() {
-		t.Errorf("openssl shows %q, and pins have %q: %v", got, c.Subject.String(), err)
+	none, earlier, later := time.Time{}, then.Add(-time.Hour), then.Add(time.Hour)
+	var no verifier.Version
+	const refused = "the vendor says that it signed the file f at 2026-11-01T11:00:00Z, and the installed one at 2026-11-01T12:00:00Z"
+	for _, c := range []struct {
+		what        string
+		now, before vendorsig.Content
+		sentence    string
+	}{
+		{"an old one with a new stamp", of(no, later, earlier, 2), of(no, then, then, 1), refused},
+		{"a new one with a new stamp", of(no, later, later, 2), of(no, then, then, 1), ""},
+		{"of one second", of(no, later, then, 2), of(no, then, then, 1), ""},
+		{"the same with a new stamp", of(no, later, earlier, 1), of(no, then, then, 1), ""},
+		{"stated no more", of(no, later, none, 2), of(no, then, then, 1), ""},
+		{"stated at last", of(no, later, earlier, 2), of(no, then, none, 1), ""},
+		{"of an equal version", of(v417, later, earlier, 2), of(v417, then, then, 1), refused},
+		{"of a higher version", of(v417, later, earlier, 2), of(v416, then, then, 1), ""},
+	} {
+		code := verifier.RollbackRefused
+		if c.sentence == "" {
+			code = ""
+		}
+		t.Run(c.what, func(t *testing.T) { checkCode(t, c.now.NotBelow(c.before), code, c.sentence) })
 	}
 }
 
@@ -352,7 +434,7 @@ func TestParsePin(t *testing.T) {
 	sum := strings.Repeat("A", 43) + "="
 	for text, good := range map[string]bool{
 		sum + ":subject:CN=a:b": true, sum + ":eku:1.3.6.1.4.1.311.76.8.1": true, sum: false, sum + ":subject:": false, sum + ":eku:": false,
-		sum + ":eku:1.3.6.1.5.5.7.3.3": false, sum + ":eku:1.3.6.1.5.5.7.3": false, sum + ":eku:1.03.6": false, sum + ":eku:1.2": false, sum[1:] + ":subject:CN=a": false, sum + ":cn:a": false,
+		sum + ":eku:1.3.6.1.5.5.7.3.3": false, sum + ":eku:1.3.6.1.5.5.7.3": false, sum + ":eku:1.3.6.1.4.1.311.61.1.1": false, sum + ":eku:1.3.6.1.4.1.311.10.3.13": false, sum + ":eku:2.5.29.37.0": false, sum + ":eku:1.03.6": false, sum + ":eku:1.2": false, sum[1:] + ":subject:CN=a": false, sum + ":cn:a": false,
 	} {
 		if _, err := vendorsig.ParsePin(text); (err == nil) != good {
 			t.Errorf("%s: %v", text, err)
