@@ -289,7 +289,7 @@ func (at *attempt) because(v verifier.Verdict, list *verifier.List) state.Step {
 	s := state.Step{Version: list.Definition.String()}
 	switch {
 	case v == verifier.UpToDate:
-		s.Rule = ruleUpToDate
+		s.Rule, s.At = ruleUpToDate, health.ListEnded(at.facts())
 	case v == verifier.Behind:
 		s.Rule, s.Than = ruleBehind, at.floor.Definition.String()
 	case v == verifier.Renewal:
@@ -360,17 +360,14 @@ func (at *attempt) act(ctx context.Context, n *news, v verifier.Verdict) error {
 	return at.install(ctx, n, v)
 }
 
-const hintStale = "publish current definitions on the mirror; if it has them, look whether the job that fills it still runs"
-
 // nothingNew is a success, unless what is installed is out of date: then the
 // source has failed in what it is for.
 func (at *attempt) nothingNew(v verifier.Verdict) error {
-	facts := health.Facts{Now: at.clock.Time, Due: due(at.config.settings), Installed: healthInstalled(at.session.current)}
-	if health.Status(facts) == health.OutOfDate {
+	if stale := at.stale(); stale != nil {
 		if err := at.dropOwnParts(); err != nil {
 			return err
 		}
-		return &Failure{codeStale, "the source has nothing newer than what is installed, and that is out of date", hintStale}
+		return stale
 	}
 	if v == verifier.Behind {
 		at.note("the source is behind what this machine has accepted already")

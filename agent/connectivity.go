@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -117,6 +118,9 @@ func (a *Agent) testSources(ctx context.Context, within time.Duration) (Connecti
 		all.Go(func() { found.Tests[i] = u.test(ctx, place, within, trustErr) })
 	}
 	all.Wait()
+	if trustErr == nil && u.session.trust.vendor != nil && slices.ContainsFunc(found.Tests, func(t Tested) bool { return t.State != TestFailed }) {
+		found.Notes = append(found.Notes, "the vendor's signatures are judged once the files are here, and not in a test")
+	}
 	return found.summedUp(), nil
 }
 
@@ -244,7 +248,7 @@ func (p *probe) ask(ctx context.Context) (a answer) {
 	}
 	switch {
 	case err == nil:
-		a.verdict = verdict
+		a.verdict, a.refused = verdict, p.refusedBefore(n)
 		if p.place.Cloud == nil && a.list != nil && n.zip() == source.PackageName {
 			a.beside, a.besideErr = p.readManifest(ctx)
 		}
@@ -258,6 +262,38 @@ func (p *probe) ask(ctx context.Context) (a answer) {
 		a.elsewhere = p.elsewhere(ctx)
 	}
 	return a
+}
+
+// refusedBefore is why the last update refused the very package that is there, for what was
+// in it; nil where it did not, or nobody knows. What is remembered of the source tells it
+// of an archive that is known again. Else the record of the last run tells it of the list.
+func (p *probe) refusedBefore(n *news) *Failure {
+	m, list := p.memory, n.signed.List
+	same := m.Layout != "" && m.Layout == n.layout
+	if n.validator != (source.Validator{}) && n.validator == source.Validator(m.Validator) {
+		same = m.List == "" || list != nil && m.List == n.signed.Digest.String()
+	}
+	if same && m.Refused != nil && strings.HasPrefix(m.Under, p.update.under()) {
+		return (*Failure)(m.Refused)
+	}
+	runs := p.session.seen.Runs.All()
+	if list == nil || len(runs) == 0 {
+		return nil
+	}
+	here, this := false, false
+	for _, s := range runs[len(runs)-1].Steps {
+		switch s.Rule {
+		case ruleAsked:
+			here, this = s.Source == p.place.Name, false
+		case ruleList, ruleSidecar:
+			this = here && s.Version == list.Definition.String() && s.At.Equal(list.Issued)
+		case ruleFailed:
+			if f := failureOf(s); this && ExitCode(f.Code) == ExitCode(string(verifier.ContentMismatch)) && !f.is(codeDamaged) {
+				return f
+			}
+		}
+	}
+	return nil
 }
 
 // beginning gives the first bytes of what lies in place of a package.

@@ -166,8 +166,8 @@ func (c *countedAnswer) Write(b []byte) (int, error) {
 func TestConnectivityFindsOldPackages(t *testing.T) {
 	t.Parallel()
 	for says, p := range map[string]pack{
-		"has expired, 2 days ago":   {n: 2, issued: base.AddDate(0, 0, -5), expires: base.AddDate(0, 0, -2)},
-		"was released 30 days ago,": {n: 2, released: base.AddDate(0, 0, -30)},
+		"list of the newest package there ended at 2026-10-30T12:00:00Z": {n: 2, issued: base.AddDate(0, 0, -5), expires: base.AddDate(0, 0, -2)},
+		"was released 30 days ago,":                                      {n: 2, released: base.AddDate(0, 0, -30)},
 	} {
 		w := newWorld(t)
 		w.publish(pack{n: 1})

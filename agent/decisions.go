@@ -154,7 +154,12 @@ func wordings() map[string]wording {
 			return "definitions " + s.Version + ", by the vendor's signatures, the newest of them of " + at(s)
 		}, nil},
 
-		ruleUpToDate: {"why", func(s state.Step) string { return "the package is the installed one" }, always("for newer definitions, " + higher)},
+		ruleUpToDate: {"why", func(s state.Step) string { return "the package is the installed one" }, func(s state.Step) string {
+			if !s.At.IsZero() {
+				return "the list of the package" + ended(s.At) + ", so it has to be renewed, or " + higher
+			}
+			return "for newer definitions, " + higher
+		}},
 		ruleBehind: {"why", func(s state.Step) string {
 			return "the package is older than " + s.Than + ", which this machine has accepted before, and this source never served a newer one"
 		}, func(s state.Step) string {

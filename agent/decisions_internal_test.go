@@ -54,7 +54,7 @@ var told = map[string]string{
 	ruleSidecar:    "answer: definitions 1.407.420.0, issued 2026-11-01T12:00:00Z, by a list beside the package",
 	ruleSignatures: "answer: definitions 1.407.420.0, by the vendor's signatures, the newest of them of 2026-11-01T12:00:00Z",
 
-	ruleUpToDate: "why: the package is the installed one | for newer definitions, a package with a higher version has to be published",
+	ruleUpToDate: "why: the package is the installed one | the list of the package ended at 2026-11-01T12:00:00Z, so it has to be renewed, or a package with a higher version has to be published",
 	ruleBehind: "why: the package is older than 1.407.430.0, which this machine has accepted before, and this source never served a newer one" +
 		" | the source has to come up to 1.407.430.0; agent definitions update --allow-downgrade 1.407.420.0 takes the older package",
 	ruleRenewal:  "why: the content is the installed one, with a later list",

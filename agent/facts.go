@@ -69,6 +69,9 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 	if why != nil {
 		f.UpdateFailed, f.Failure = true, explainForHealth(why)
 	}
+	if end := health.ListEnded(f); !end.IsZero() && f.Failure == nil {
+		f.Failure = endedFailure(end)
+	}
 	if config.broken != nil && !notPermitted(config.broken) {
 		f.Failure = explainForHealth(config.broken)
 	}

@@ -43,6 +43,7 @@ type Finding struct {
 // answer is what one place answered when it was tested, and what it is judged by.
 type answer struct {
 	err       error              // why an update from there would not work; nil: it would
+	refused   *Failure           // why the last update refused the very same, for what only its files show; nil: it did not
 	list      *verifier.List     // what it offers, where that is authentic; else nil
 	verdict   verifier.Verdict   // on that
 	page      bool               // what lies there begins as a web page does
@@ -66,7 +67,7 @@ func (a answer) findings() []Finding {
 	if a.err != nil {
 		all = append(all, a.failure())
 	} else {
-		all = append(all, slices.Concat(a.age(), a.torn())...)
+		all = append(all, slices.Concat(a.age(), a.torn(), a.refusedBefore())...)
 	}
 	if a.whole && !a.page && a.err == nil {
 		all = append(all, wholeOnly("it was small enough to be looked at all the same"))
@@ -135,20 +136,28 @@ func (a answer) age() []Finding {
 	if a.list == nil {
 		return nil
 	}
-	offered := healthInstalled(&installed{signed: verifier.Signed{List: a.list}})
 	now, l := a.clock.Time, a.list
-	if health.Status(health.Facts{Now: now, Due: a.due, Installed: offered}) == health.OutOfDate {
-		message := fmt.Sprintf("the newest package there was released %d days ago, and %d are the most", days(now.Sub(l.Released)), days(a.due))
-		if now.After(l.Expires) {
-			message = fmt.Sprintf("the newest package there has expired, %d days ago", days(now.Sub(l.Expires)))
-		}
-		return []Finding{{Stage: stagePackage, Code: codeStale, Message: message, Hint: hintStale}}
+	offered := health.Facts{Now: now, Due: a.due, Installed: healthInstalled(&installed{signed: verifier.Signed{List: l}})}
+	if end := health.ListEnded(offered); !end.IsZero() {
+		return []Finding{{Stage: stagePackage, Code: codeStale, Message: "the signed list of the newest package there" + ended(end), Hint: hintEnded}}
+	}
+	if health.Status(offered) == health.OutOfDate {
+		return []Finding{{Stage: stagePackage, Code: codeStale, Hint: hintStale,
+			Message: fmt.Sprintf("the newest package there was released %d days ago, and %d are the most", days(now.Sub(l.Released)), days(a.due))}}
 	}
 	if a.verdict == verifier.Behind {
 		return []Finding{{Stage: stagePackage, Message: fmt.Sprintf("the package there, %s, is older than what this machine has accepted", l.Definition),
 			Hint: "after an update from the cloud that passes when the mirror is filled again; if it does not, look whether the job that fills it still runs"}}
 	}
 	return nil
+}
+
+// refusedBefore is about what this test can't see, and an update has seen.
+func (a answer) refusedBefore() []Finding {
+	if a.refused == nil {
+		return nil
+	}
+	return []Finding{{Stage: stagePackage, Message: "the last update refused this very package, " + a.refused.Error(), Hint: a.refused.Hint}}
 }
 
 func days(d time.Duration) int { return int(d / (24 * time.Hour)) }

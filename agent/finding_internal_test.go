@@ -55,7 +55,9 @@ func TestFindings(t *testing.T) {
 		"whole, small":      {with(func(a *answer) { a.whole = true }), []string{"http  small enough"}},
 		"old":               {with(func(a *answer) { a.list = list(-9*24*time.Hour, time.Hour) }), []string{"package source_stale released 9 days ago, and 7 are the most"}},
 		"old enough":        {with(func(a *answer) { a.list = list(-7*24*time.Hour, time.Hour) }), nil},
-		"expired":           {with(func(a *answer) { a.list = list(-9*24*time.Hour, -50*time.Hour) }), []string{"package source_stale has expired, 2 days ago"}},
+		"expired":           {with(func(a *answer) { a.list = list(-4*24*time.Hour, -50*time.Hour) }), []string{"package source_stale the signed list of the newest package there ended at 2026-10-30T10:00:00Z"}},
+		"old and expired":   {with(func(a *answer) { a.list = list(-9*24*time.Hour, -50*time.Hour) }), []string{"package source_stale released 9 days ago, and 7 are the most"}},
+		"refused before":    {with(func(a *answer) { a.refused = &Failure{"signer_untrusted", "s", "h"} }), []string{"package  the last update refused this very package, signer_untrusted: s"}},
 		"behind":            {with(func(a *answer) { a.verdict = verifier.Behind }), []string{"package  1.407.1.0, is older"}},
 		"a pair":            {with(func(a *answer) { a.beside = &manifest.Manifest{Engine: a.list.Engine, Definition: a.list.Definition} }), nil},
 		"torn": {with(func(a *answer) {

@@ -145,7 +145,7 @@ func (a *Agent) changedValue(src managedconfig.Source, changed []byte, key strin
 		return v
 	}
 	v = valueOf(settings, key)
-	for _, w := range doc.Warnings() {
+	for _, w := range settings.Warnings { // also those that only both files together give
 		if w.Key == key {
 			v.Notes = append(v.Notes, w.Sentence)
 		}

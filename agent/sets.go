@@ -42,7 +42,7 @@ type Sets struct {
 func (a *Agent) List(ctx context.Context) (Sets, error) {
 	found, _, err := a.look(ctx, listing{
 		dir: func(*engine.Dir) error { return nil },
-		set: func(_ engine.Set, _ *installed, err error) ([]engine.Problem, error) { return nil, err },
+		set: func(_ engine.Set, _ *installed, err error) ([]engine.Problem, error) { return nil, err }, judge: true,
 	})
 	found.FailReason = Explain(err)
 	return found, err
@@ -54,6 +54,9 @@ func (a *Agent) List(ctx context.Context) (Sets, error) {
 type listing struct {
 	dir func(*engine.Dir) error
 	set func(engine.Set, *installed, error) ([]engine.Problem, error)
+	// judge has the active set judged by the vendor's signatures before, as health does:
+	// its list alone does not make it valid.
+	judge bool
 }
 
 // look goes through the sets. The listing is complete also where there is an error,
@@ -86,6 +89,9 @@ func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []eng
 	notes := status.Sets
 	for _, set := range sets {
 		i, err := openSet(set, trust)
+		if err == nil && l.judge && links[set.Name] == "active" && trust.vendor != nil {
+			_, err = openCurrent(ctx, dir, trust, status.Current)
+		}
 		wrong, err := l.set(set, i, err)
 		if ctx.Err() != nil {
 			return found, problems, ctx.Err()

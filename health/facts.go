@@ -157,7 +157,18 @@ func Status(f Facts) string {
 // counts from the release and not from the update: a stale mirror must not make
 // old content look young by serving it late.
 func outOfDate(f Facts) bool {
-	return f.Now.Sub(f.Installed.Released) > f.Due || expired(f)
+	return tooOld(f) || expired(f)
 }
+
+// ListEnded is when the list of the installed definitions ended, where that alone makes
+// them out of date; zero where it does not, or where they are too old besides.
+func ListEnded(f Facts) time.Time {
+	if f.Installed == nil || tooOld(f) || !expired(f) {
+		return time.Time{}
+	}
+	return f.Installed.Expires
+}
+
+func tooOld(f Facts) bool { return f.Now.Sub(f.Installed.Released) > f.Due }
 
 func expired(f Facts) bool { return !f.Installed.Lasts && f.Now.After(f.Installed.Expires) }

@@ -128,3 +128,26 @@ func TestHealthIssues(t *testing.T) {
 		})
 	}
 }
+
+// TestListEnded: that a list ended counts for itself only where the definitions are not too
+// old besides.
+func TestListEnded(t *testing.T) {
+	t.Parallel()
+	ended := now.Add(-time.Hour)
+	for what, c := range map[string]struct {
+		change func(*health.Facts)
+		want   time.Time
+	}{
+		"nothing installed": {func(f *health.Facts) { f.Installed = nil }, time.Time{}},
+		"it holds":          {func(*health.Facts) {}, time.Time{}},
+		"it ended":          {func(f *health.Facts) { f.Installed.Expires = ended }, ended},
+		"it is old, too":    {func(f *health.Facts) { f.Installed.Expires, f.Installed.Released = ended, now.Add(-8*day) }, time.Time{}},
+		"there is no end":   {func(f *health.Facts) { f.Installed.Expires, f.Installed.Lasts = time.Time{}, true }, time.Time{}},
+	} {
+		f := facts()
+		c.change(&f)
+		if got := health.ListEnded(f); !got.Equal(c.want) {
+			t.Errorf("%s: %s, want %s", what, got, c.want)
+		}
+	}
+}

@@ -181,6 +181,10 @@ func (s Settings) withJointWarnings() Settings {
 				"set agent.trust.profile to list+vendor or to vendor, or remove "+of.key)
 		}
 	}
+	if profile := s.Agent.Trust.Profile; profile.Value != ProfileList && len(s.Agent.Trust.VendorPins.Value) == 0 {
+		warn(profile.File, "agent.trust.profile", profile.Value, "but until agent.trust.vendorPins is set, no update works and what is installed counts as not valid",
+			"set agent.trust.vendorPins to the issuing CA and the subject of who signs the files, or set agent.trust.profile to list")
+	}
 	return s
 }
 

@@ -168,7 +168,19 @@ func TestVendorWithoutProfile(t *testing.T) {
 	checkWarnings(t, Resolve(mustParse(t, OriginLocal, files)).Warnings, "agent.trust.vendorFiles"+nobodyAsks)
 	checkWarnings(t, Resolve(profile(ProfileList), mustParse(t, OriginLocal, pins)).Warnings, "agent.trust.vendorPins"+nobodyAsks)
 	checkWarnings(t, Resolve(profile(ProfileListAndVendor), mustParse(t, OriginLocal, pins)).Warnings)
-	checkWarnings(t, Resolve(profile(ProfileVendor), mustParse(t, OriginLocal, files)).Warnings)
+	checkWarnings(t, Resolve(profile(ProfileVendor), mustParse(t, OriginLocal, pins), mustParse(t, OriginLocal, files)).Warnings)
+}
+
+// TestNobodyIsVendor: a profile that asks for a vendor's signatures is of no use before
+// somebody says who the vendor is, whichever file says what.
+func TestNobodyIsVendor(t *testing.T) {
+	t.Parallel()
+	pins := nest("agent.trust.vendorPins", `["`+pin+`:subject:CN=A"]`)
+	for _, name := range []string{ProfileListAndVendor, ProfileVendor} {
+		profile := mustParse(t, OriginManaged, nest("agent.trust.profile", `"`+name+`"`))
+		checkWarnings(t, Resolve(profile).Warnings, "agent.trust.profile is "+name+", but until agent.trust.vendorPins is set, no update works and what is installed counts as not valid")
+		checkWarnings(t, Resolve(profile, mustParse(t, OriginLocal, pins)).Warnings)
+	}
 }
 
 func TestConfigured(t *testing.T) {

@@ -87,7 +87,8 @@ type SyncedPair struct {
 	Resumed    bool             `json:"resumed"`
 	// Approval is what became of it where packages are to be approved.
 	Approval SyncApprovalOutcome `json:"approval,omitempty"`
-	Err      error               `json:"-"` // why it failed, or was left for a person to approve
+	Notes    []string            `json:"notes,omitempty"` // what endpoints will need for what was approved
+	Err      error               `json:"-"`               // why it failed, or was left for a person to approve
 }
 
 // SyncResult is what became of the whole run.

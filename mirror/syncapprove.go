@@ -75,6 +75,10 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 	if note := approved.Note; note != nil {
 		r.log.printf("%s: approved, but %s: %s", r.syncPair, note.Code, note.Message)
 	}
+	r.result.Notes = p.Notes()
+	for _, note := range r.result.Notes {
+		r.log.printf("%s: %s", r.syncPair, note)
+	}
 	if p.Renewal {
 		return SyncRenewed, nil
 	}

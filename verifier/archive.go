@@ -250,7 +250,7 @@ func (a *Archive) HasMeta() bool {
 // where there is no list, package_malformed.
 func (a *Archive) SignedList() (Entry, error) {
 	if !a.HasMeta() {
-		return Entry{}, refuse(SignatureMissing, "the package has no signed list", "sign it with agent package build, or approve it with a sidecar beside it")
+		return Entry{}, refuse(SignatureMissing, "the package has no signed list", "approve it with agent mirror approve RING-DIR, or build your own with agent package build")
 	}
 	last := a.Entries[len(a.Entries)-1]
 	switch {

@@ -140,7 +140,8 @@ type approvedPackage struct {
 	Changes    map[string]mirror.FileChange `json:"changes"`
 	Zip        string                       `json:"zip,omitempty"`
 	Sidecar    string                       `json:"sidecar,omitempty"`
-	Note       *mirror.Problem              `json:"note,omitempty"` // what went wrong once it was in force
+	Note       *mirror.Problem              `json:"note,omitempty"`  // what went wrong once it was in force
+	Notes      []string                     `json:"notes,omitempty"` // what endpoints will need
 	FailReason *reason.Failure              `json:"failReason"`
 
 	err error
@@ -156,7 +157,7 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 		return r
 	}
 	defer proposal.Close()
-	r.Files, r.Changes, r.Exact = proposal.Files, proposal.Changes(), proposal.Exact()
+	r.Files, r.Changes, r.Exact, r.Notes = proposal.Files, proposal.Changes(), proposal.Exact(), proposal.Notes()
 	if r.List, r.err = verifier.MarshalList(proposal.List); r.err != nil {
 		return r
 	}
@@ -210,6 +211,9 @@ func proposalText(w io.Writer, proposal *mirror.Proposal) {
 		if changes[name] == mirror.FileGone {
 			fmt.Fprintf(w, "  %s is no longer there\n", name)
 		}
+	}
+	for _, note := range proposal.Notes() {
+		fmt.Fprintf(w, "  %s\n", note)
 	}
 }
 

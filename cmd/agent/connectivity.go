@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/reason"
 	"mdatp-offline-agent/printable"
 )
 
@@ -18,7 +19,8 @@ func (p *program) connectivityCommand() *cli.Command {
 	}})
 }
 
-// exitUnavailable is for whatever is wrong with a source, be it only a warning.
+// exitUnavailable is for whatever is wrong with a source, be it only a warning. A
+// configuration that can't be used is no source's fault.
 const exitUnavailable = 69
 
 // testConnectivity goes on as the agent's own user where root calls it: what root may
@@ -39,6 +41,9 @@ func (p *program) testConnectivity(c *cli.Context) error {
 		return err
 	}
 	p.exit = exitUnavailable
+	if why := found.FailReason; why != nil && why.Code == "config_invalid" {
+		p.exit = reason.ExitCode(why.Code)
+	}
 	return errShown
 }
 

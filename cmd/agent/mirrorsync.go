@@ -202,4 +202,7 @@ func (p *program) showSyncedText(w io.Writer, pair syncedPair) {
 	case mirror.SyncApproved, mirror.SyncRenewed:
 		fmt.Fprintf(w, "%s: %s is %s\n", pair.Name(), pair.Definition, pair.Approval)
 	}
+	for _, note := range pair.Notes {
+		fmt.Fprintf(w, "%s: %s\n", pair.Name(), note)
+	}
 }

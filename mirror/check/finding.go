@@ -136,8 +136,9 @@ func (o Options) onPlace(s seen, r report) {
 		r(Warning, codePastRing, "the package lies where no endpoint looks for it, since they add arch_x86_64 or arch_arm64 to the configured address", "move it into a directory of that name")
 	}
 	o.onPackage(s, r)
-	o.onTime(s, r)
+	o.onEnds(s, r)
 	o.onApproval(s, r)
+	o.onAge(s, r)
 	onManifest(s, r)
 	onServer(s, r)
 	onModes(s, r)
@@ -190,9 +191,9 @@ func (o Options) onPackage(s seen, r report) {
 	case s.listErr != nil:
 		r.refused(s.listErr)
 	case s.origin == "" && s.err == nil && o.Trust != nil:
-		r(Critical, string(verifier.SignatureMissing), "the package has no signed list, inside or beside it", "build it with agent package build, or put a list beside it as updates.zip.p7m; machines with the vendor's own product need none")
+		r(Critical, string(verifier.SignatureMissing), "the package has no signed list, inside or beside it", "approve it with agent mirror approve RING-DIR, or build your own with agent package build; machines with the vendor's own product need none")
 	case s.origin == "" && s.err == nil:
-		r(Info, string(verifier.SignatureMissing), "the package has no signed list, inside or beside it, so it is the vendor's own or not finished", "nothing is wrong for the vendor's own product; endpoints with this program need a list beside it as updates.zip.p7m")
+		r(Info, string(verifier.SignatureMissing), "the package has no signed list, inside or beside it, so it is the vendor's own or not finished", "nothing is wrong for the vendor's own product; for endpoints with this program approve it with agent mirror approve RING-DIR, unless they have the profile vendor")
 	}
 	switch {
 	case s.zip != "" && source.NotThere(s.zipErr):
@@ -205,8 +206,8 @@ func (o Options) onPackage(s seen, r report) {
 	}
 }
 
-// onTime judges age and ends. Of the package before, that it is old is the point.
-func (o Options) onTime(s seen, r report) {
+// onEnds judges the ends of what the package rests on.
+func (o Options) onEnds(s seen, r report) {
 	if s.listErr != nil {
 		return
 	}
@@ -222,28 +223,41 @@ func (o Options) onTime(s seen, r report) {
 			r(Warning, codeEnds, e.Sentence(o.Now), remedy)
 		}
 	}
+}
+
+// ageing is the age of a package that is old enough to be told of, which is when
+// endpoints begin to warn. Of the package before, that it is old is the point.
+func (o Options) ageing(s seen) (age time.Duration, ok bool) {
 	at := s.published()
-	if at.IsZero() || s.isBack() {
+	if age = o.Now.Sub(at); at.IsZero() || s.isBack() || s.listErr != nil {
+		return 0, false
+	}
+	return age, age > o.MaxAge/4*3
+}
+
+// onAge tells of an old package, and whose turn it is.
+func (o Options) onAge(s seen, r report) {
+	age, ok := o.ageing(s)
+	if !ok {
 		return
 	}
-	age := o.Now.Sub(at)
-	what, old := "the definitions are", Critical
+	severity, what := Critical, "the definitions are"
 	if s.list == nil {
-		what, old = "by its date the package is", Warning // which a copy may have changed
+		severity, what = Warning, "by its date the package is" // which a copy may have changed
 	}
-	message := fmt.Sprintf("%s %s old, and %s are allowed", what, span(age), span(o.MaxAge))
-	const hint = "look whether the job that fills the mirror still runs, and what it says"
-	switch {
-	case age > o.MaxAge:
-		r(old, codeStale, message, hint)
-	case age > o.MaxAge/4*3: // as endpoints begin to warn
-		r(Warning, codeStale, message, hint)
+	if age <= o.MaxAge {
+		severity = Warning
 	}
+	hint := "look whether the job that fills the mirror still runs, and what it says; where agent mirror promote fills the ring, whether a package waits for that in the ring before"
+	if s.waits() {
+		hint = "approve the package that waits there, with agent mirror approve RING-DIR; before that look at it with --dry-run"
+	}
+	r(severity, codeStale, fmt.Sprintf("%s %s old, and %s are allowed", what, span(age), span(o.MaxAge)), hint)
 }
 
 // onApproval tells of a package that came after the approved one. It is somebody's
 // decision to wait, so it is told of, and warned of only where the wait takes half of
-// the time that definitions may be old.
+// the time that definitions may be old, or where the approved ones have become old.
 func (o Options) onApproval(s seen, r report) {
 	if !s.waits() || s.isBack() {
 		return
@@ -253,6 +267,9 @@ func (o Options) onApproval(s seen, r report) {
 		what = fmt.Sprintf("a package with definitions %s and engine %s", s.manifest.Definition, s.manifest.Engine)
 	}
 	severity, since := Info, ""
+	if _, old := o.ageing(s); old {
+		severity = Warning
+	}
 	if !s.came.IsZero() {
 		age := o.Now.Sub(s.came)
 		since = " since " + span(age)

@@ -271,6 +271,38 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// TestOldWhileItWaits: where the approved package is old and a newer one waits, that is
+// why, so it is a warning, stands first of its kind, and the remedy is to approve.
+func TestOldWhileItWaits(t *testing.T) {
+	t.Parallel()
+	for _, days := range []int{6, 8} {
+		o, all := options(t), healthy(t)
+		o.Now = now().AddDate(0, 0, days)
+		waiting(&all[x86], -time.Duration(days)*24*time.Hour+time.Hour)
+		var stale, waits Finding
+		var codes []string
+		for _, f := range o.findings(all) {
+			if slices.Contains(f.Places, "linux/production/x86_64") && f.Severity != Info {
+				codes = append(codes, f.Code)
+			}
+			switch {
+			case f.Code == codeWaits:
+				waits = f
+			case f.Code == codeStale && slices.Contains(f.Places, "linux/production/x86_64"):
+				stale = f
+			case f.Code == codeStale && !strings.Contains(f.Hint, "the job that fills the mirror"):
+				t.Errorf("%d days: where nothing waits, the hint is %q", days, f.Hint)
+			}
+		}
+		if waits.Severity != Warning || !strings.Contains(stale.Hint, "agent mirror approve RING-DIR") {
+			t.Errorf("%d days: %+v and %+v", days, waits, stale)
+		}
+		if i, j := slices.Index(codes, codeWaits), slices.Index(codes, codeStale); stale.Severity == Warning && i > j {
+			t.Errorf("%d days: the order is %v", days, codes)
+		}
+	}
+}
+
 // TestVerdict: good is only what was read to its end, without any error.
 func TestVerdict(t *testing.T) {
 	t.Parallel()

@@ -63,8 +63,11 @@ func Load(root, dir string, pins []verifier.Pin) (verifier.Trust, error) {
 }
 
 func empty(dir string) error {
-	return &verifier.Refusal{Code: verifier.TrustDirEmpty, Sentence: "no root is trusted, since " + dir + " holds no certificate",
-		Hint: "copy the root certificate of whoever signs your packages to " + filepath.Join(dir, "root.pem")}
+	hint := "copy the root certificate of whoever signs your packages to " + filepath.Join(dir, "root.pem")
+	if filepath.Base(dir) == Vendor {
+		hint = "copy the vendor's root certificate, and that of its time stamps, into " + dir + ", as files NAME.pem"
+	}
+	return &verifier.Refusal{Code: verifier.TrustDirEmpty, Sentence: "no root is trusted, since " + dir + " holds no certificate", Hint: hint}
 }
 
 func invalid(path, what, hint string, err error) error {

@@ -260,6 +260,8 @@ func (c Content) NotBelow(before Content) error {
 		case ok && now.Signed == was.Signed:
 		case ok && now.Version == was.Version && now.Stated.Before(was.Stated) && !now.Stated.IsZero():
 			return older(fmt.Sprintf("the vendor says that it signed the file %s at %s, and the installed one at %s", name, inUTC(now.Stated), inUTC(was.Stated)), c)
+		case now.Version.IsZero() && now.Time.IsZero() && !ok:
+			return older("the file "+name+" has no time stamp, and none is installed that it could be compared with, so nothing proves that it is not an old one", c)
 		case now.Version.IsZero() && (now.Time.IsZero() || ok && was.Time.IsZero()):
 			return older("the file "+name+" is another than before, and nothing proves that it is newer", c)
 		}

@@ -386,7 +386,7 @@ func TestNotBelow(t *testing.T) {
 		{"a stamp alone and the first", of(verifier.Version{}, then, 2), vendorsig.Content{}, ""},
 		{"an unknown one", of(verifier.Version{}, none, 2), of(verifier.Version{}, none, 1), "nothing proves that it is newer"},
 		{"an unknown one after a known one", of(verifier.Version{}, none, 2), of(verifier.Version{}, then, 1), "has no time stamp"},
-		{"an unknown first one", of(verifier.Version{}, none, 2), vendorsig.Content{}, "nothing proves that it is newer"},
+		{"an unknown first one", of(verifier.Version{}, none, 2), vendorsig.Content{}, "the file f has no time stamp, and none is installed that it could be compared with"},
 		{"a file less", vendorsig.Content{}, of(v417, then, 1), "the file f is missing"},
 		{"an unknown one that stays", of(verifier.Version{}, none, 1), of(verifier.Version{}, none, 1), ""},
 	} {
