@@ -108,8 +108,8 @@ func TestValues(t *testing.T) {
 		{"agent.trust.profile", `"list"`, "list", ""},
 		{"agent.trust.profile", `"list+vendor"`, "list+vendor", ""},
 		{"agent.trust.profile", `"vendor"`, "vendor", ""},
-		{"agent.trust.vendorFiles", `["libmpengine.so", "libmpengine.so.sig", "mpavbase.vdm"]`, []string{"libmpengine.so", "libmpengine.so.sig", "mpavbase.vdm"}, ""},
-		{"agent.trust.vendorPins", `["` + pin + `:subject:CN=A, O=B:C", "` + pin + `:eku:1.3.6.1.4.1.311.76.8.1"]`, []string{pin + ":subject:CN=A, O=B:C", pin + ":eku:1.3.6.1.4.1.311.76.8.1"}, ""},
+		{"agent.trust.vendorFiles", `["libmpengine.so", "libmpengine.so.sig", "mpavbase.vdm"]`, []string{"libmpengine.so", "libmpengine.so.sig", "mpavbase.vdm"}, "asks for no signatures of a vendor"},
+		{"agent.trust.vendorPins", `["` + pin + `:subject:CN=A, O=B:C", "` + pin + `:eku:1.3.6.1.4.1.311.76.8.1"]`, []string{pin + ":subject:CN=A, O=B:C", pin + ":eku:1.3.6.1.4.1.311.76.8.1"}, "asks for no signatures of a vendor"},
 	}
 	covered := map[string]bool{"antivirusEngine.offlineDefinitionUpdate": true}      // in TestSamples and TestLayers
 	for _, hook := range []string{"agent.hooks.preload.", "agent.hooks.postload."} { // in TestHooks
@@ -226,7 +226,10 @@ func TestValuesRefused(t *testing.T) {
 		{"agent.trust.vendorPins", `["` + pin + `:subject:"]`, "PIN:subject:NAME", ""},
 		{"agent.trust.vendorPins", `["` + pin[1:] + `:subject:CN=A"]`, "PIN:subject:NAME", ""},
 		{"agent.trust.vendorPins", `["` + pin + `:cn:A"]`, "PIN:subject:NAME", ""},
-		{"agent.trust.vendorPins", `["` + pin + `:eku:1.3.6.1.5.5.7.3.3"]`, "PIN:eku:OID", "that only this vendor has"},
+		{"agent.trust.vendorPins", `["` + pin + `:eku:1.3.6.1.5.5.7.3.3"]`, "certificates of all sorts of people have the usage 1.3.6.1.5.5.7.3.3", "that only this vendor has"},
+		{"agent.trust.vendorPins", `["` + pin + `:eku:1.3.6.1.4.1.311.61.1.1"]`, "certificates of all sorts of people have the usage 1.3.6.1.4.1.311.61.1.1", "pin the signer by its whole subject"},
+		{"agent.trust.vendorPins", `["` + pin + `:eku:1.3.6.1.4.1.311.10.3.13"]`, "certificates of all sorts of people", ""},
+		{"agent.trust.vendorPins", `["` + pin + `:eku:2.5.29.37.0"]`, "certificates of all sorts of people", ""},
 		{"agent.trust.vendorPins", `["` + pin + `:eku:1.02.3"]`, "PIN:eku:OID", ""},
 		{"agent.trust.vendorPins", `["` + pin + `:eku:1.2"]`, "PIN:eku:OID", ""},
 		{"agent.trust", `null`, "m.json line 1, agent.trust is null, allowed is an object", ""},

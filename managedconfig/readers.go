@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"mdatp-offline-agent/printable"
+	"mdatp-offline-agent/verifier/usages"
 )
 
 // The interval between updates, in seconds. Zero in a file means the default;
@@ -321,8 +322,7 @@ func readSigners(l literal) ([]string, remark, *Error) {
 // vendorPinForm is the form of a pin for vendors, behind the issuer's pin.
 var vendorPinForm = regexp.MustCompile(`^(subject:.+|eku:[0-2](\.(0|[1-9][0-9]{0,8})){2,31})$`)
 
-// readVendorPins takes who counts as the vendor. The usages of the standards are
-// refused, since every signer of code has them.
+// readVendorPins takes who counts as the vendor.
 func readVendorPins(l literal) ([]string, remark, *Error) {
 	const allowed = "a list of 1 to 64 texts, each PIN:subject:NAME or PIN:eku:OID, where PIN is the base64 of the SHA-256 of the key of the issuing CA"
 	const hint = "write the key of the issuing CA as in agent.trust.signers, and behind it the whole subject of the signer, or an extended key usage that only this vendor has"
@@ -337,8 +337,12 @@ func readVendorPins(l literal) ([]string, remark, *Error) {
 		}
 		issuer, rest, _ := strings.Cut(text, ":")
 		sum, decodeErr := base64.StdEncoding.Strict().DecodeString(issuer)
-		if decodeErr != nil || len(sum) != signerBytes || !vendorPinForm.MatchString(rest) || strings.HasPrefix(rest, "eku:1.3.6.1.5.5.7.3") {
+		if decodeErr != nil || len(sum) != signerBytes || !vendorPinForm.MatchString(rest) {
 			return nil, remark{}, refuse(item, allowed, hint)
+		}
+		if usage, ok := strings.CutPrefix(rest, "eku:"); ok && usages.Everybodys(usage) {
+			return nil, remark{}, &Error{Value: item.shown(), Problem: "and certificates of all sorts of people have the usage " + usage,
+				Hint: "pin the signer by its whole subject (PIN:subject:NAME), or by an extended key usage that only this vendor has; agent package verify shows the signer of a file"}
 		}
 		pins = append(pins, text)
 	}

@@ -164,16 +164,23 @@ func Resolve(docs ...Document) Settings {
 
 // withJointWarnings adds what no file by itself can show.
 func (s Settings) withJointWarnings() Settings {
-	offline := s.AntivirusEngine.OfflineDefinitionUpdate
-	if !offline.Value || !s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.IsZero() {
-		return s
+	warn := func(file, key, value, problem, hint string) {
+		s.Warnings = append(s.Warnings, Warning{File: file, Key: key, Sentence: compose(file, 0, 0, key, value, problem), Hint: hint})
 	}
-	const key = "antivirusEngine.offlineDefinitionUpdate"
-	s.Warnings = append(s.Warnings, Warning{
-		File: offline.File, Key: key,
-		Sentence: compose(offline.File, 0, 0, key, "enabled", "but no antivirusEngine.offlineDefinitionUpdateUrl is set"),
-		Hint:     "set antivirusEngine.offlineDefinitionUpdateUrl to the mirror, for example http://mirror.example:8000/linux/production/",
-	})
+	if offline := s.AntivirusEngine.OfflineDefinitionUpdate; offline.Value && s.AntivirusEngine.OfflineDefinitionUpdateURL.Value.IsZero() {
+		warn(offline.File, "antivirusEngine.offlineDefinitionUpdate", "enabled", "but no antivirusEngine.offlineDefinitionUpdateUrl is set",
+			"set antivirusEngine.offlineDefinitionUpdateUrl to the mirror, for example http://mirror.example:8000/linux/production/")
+	}
+	ofVendors := []struct {
+		key   string
+		value Value[[]string]
+	}{{"agent.trust.vendorPins", s.Agent.Trust.VendorPins}, {"agent.trust.vendorFiles", s.Agent.Trust.VendorFiles}}
+	for _, of := range ofVendors {
+		if len(of.value.Value) > 0 && s.Agent.Trust.Profile.Value == ProfileList {
+			warn(of.value.File, of.key, "set", "but agent.trust.profile is list, which asks for no signatures of a vendor",
+				"set agent.trust.profile to list+vendor or to vendor, or remove "+of.key)
+		}
+	}
 	return s
 }
 

@@ -154,6 +154,23 @@ func TestOfflineWithoutURL(t *testing.T) {
 	checkWarnings(t, Resolve(managed, local).Warnings)
 }
 
+// TestVendorWithoutProfile: who says who the vendor is and forgets the profile is told that
+// nobody asks.
+func TestVendorWithoutProfile(t *testing.T) {
+	t.Parallel()
+	pins := nest("agent.trust.vendorPins", `["`+pin+`:subject:CN=A"]`)
+	files := nest("agent.trust.vendorFiles", `["a.vdm"]`)
+	const nobodyAsks = " is set, but agent.trust.profile is list, which asks for no signatures of a vendor"
+	profile := func(name string) Document {
+		return mustParse(t, OriginManaged, nest("agent.trust.profile", `"`+name+`"`))
+	}
+	checkWarnings(t, Resolve(mustParse(t, OriginLocal, pins)).Warnings, "agent.trust.vendorPins"+nobodyAsks)
+	checkWarnings(t, Resolve(mustParse(t, OriginLocal, files)).Warnings, "agent.trust.vendorFiles"+nobodyAsks)
+	checkWarnings(t, Resolve(profile(ProfileList), mustParse(t, OriginLocal, pins)).Warnings, "agent.trust.vendorPins"+nobodyAsks)
+	checkWarnings(t, Resolve(profile(ProfileListAndVendor), mustParse(t, OriginLocal, pins)).Warnings)
+	checkWarnings(t, Resolve(profile(ProfileVendor), mustParse(t, OriginLocal, files)).Warnings)
+}
+
 func TestConfigured(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bool{

@@ -91,7 +91,7 @@ func read(root, dir string) ([]verifier.TrustFile, error) {
 		name := entry.Name()
 		// Names with a dot in front are how editors, package managers and
 		// Kubernetes keep things that are not meant to be seen.
-		if strings.HasPrefix(name, ".") || name == Vendor && entry.IsDir() {
+		if strings.HasPrefix(name, ".") || name == Vendor && leadsToDir(filepath.Join(real, name)) {
 			continue
 		}
 		if len(files) == verifier.MaxTrustFiles {
@@ -107,6 +107,13 @@ func read(root, dir string) ([]verifier.TrustFile, error) {
 		files = append(files, verifier.TrustFile{Name: name, Data: data})
 	}
 	return files, nil
+}
+
+// leadsToDir tells whether path is a directory or a link to one. Who could change where
+// it leads is looked at when that is loaded.
+func leadsToDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // readFile reads one file through the descriptor that was checked.

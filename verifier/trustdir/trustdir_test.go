@@ -289,7 +289,9 @@ func TestLoadLinks(t *testing.T) {
 		"to a directory":     {func(t *testing.T, p place) { p.link(t, "../../agent", trust+"/b.pem") }, bad, "b.pem is no regular file"},
 		"to a device":        {func(t *testing.T, p place) { p.link(t, "/dev/zero", trust+"/b.pem") }, bad, "b.pem"},
 		"directory, dead":    {func(t *testing.T, p place) { p.remove(t, trust); p.link(t, "nowhere", trust) }, isEmpty, ""},
-		"vendor as a link":   {func(t *testing.T, p place) { p.mkdir(t, "v"); p.link(t, "../../../v", trust+"/vendor") }, bad, "vendor is no regular file"},
+		"vendor as a link":   {func(t *testing.T, p place) { p.mkdir(t, "v"); p.link(t, "../../../v", trust+"/vendor") }, "", ""},
+		"vendor, to a file":  {func(t *testing.T, p place) { p.file(t, "v", nil); p.link(t, "../../../v", trust+"/vendor") }, bad, "vendor can not be used"},
+		"vendor, dead":       {func(t *testing.T, p place) { p.link(t, "nowhere", trust+"/vendor") }, bad, "can not be looked at"},
 		"below a file":       {func(t *testing.T, p place) { p.link(t, "root.pem/x", trust+"/b.pem") }, bad, "can not be looked at"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"crypto"
 	"crypto/elliptic"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
 	"slices"
 	"strings"
 	"time"
@@ -293,6 +295,18 @@ func peHeaders() (out []vendorVector) {
 	return out
 }
 
+// Certificates with the name and the key of a CA of the vendor, and of the authority for
+// time stamps, by somebody whom nobody trusts.
+var (
+	falseIssuer = issue("issuer of a vendor", &stranger, p256("issuer of a vendor"), aCA, anything)
+	falseTimeCA = issue("root of time", &stranger, p256("root of time"), aCA, anything)
+)
+
+// anything is an extension that nobody knows.
+func anything(c *x509.Certificate) {
+	c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oid("1.2.3.4"), Value: []byte("whatever somebody wants to keep here")})
+}
+
 // authenticodes are about the CMS object in the file.
 func authenticodes() (out []vendorVector) {
 	plainFile := anImage().encode()
@@ -327,6 +341,14 @@ func authenticodes() (out []vendorVector) {
 		return withSignatures(stampedFile(), slices.Concat([]byte{0x30, 0x80}, o[4:], []byte{0, 0}))
 	}
 	strangers := issue("stranger in the bag", nil, p256("stranger in the bag"))
+	inBag := func(more ...party) []byte {
+		return edit(func(_ *element, c cmsTree) {
+			for _, p := range more {
+				c.bag().kids = append(c.bag().kids, parseElement(p.cert.Raw))
+			}
+		})
+	}
+	seven := parseElement(enc(7))
 	for _, r := range []struct {
 		what              string
 		file              []byte
@@ -346,6 +368,12 @@ func authenticodes() (out []vendorVector) {
 		{"nested signature", nested(), invalid, "nested", good, "it judges the nested one, too, and here one signature is enough"},
 		{"a certificate that nobody asked for", edit(func(_ *element, c cmsTree) { c.bag().kids = append(c.bag().kids, parseElement(strangers.cert.Raw)) }), invalid, "nothing to do with", good, theirUnsigned},
 		{"the root comes along", edit(func(_ *element, c cmsTree) { c.bag().kids = append(c.bag().kids, parseElement(vendorRoot.cert.Raw)) }), good, "", good, ""},
+		{"a certificate of the issuer by a stranger", inBag(falseIssuer), invalid, "genuine", good, theirUnsigned},
+		{"a certificate of the issuer by a stranger who comes along", inBag(falseIssuer, stranger), invalid, "genuine", good, theirUnsigned},
+		{"something behind a certificate", edit(func(_ *element, c cmsTree) { c.bag().kids[1].kids = append(c.bag().kids[1].kids, seven) }), invalid, "behind a certificate", refused, ""},
+		{"something behind the number of the signer's certificate", edit(func(_ *element, c cmsTree) { c.signer().kids[1].kids = append(c.signer().kids[1].kids, seven) }), invalid, "RFC 5652", refused, ""},
+		{"of a version that nobody knows", edit(func(d *element, _ cmsTree) { d.kids[0] = seven }), invalid, "RFC 5652", good, theirUnsigned},
+		{"the signer is of a version that nobody knows", edit(func(_ *element, c cmsTree) { c.signer().kids[0] = seven }), invalid, "RFC 5652", good, theirUnsigned},
 		{"without the issuer", edit(func(_ *element, c cmsTree) { c.bag().kids = c.bag().kids[:1] }), untrusted, "no root", refused, ""},
 		{"without certificates", edit(func(d *element, _ cmsTree) { d.kids = slices.Delete(d.kids, 3, 4) }), invalid, "no certificate", refused, ""},
 		{"no signer", edit(func(_ *element, c cmsTree) { c.signers().kids = nil }), missing, "no signer", refused, ""},
@@ -524,6 +552,16 @@ func stamps() (out []vendorVector) {
 		}), ordinaryStamp, good, "", good, ""},
 		{"time stamp with a certificate that nobody asked for", edited(func(c cmsTree) { c.stamp().bag().kids = append(c.stamp().bag().kids, parseElement(strangers.cert.Raw)) }), "", invalid, "nothing to do with", good, theirUnsigned},
 		{"time stamp with something that nobody signed", edited(func(c cmsTree) { c.stamp().unsigned().kids = []*element{parseElement(attribute("1.2.3.4", enc(7)))} }), "", invalid, "nobody signed", good, theirUnsigned},
+		{"time stamp with a certificate of the authority by a stranger", edited(func(c cmsTree) {
+			c.stamp().bag().kids = append(c.stamp().bag().kids, parseElement(falseTimeCA.cert.Raw))
+		}), "", invalid, "genuine", good, theirUnsigned},
+		{"time stamp that announces two digests", edited(func(c cmsTree) {
+			digests := c.stamp().data().kids[1]
+			digests.kids = append(digests.kids, parseElement(algorithm(oidSHA512)))
+		}), "", invalid, "descriptions of algorithms", good, theirUnsigned},
+		{"time stamp whose digest has parameters", edited(func(c cmsTree) {
+			c.stamp().signer().kids[2] = parseElement(algorithm(oidSHA256, enc([]byte("whatever"))))
+		}), "", invalid, "descriptions of algorithms", good, theirUnsigned},
 		{"time stamp of a stranger", signing{stamp: ordinaryStamp, stamper: &falseTime, root: &falseRoot}.sign(plainFile), "", untrusted, "no root", good, theirTime},
 		{"stamper's usage not critical", by("time, not critical", ordinaryStamp, extended(false, oidStampsTime)), "", untrusted, only, good, theirStrictness},
 		{"stamper also for TLS", by("time, and TLS", ordinaryStamp, extended(true, oidStampsTime, "1.3.6.1.5.5.7.3.1")), "", untrusted, only, good, theirStrictness},
@@ -554,6 +592,8 @@ func stamps() (out []vendorVector) {
 // detached are about signatures beside a file.
 func detached() (out []vendorVector) {
 	engine := []byte("\x7fELF an engine\nof some lines\n")
+	olderEngine := []byte("\x7fELF an older engine\nof some lines\n")
+	const anew = "2026-11-24T09:00:00Z"
 	plainSig := signing{}.beside(engine).root.encode()
 	edit := func(change func(*message)) []byte { return signing{}.beside(engine, change).root.encode() }
 	rsaParty := issue("vendor with RSA of 3072 bits", &vendorIssuer, rsaKey(rsa3072))
@@ -564,6 +604,7 @@ func detached() (out []vendorVector) {
 	pastVendor := issue("vendor of the past", &vendorIssuer, p256("vendor of the past"), valid("2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z"))
 	const day = "2026-03-01T00:00:00Z"
 	const unknown, cmsKind, none = "unknown", "cms", "none"
+	pemOf := func(kind string) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: plainSig}) }
 	for _, r := range []struct {
 		what              string
 		file, sig         []byte
@@ -573,12 +614,20 @@ func detached() (out []vendorVector) {
 	}{
 		{"DER", engine, plainSig, cmsKind, good, "", good, ""},
 		{"PEM", engine, armoured(plainSig), cmsKind, good, "", "", ""},
+		{"PEM of type PKCS7", engine, pemOf("PKCS7"), cmsKind, good, "", "", ""},
+		{"PEM with CRLF", engine, bytes.ReplaceAll(armoured(plainSig), []byte("\n"), []byte("\r\n")), cmsKind, good, "", "", ""},
+		{"PEM with headers", engine, pem.EncodeToMemory(&pem.Block{Type: "CMS", Headers: map[string]string{"Comment": "whatever"}, Bytes: plainSig}), unknown, missing, "kind that is not known", "", ""},
+		{"PEM of another type", engine, pemOf("WHATEVER SOMEBODY WANTS TO SAY"), unknown, missing, "kind that is not known", "", ""},
+		{"PEM behind a damaged block", engine, append([]byte("-----BEGIN CMS-----\n\x00 whatever\n"), armoured(plainSig)...), unknown, missing, "kind that is not known", "", ""},
+		{"PEM and an empty line", engine, append(armoured(plainSig), '\n'), unknown, missing, "kind that is not known", "", ""},
+		{"PEM and a tab", engine, bytes.Replace(armoured(plainSig), []byte("\nMI"), []byte("\n\tMI"), 1), unknown, missing, "kind that is not known", "", ""},
 		{"RSA-3072", engine, signing{by: &rsaParty}.beside(engine).root.encode(), cmsKind, good, "", good, ""},
 		{"P-384 and SHA-384", engine, func() []byte {
 			p := issue("vendor on P-384", &vendorIssuer, keyOf("vendor on P-384", elliptic.P384()))
 			return signing{by: &p, hash: crypto.SHA384}.beside(engine).root.encode()
 		}(), cmsKind, good, "", good, ""},
 		{"a time stamp", engine, signing{stamp: ordinaryStamp}.beside(engine).root.encode(), cmsKind, good, "", good, ""},
+		{"an older file, stamped anew", olderEngine, signing{at: "2026-11-22T08:00:00Z", stamp: anew}.beside(olderEngine).root.encode(), cmsKind, good, "", good, ""},
 		{"expired since the time stamp", engine, signing{by: &pastVendor, at: day, stamp: day}.beside(engine).root.encode(), cmsKind, good, "", refused, "openssl cms does not look at time stamps"},
 		{"expired", engine, signing{by: &pastVendor, at: day}.beside(engine).root.encode(), cmsKind, expired, "has expired", refused, ""},
 		{"a time stamp in Authenticode's attribute", engine, stampedWrong.root.encode(), cmsKind, invalid, "nobody signed", good, itsForms},
@@ -610,6 +659,8 @@ func detached() (out []vendorVector) {
 		switch r.what {
 		case "a time stamp":
 			v.stamp = ordinaryStamp
+		case "an older file, stamped anew":
+			v.stamp = anew
 		case "expired since the time stamp":
 			v.stamp = day
 		}

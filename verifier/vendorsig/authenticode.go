@@ -75,7 +75,7 @@ func (s *Signature) open(object []byte, shape cms.Shape) (*cms.Object, error) {
 	if err != nil {
 		return nil, hinted(err)
 	}
-	s.Digest, s.Signer = o.Hash, signerOf(o.Leaf)
+	s.Digest, s.Signer, s.SigningTime = o.Hash, signerOf(o.Leaf), o.SigningTime
 	if err := verifier.CheckKey(o.Leaf); err != nil {
 		return nil, hinted(err)
 	}

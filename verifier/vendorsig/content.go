@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/usages"
 )
 
 // Policy is who counts as the vendor. Roots alone can't say it: below those of a
@@ -33,7 +34,7 @@ func (p Policy) Digest() [sha256.Size]byte {
 // what that CA says of its holder.
 type Pin struct {
 	Issuer  verifier.Pin
-	Subject string                // in full, as openssl x509 -nameopt RFC2253 and reports show it; empty: Usage counts
+	Subject string                // in full, as reports show it; empty: Usage counts
 	Usage   asn1.ObjectIdentifier // an extended key usage of the vendor's own
 }
 
@@ -63,8 +64,7 @@ func ParsePin(text string) (p Pin, err error) {
 	return Pin{}, errors.New("behind the issuer stands subject and a name, or eku and an object identifier")
 }
 
-// parseOID reads the usage of a vendor. Those that the standards name are
-// everybody's, and would pin nobody.
+// parseOID reads the usage of a vendor. Those that are everybody's would pin nobody.
 func parseOID(text string) (id asn1.ObjectIdentifier, err error) {
 	for part := range strings.SplitSeq(text, ".") {
 		n, err := strconv.ParseUint(part, 10, 31)
@@ -73,7 +73,7 @@ func parseOID(text string) (id asn1.ObjectIdentifier, err error) {
 		}
 		id = append(id, int(n))
 	}
-	if everybodys := (asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3}); len(id) < 3 || len(id) >= len(everybodys) && everybodys.Equal(id[:len(everybodys)]) {
+	if len(id) < 3 || usages.Everybodys(text) {
 		return nil, errors.New("the usage is no vendor's own")
 	}
 	return id, nil
@@ -85,7 +85,7 @@ func (p Pin) names(chain []*x509.Certificate) bool {
 		return false
 	}
 	if p.Subject != "" {
-		return chain[0].Subject.String() == p.Subject
+		return nameText(chain[0].RawSubject) == p.Subject
 	}
 	return slices.ContainsFunc(chain[0].UnknownExtKeyUsage, p.Usage.Equal)
 }
@@ -103,6 +103,7 @@ type Claim struct {
 	SHA256  [32]byte
 	Version verifier.Version // by its version resource; zero: unknown
 	Time    time.Time        // by its time stamp; zero: unknown
+	Stated  time.Time        // when its signer says that it signed; zero: it says nothing
 
 	Chain []*x509.Certificate // verified chain of its signer, leaf first
 }
@@ -211,7 +212,7 @@ func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 }
 
 func (e *Examined) claim(sum [32]byte) Claim {
-	c := Claim{Kind: e.Signature.Kind, SHA256: sum, Version: e.Own.Version, Chain: e.Signature.Signer.Chain}
+	c := Claim{Kind: e.Signature.Kind, SHA256: sum, Version: e.Own.Version, Stated: e.Signature.SigningTime, Chain: e.Signature.Signer.Chain}
 	if e.Signature.TimeStamp != nil {
 		c.Time = e.Signature.TimeStamp.Time
 	}
@@ -222,8 +223,10 @@ func (e *Examined) claim(sum [32]byte) Claim {
 // name before, by version or by time stamp, and those of which neither is known,
 // unless they are the same. A time stamp can be taken off by anybody, so a file that
 // has none is before any that has one, and one without a version is no newer for having
-// one where the file before had none. Nor may one be missing that was there before: who
-// leaves out half of the definitions makes them no newer.
+// one where the file before had none. Anybody can get a new one for an old file, too, so
+// where no version says which is newer, the time of signing that the vendor itself states
+// must not be an earlier one, where both state it. Nor may one be missing that was there
+// before: who leaves out half of the definitions makes them no newer.
 func (c Content) NotBelow(before Content) error {
 	for _, name := range slices.Sorted(maps.Keys(before.Claims)) {
 		if _, ok := c.Claims[name]; !ok {
@@ -239,7 +242,9 @@ func (c Content) NotBelow(before Content) error {
 		case now.Version.Compare(was.Version) < 0:
 			return older(fmt.Sprintf("the file %s has version %s, and %s is installed", name, now.Version, was.Version), c)
 		case now.Time.Before(was.Time):
-			return older(fmt.Sprintf("the file %s %s, and the installed one was signed at %s", name, now.signed(), was.Time.UTC().Format(verifier.TimeFormat)), c)
+			return older(fmt.Sprintf("the file %s %s, and the installed one was signed at %s", name, now.signed(), inUTC(was.Time)), c)
+		case ok && now.Version == was.Version && now.Stated.Before(was.Stated) && !now.Stated.IsZero():
+			return older(fmt.Sprintf("the vendor says that it signed the file %s at %s, and the installed one at %s", name, inUTC(now.Stated), inUTC(was.Stated)), c)
 		case now.Version.IsZero() && (now.Time.IsZero() || ok && was.Time.IsZero()):
 			return older("the file "+name+" is another than before, and nothing proves that it is newer", c)
 		}
@@ -252,8 +257,10 @@ func (c Claim) signed() string {
 	if c.Time.IsZero() {
 		return "has no time stamp"
 	}
-	return "was signed at " + c.Time.UTC().Format(verifier.TimeFormat)
+	return "was signed at " + inUTC(c.Time)
 }
+
+func inUTC(t time.Time) string { return t.UTC().Format(verifier.TimeFormat) }
 
 func older(sentence string, c Content) error {
 	return refuse(verifier.RollbackRefused, sentence, hintAllow(c))

@@ -43,13 +43,26 @@ func verifyDetached(f File, trust verifier.Trust, clock verifier.Clock) (Signatu
 	return s, err
 }
 
+// unarmoured takes a signature out of the PEM form in which openssl writes it, line ends
+// of either kind. PEM has room for bytes of anybody, in front of a block, in its headers
+// and its type, so any other form is left as it is.
+func unarmoured(sig []byte) []byte {
+	block, _ := pem.Decode(sig)
+	if block == nil || block.Type != "CMS" && block.Type != "PKCS7" {
+		return sig
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})
+	if !bytes.Equal(sig, text) && !bytes.Equal(sig, bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))) {
+		return sig
+	}
+	return block.Bytes
+}
+
 // cmsObject gives the CMS object of a signature in DER or PEM. What does not begin
 // like one is of another kind; what does, and is none after all, is for the parser
 // to refuse.
 func cmsObject(sig []byte) (object []byte, known bool) {
-	if block, rest := pem.Decode(sig); block != nil && bytes.HasPrefix(sig, []byte("-----BEGIN")) && len(bytes.TrimSpace(rest)) == 0 {
-		sig = block.Bytes
-	}
+	sig = unarmoured(sig)
 	// SEQUENCE, its length in whatever form, and the identifier of signed data.
 	const sequence, longForm, maxLengthBytes = 0x30, 0x80, 4
 	signedData := []byte{6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2}

@@ -13,8 +13,10 @@
 // the two fields that say where the signature lies, is what the signer signed: the
 // signature ends the file, only zeros fill it up to a multiple of eight bytes, no
 // section reaches into it, and nothing stands in it that nobody signed but one
-// time stamp and the certificates of those who issued the signer's. Digests are
-// SHA-256 and better, keys as strong as for signed lists.
+// time stamp and the certificates of those who issued the signer's, each of which
+// somebody who is trusted says to be genuine. In the time stamp attribute certificates
+// and revocation lists may stand as well, which nobody reads. Digests are SHA-256 and
+// better, keys as strong as for signed lists.
 //
 // A file with a good time stamp is judged at the time that the stamp states, so it
 // outlives its signer's certificate; a file without one is judged now. Revocation

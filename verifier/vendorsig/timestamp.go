@@ -18,7 +18,7 @@ import (
 
 // Bags of time stamps may hold attribute certificates; some authorities put the
 // record of their clock's last audit there.
-var stampShape = cms.Shape{Content: cms.TSTInfo, What: "a time stamp's statement", Foreign: true, MaxCertificates: maxCertificates}
+var stampShape = cms.Shape{Content: cms.TSTInfo, What: "a time stamp's statement", Foreign: true, Exact: true, MaxCertificates: maxCertificates}
 
 // verifyTimeStamp judges a token of RFC 3161 that is to be over that value. What is
 // known of it comes back also with a refusal. The authority's chain has to hold
@@ -50,7 +50,13 @@ func verifyTimeStamp(token, over []byte, trust verifier.Trust, clock verifier.Cl
 	if !clock.Wrong && info.time.After(clock.Time.Add(verifier.ClockTolerance)) {
 		return stamp, refuse(verifier.IssuedInFuture, "it is dated more than a day in the future", "check the clock of this machine")
 	}
-	stamp.Signer.Chain, err = trust.Chain(o.Leaf, o.Certificates, info.time, verifier.StampTime)
+	chain, err := trust.Chain(o.Leaf, o.Certificates, info.time, verifier.StampTime)
+	if err == nil {
+		err = checkIssuers(o, trust)
+	}
+	if err == nil {
+		stamp.Signer.Chain = chain
+	}
 	return stamp, err
 }
 

@@ -3,6 +3,7 @@ package vendorsig
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -132,6 +133,31 @@ func TestVectors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStampedAnew: anybody can get a time stamp for an old engine of the vendor's that is
+// newer than that of the installed one. The vendor's own time of signing tells.
+func TestStampedAnew(t *testing.T) {
+	t.Parallel()
+	content := func(name string) (c Content) {
+		for _, v := range allVectors(t) {
+			if v["name"] != name {
+				continue
+			}
+			file, sig := v.part(t, "file"), v.part(t, "signature")
+			trust, err := verifier.NewTrust(v.trustFiles(t), nil)
+			must(t, err)
+			e := Examine("libmpengine.so", File{bytes.NewReader(file), int64(len(file)), sig}, trust, v.clock(t))
+			must(t, e.Err)
+			c.Claims = map[string]Claim{e.Name: e.claim(sha256.Sum256(file))}
+		}
+		return c
+	}
+	installed, old := content("detached-a-time-stamp"), content("detached-an-older-file-stamped-anew")
+	if at := old.Claims["libmpengine.so"].Time; !at.After(installed.Claims["libmpengine.so"].Time) {
+		t.Fatalf("stamped at %s, which is not newer", at)
+	}
+	want{verifier.RollbackRefused, "the vendor says that it signed the file libmpengine.so at 2026-11-22T08:00:00Z, and the installed one at 2026-11-23T08:00:00Z"}.check(t, old.NotBelow(installed))
 }
 
 // TestVectorsOsslsigncode compares with what the headers say of osslsigncode verify.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"io"
 	"slices"
@@ -46,11 +48,14 @@ type File struct {
 // no error, all of it is merely what somebody wrote, and good for nothing but to be
 // shown; fields that were not reached are empty.
 type Signature struct {
-	Kind       Kind
-	Digest     crypto.Hash // 0 where unknown
-	Signer     Signer
-	TimeStamp  *TimeStamp // nil: there is none
-	PageHashes bool       // there are some, and they were not compared
+	Kind   Kind
+	Digest crypto.Hash // 0 where unknown
+	Signer Signer
+	// SigningTime is when the signer says that it signed, by its own clock; zero: it says
+	// nothing. Nobody else can change it.
+	SigningTime time.Time
+	TimeStamp   *TimeStamp // nil: there is none
+	PageHashes  bool       // there are some, and they were not compared
 }
 
 // Signer is who signed. Texts are fit to be shown.
@@ -131,9 +136,20 @@ func stamped(err error) error {
 	return &copied
 }
 
+// nameText gives the whole of a distinguished name, its last part first (RFC 2253); empty
+// where it can't be read. That of a [pkix.Name] has one of several common names, and the
+// parts in an order of its own.
+func nameText(raw []byte) string {
+	var name pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(raw, &name); err != nil || len(rest) > 0 {
+		return ""
+	}
+	return name.String()
+}
+
 func signerOf(c *x509.Certificate) Signer {
 	return Signer{
-		Subject: printable.Text(c.Subject.String(), maxShown), Issuer: printable.Text(c.Issuer.String(), maxShown),
+		Subject: printable.Text(nameText(c.RawSubject), maxShown), Issuer: printable.Text(nameText(c.RawIssuer), maxShown),
 		Serial: c.SerialNumber.Text(16), Pin: verifier.PinOf(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter, Certificate: c,
 	}
 }
@@ -158,15 +174,17 @@ func (s *Signature) judge(o *cms.Object, stampType string, trust verifier.Trust,
 		}
 		at = s.TimeStamp.Time
 	}
-	if s.Signer.Chain, err = trust.Chain(o.Leaf, o.Certificates, at, verifier.SignCode); err != nil {
+	chain, err := trust.Chain(o.Leaf, o.Certificates, at, verifier.SignCode)
+	if err == nil && slices.ContainsFunc(o.Leaf.UnknownExtKeyUsage, oidLifetimeSigning.Equal) {
+		_, err = trust.Chain(o.Leaf, o.Certificates, clock.Time, verifier.SignCode)
+	}
+	if err != nil {
 		return hinted(err)
 	}
-	if slices.ContainsFunc(o.Leaf.UnknownExtKeyUsage, oidLifetimeSigning.Equal) {
-		if _, err = trust.Chain(o.Leaf, o.Certificates, clock.Time, verifier.SignCode); err != nil {
-			s.Signer.Chain = nil
-			return hinted(err)
-		}
+	if err := checkIssuers(o, trust); err != nil {
+		return err
 	}
+	s.Signer.Chain = chain
 	return nil
 }
 
@@ -188,25 +206,46 @@ func checkUsage(c *x509.Certificate, whose string, usage x509.ExtKeyUsage) error
 }
 
 // checkBag wants every certificate beside the signature to be of somebody who
-// issued the signer's, directly or not. Nobody signs the bag, and people have kept
-// all sorts of things in a certificate that nobody asked for.
+// issued the signer's, directly or not, as far as names and keys tell. Nobody signs the
+// bag, and people have kept all sorts of things in a certificate that nobody asked for.
 func checkBag(o *cms.Object) error {
-	known := []*x509.Certificate{o.Leaf}
-	for rest := o.Certificates; len(rest) > 0; {
-		unknown := slices.DeleteFunc(slices.Clone(rest), func(c *x509.Certificate) bool {
-			return slices.ContainsFunc(known, func(k *x509.Certificate) bool { return k.Equal(c) || issued(c, k) })
-		})
-		if len(unknown) == len(rest) {
-			return invalid("a certificate is beside the signature that has nothing to do with the signer")
-		}
-		for _, c := range rest {
-			if !slices.Contains(unknown, c) {
-				known = append(known, c)
-			}
-		}
-		rest = unknown
+	above := func(k, c *x509.Certificate) bool { return k.Equal(c) || issued(c, k) }
+	if !reaches([]*x509.Certificate{o.Leaf}, o.Certificates, above) {
+		return invalid("a certificate is beside the signature that has nothing to do with the signer")
 	}
 	return nil
+}
+
+// checkIssuers wants every certificate beside the signature to be signed by somebody who
+// is trusted, directly or not, or to be the self-signed one of who signed such a one: a
+// certificate with the name and the key of a CA can be written by anybody, and hold
+// anything. So one of a CA that a CA which is not trusted certified, too, is refused.
+func checkIssuers(o *cms.Object, trust verifier.Trust) error {
+	genuine := func(k, c *x509.Certificate) bool { return k.Equal(c) || issued(k, c) || issued(c, k) && issued(c, c) }
+	if !reaches(trust.Roots(), o.Certificates, genuine) {
+		return refuse(verifier.SignatureInvalid, "a certificate is beside the signature of which nobody who is trusted says that it is genuine",
+			"if the vendor's CA was certified by another one as well, put the root of that one into trust/vendor, too; else get the file from its vendor anew")
+	}
+	return nil
+}
+
+// reaches tells whether all of the bag are reached from those that are known, step by step.
+func reaches(known, bag []*x509.Certificate, step func(from, to *x509.Certificate) bool) bool {
+	for len(bag) > 0 {
+		var next, rest []*x509.Certificate
+		for _, c := range bag {
+			if slices.ContainsFunc(known, func(k *x509.Certificate) bool { return step(k, c) }) {
+				next = append(next, c)
+			} else {
+				rest = append(rest, c)
+			}
+		}
+		if len(next) == 0 {
+			return false
+		}
+		known, bag = next, rest
+	}
+	return true
 }
 
 // issued tells whether c issued other. The key is looked at first, since checking

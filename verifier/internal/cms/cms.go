@@ -80,8 +80,9 @@ type Shape struct {
 	// Certificates that are not X.509 (attribute certificates) may stand beside
 	// those that are, and revocation lists. They are passed over.
 	Foreign bool
-	// Exact: no revocation lists and nothing in the descriptions of algorithms, where
-	// nobody signs what stands there.
+	// Exact: nothing stands where nobody signs it, but what Foreign allows, and what
+	// [Object.Unsigned] and [Object.Certificates] give: no revocation lists, nothing in
+	// the descriptions of algorithms, and nothing behind the parts of certificates.
 	Exact           bool
 	MaxCertificates int
 }
@@ -105,6 +106,8 @@ type Object struct {
 	Signature []byte      // its value, which a time stamp is over
 	Signed    map[string]cryptobyte.String
 	Unsigned  cryptobyte.String // the body of the set, nobody looked at
+	// SigningTime is when the signer says that it signed; zero: it says nothing.
+	SigningTime time.Time
 
 	what       string
 	attributes cryptobyte.String // the body of the signed ones
@@ -135,6 +138,9 @@ func Parse(object []byte, shape Shape) (*Object, error) {
 	}
 	o := &r.object
 	o.Leaf, o.Certificates, o.Content, o.p7, o.what = p7.GetOnlySigner(), p7.Certificates, p7.Content, p7, shape.What
+	if p7.UnmarshalSignedAttribute(pkcs7.OIDAttributeSigningTime, &o.SigningTime) != nil {
+		o.SigningTime = time.Time{}
+	}
 	if o.Leaf == nil {
 		return nil, invalid("the signer's certificate is not in the signature", "sign without -nocerts, and with -certfile intermediate.pem", nil)
 	}
@@ -200,11 +206,7 @@ func (o *Object) mismatch(err error) error {
 // checkSigningTime says in better words what the library refuses, too: a time of
 // signing, where one is stated, outside of the certificate's validity.
 func (o *Object) checkSigningTime() error {
-	var at time.Time
-	if o.p7.UnmarshalSignedAttribute(pkcs7.OIDAttributeSigningTime, &at) != nil {
-		return nil
-	}
-	if at.Before(o.Leaf.NotBefore) || at.After(o.Leaf.NotAfter) {
+	if at := o.SigningTime; !at.IsZero() && (at.Before(o.Leaf.NotBefore) || at.After(o.Leaf.NotAfter)) {
 		return &Problem{Code: "signer_expired", Sentence: "the signature was made outside of the validity of the signer's certificate",
 			Hint: "check the clock of the machine that signs, and renew the certificate"}
 	}
@@ -270,7 +272,7 @@ func (r *reader) signedData(object []byte) error {
 		return malformed()
 	}
 	whole := sd
-	if !sd.ReadASN1Integer(&version) || !sd.ReadASN1(&digests, cbasn1.SET) || !sd.ReadASN1(&encap, cbasn1.SEQUENCE) ||
+	if !sd.ReadASN1Integer(&version) || !r.known(version) || !sd.ReadASN1(&digests, cbasn1.SET) || !sd.ReadASN1(&encap, cbasn1.SEQUENCE) ||
 		!encap.ReadASN1ObjectIdentifier(&contentKind) {
 		return malformed()
 	}
@@ -288,7 +290,7 @@ func (r *reader) signedData(object []byte) error {
 	if !sd.SkipOptionalASN1(context1) {
 		return malformed()
 	}
-	if lists && r.shape.Exact {
+	if lists && r.shape.Exact && !r.shape.Foreign {
 		return invalid("revocation lists stand in the signature, where nobody signed them", Hint, nil)
 	}
 	r.foreign = r.foreign || lists && r.shape.Foreign
@@ -297,6 +299,12 @@ func (r *reader) signedData(object []byte) error {
 		return malformed()
 	}
 	return r.signers(signers, digests)
+}
+
+// known tells a version that RFC 5652 or PKCS #7 has. Nobody signs the number, nor is
+// anything decided by it.
+func (r *reader) known(version int64) bool {
+	return !r.shape.Exact || version >= 1 && version <= 5
 }
 
 func malformed() error {
@@ -345,9 +353,20 @@ func (r *reader) certificates(sd *cryptobyte.String) error {
 			r.foreign = true
 			continue
 		}
+		if r.shape.Exact && !threeParts(one) {
+			return invalid("something stands behind a certificate in the signature", Hint, nil)
+		}
 		r.bag = append(r.bag, one...)
 	}
 	return nil
+}
+
+// threeParts tells whether a certificate has its three parts (RFC 5280, section 4.1) and
+// nothing behind them, where x509 does not look and the issuer's signature does not reach.
+func threeParts(certificate cryptobyte.String) bool {
+	var parts cryptobyte.String
+	return certificate.ReadASN1(&parts, cbasn1.SEQUENCE) && parts.SkipASN1(cbasn1.SEQUENCE) && parts.SkipASN1(cbasn1.SEQUENCE) &&
+		parts.SkipASN1(cbasn1.BIT_STRING) && parts.Empty()
 }
 
 // foreignKind tells attribute certificates and the like (RFC 5652, section 10.2.2).
@@ -395,7 +414,7 @@ func (r *reader) signer(s, digests cryptobyte.String) error {
 	var name, digest, signature, value cryptobyte.String
 	var hasAttributes, hasUnsigned bool
 	o := &r.object
-	if !s.ReadASN1Integer(&version) {
+	if !s.ReadASN1Integer(&version) || !r.known(version) {
 		return malformed()
 	}
 	if s.PeekASN1Tag(keyIDTag) {
@@ -405,6 +424,9 @@ func (r *reader) signer(s, digests cryptobyte.String) error {
 		!s.ReadOptionalASN1(&o.attributes, &hasAttributes, context0) || !s.ReadASN1(&signature, cbasn1.SEQUENCE) ||
 		!s.ReadASN1(&value, cbasn1.OCTET_STRING) || !s.ReadOptionalASN1(&o.Unsigned, &hasUnsigned, context1) || !s.Empty() {
 		return malformed()
+	}
+	if r.shape.Exact && (!name.SkipASN1(cbasn1.SEQUENCE) || !name.SkipASN1(cbasn1.INTEGER) || !name.Empty()) {
+		return malformed() // the library passes over what stands behind the two
 	}
 	o.Signature = value
 	if err := r.algorithms(digest, signature, digests); err != nil {
