@@ -26,6 +26,7 @@ type attempt struct {
 	spooled  bool           // its package came whole, before anything was planned
 	keep     *engine.Origin // of what is kept while it comes; nil: nothing is
 	received string         // layout of a package of which nobody knew what it is and files came; empty: none did
+	again    bool           // it is what the preload hook could not judge before
 	under    string         // which trust and configuration its packages are judged under
 	asker    asker
 }
@@ -310,10 +311,8 @@ func (at *attempt) nameBad(err error, list *verifier.List) {
 	if !Explain(err).is(codeKnownBad) {
 		return
 	}
-	for _, bad := range at.session.memory.KnownBad {
-		if bad.Content == list.Content() {
-			at.decided(state.Step{Rule: ruleKnownBad, Version: bad.Definition.String(), At: bad.Since, Text: bad.Reason})
-		}
+	if bad, ok := at.session.badness(list); ok {
+		at.decided(state.Step{Rule: ruleKnownBad, Version: bad.Definition.String(), At: bad.Since, Text: bad.Reason})
 	}
 }
 

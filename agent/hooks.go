@@ -91,9 +91,12 @@ func (at *attempt) preload(ctx context.Context, set engine.Set, n *news, v verif
 
 const condemnedHint = "publish a good package with a higher version; the log has what the hook wrote"
 
-// condemn remembers content as bad, so that it does not come again.
+// condemn remembers content as bad, by all that it is known by, so that it does not come
+// again.
 func (s *session) condemn(list *verifier.List, reason string) {
-	s.memory.MarkBad(state.Bad{Content: list.Content(), Definition: list.Definition, Reason: reason, Since: s.Now().UTC().Truncate(time.Second)})
+	for _, id := range list.ContentIDs() {
+		s.memory.MarkBad(state.Bad{Content: id, Definition: list.Definition, Reason: reason, Since: s.Now().UTC().Truncate(time.Second)})
+	}
 }
 
 // expectPostload notes that the postload hook is to see a set that is about to

@@ -127,7 +127,7 @@ func (w *hooked) bad(want ...uint32) {
 	}
 }
 
-func (w *hooked) memory() *state.State {
+func (w *world) memory() *state.State {
 	w.Helper()
 	memory, err := state.View(w.agent.Paths.State).Load()
 	must(w, err)

@@ -242,7 +242,9 @@ func (at *attempt) commit(ctx context.Context, set engine.Set, n *news, v verifi
 	} else {
 		s.raiseFloor(n.signed)
 	}
-	s.memory.ForgetBad(n.signed.List.Content())
+	for _, id := range n.signed.List.ContentIDs() {
+		s.memory.ForgetBad(id)
+	}
 	return nil
 }
 

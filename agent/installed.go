@@ -16,12 +16,13 @@ import (
 // installed is a set on disk whose list was verified, or, where the vendor's signatures
 // alone count, is verified along with its files.
 type installed struct {
-	set    engine.Set
-	raw    []byte // the list as it lies in the set, signed or derived
-	signed verifier.Signed
-	by     trusted                   // whom it was verified by
-	under  string                    // by.under(), once the vendor's signatures were found good; empty: not yet, or nobody asks
-	files  map[string]state.FileStat // as they were before they were found whole; nil: not looked at yet
+	set     engine.Set
+	raw     []byte // the list as it lies in the set, signed or derived
+	signed  verifier.Signed
+	by      trusted                   // whom it was verified by
+	under   string                    // by.under(), once the files were judged by the vendor's signatures; empty: not yet, or nobody asks
+	revoked bool                      // judged so, a signer of them is revoked; else they are good
+	files   map[string]state.FileStat // as they were before they were found whole; nil: not looked at yet
 }
 
 // list gives the set's list; nil for no set.
@@ -46,6 +47,13 @@ func (i *installed) engineVersion() string {
 		return ""
 	}
 	return engineText(i.signed.List)
+}
+
+// judged keeps which trust in the vendor the files were judged by, and whether by that a
+// signer of them is revoked. Either holds for as long as nobody touches them.
+func (i *installed) judged(under string, revoked bool) {
+	i.under, i.revoked = under, revoked
+	i.signed.Revoked = i.signed.Revoked || revoked
 }
 
 // openSet verifies a set's list, and that the set bears the name that goes with
@@ -83,7 +91,7 @@ func openCurrent(ctx context.Context, dir *engine.Dir, trust trusted, seen *stat
 		return current, err
 	}
 	if untouched(set, current.files, seen) && (seen.Under == trust.under() || trust.vendorUnknown()) {
-		current.under = seen.Under
+		current.judged(seen.Under, seen.VendorRevoked)
 		return current, nil
 	}
 	return current, current.whole(ctx)

@@ -186,7 +186,7 @@ func (s *session) seenCurrent() *state.Current {
 	if s.current == nil {
 		return nil
 	}
-	return &state.Current{Set: s.current.set.Name, Files: s.current.files, Under: s.current.under}
+	return &state.Current{Set: s.current.set.Name, Files: s.current.files, Under: s.current.under, VendorRevoked: s.current.revoked}
 }
 
 // takeStock brings what is remembered of sets in line with what is on disk. Where
@@ -231,10 +231,9 @@ func (s *session) markBad(notes map[string]state.Set, sets []engine.Set) {
 		if err != nil {
 			continue
 		}
-		i := slices.IndexFunc(s.memory.KnownBad, func(b state.Bad) bool { return b.Content == found.list().Content() })
-		if i >= 0 {
+		if bad, ok := s.badness(found.list()); ok {
 			note := notes[set.Name]
-			note.Bad = s.memory.KnownBad[i].Reason
+			note.Bad = bad.Reason
 			notes[set.Name] = note
 		}
 	}

@@ -176,22 +176,6 @@ func (at *attempt) rememberRefused(n *news, refusal error) {
 	}
 }
 
-// setAside keeps what is remembered of the archive that was seen last where another one
-// came, unless that of the installed set is kept already: replicas that are out of step
-// show either by turns.
-func (at *attempt) setAside(n *news) {
-	m, current := &at.memory, at.session.current
-	if n.layout == "" || n.layout == m.Layout {
-		return
-	}
-	installed := func(a state.Archive) bool {
-		return a.Refused == nil && current != nil && a.List == current.signed.Digest.String()
-	}
-	if m.Other.Layout == n.layout || m.Layout != "" && (!installed(m.Other) || installed(m.Archive())) {
-		m.Other = m.Archive()
-	}
-}
-
 func (at *attempt) rememberGood(n *news) {
 	if n.signed.List != nil {
 		at.setAside(n)

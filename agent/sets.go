@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"mdatp-offline-agent/agent/engine"
@@ -213,13 +214,18 @@ func (s *session) rollbackTarget(ctx context.Context) (*installed, error) {
 }
 
 func (s *session) knownBad(i *installed) bool {
-	content := i.list().Content()
-	for _, bad := range s.memory.KnownBad {
-		if bad.Content == content {
-			return true
-		}
+	_, bad := s.badness(i.list())
+	return bad
+}
+
+// badness is what is known bad of a content.
+func (s *session) badness(list *verifier.List) (bad state.Bad, ok bool) {
+	ids := list.ContentIDs()
+	i := slices.IndexFunc(s.memory.KnownBad, func(b state.Bad) bool { return slices.Contains(ids, b.Content) })
+	if i < 0 {
+		return bad, false
 	}
-	return false
+	return s.memory.KnownBad[i], true
 }
 
 // older tells whether a set has another content than the active one and is below
@@ -229,7 +235,7 @@ func (s *session) older(i *installed) bool {
 		return true
 	}
 	c := s.current
-	return i.list().Content() != c.list().Content() && verifier.FloorOf(i.list()).Compare(verifier.FloorOf(c.list())) < 0
+	return !i.list().SameContent(c.list()) && verifier.FloorOf(i.list()).Compare(verifier.FloorOf(c.list())) < 0
 }
 
 // Restore goes back to the set that was shipped with the program. The floor

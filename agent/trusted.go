@@ -240,14 +240,14 @@ func (i *installed) vouched() error {
 	}
 	c, err := i.content()
 	if isUnvouched(err) && Explain(err).is(codeRevoked) {
-		i.signed.Revoked = true
+		i.judged(i.by.under(), true)
 		return nil
 	}
 	if err == nil && i.by.alone() {
 		err = i.proves(c)
 	}
 	if err == nil {
-		i.under = i.by.under()
+		i.judged(i.by.under(), false)
 	}
 	return err
 }

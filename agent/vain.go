@@ -40,8 +40,9 @@ func (at *attempt) tooSoon(layout string) error {
 
 // noteVain counts what came whole and was refused or nothing new, or changed all the
 // while. A transfer that breaks off is no such thing, unless it is of another archive than
-// the one that broke off before. Nor is what a hook of ours does, nor what a person asked
-// for.
+// the one that broke off before. Nor is what a person asked for, nor what a hook of ours
+// does, unless the same content came for it before: what it condemned is known bad then,
+// and refused.
 func (at *attempt) noteVain(err error) {
 	if at.received == "" {
 		return
@@ -55,10 +56,10 @@ func (at *attempt) noteVain(err error) {
 		m.Vain.Layout = at.received
 	}
 	switch {
-	case err == nil && at.result.Outcome != UpToDate:
+	case err == nil && at.result.Outcome == Updated:
 		m.Vain = state.Vain{}
 	case !at.opts.Scheduled || broken && same:
-	case err == nil || broken || errors.As(err, &refused) || changed(err) || Explain(err).is(codeStale):
+	case err == nil || broken || at.again || errors.As(err, &refused) || changed(err) || Explain(err).is(codeStale):
 		if age := at.started.Sub(m.Vain.Last); age < 0 || age > 2*longestVainPause {
 			m.Vain.Times = 0
 		}

@@ -22,7 +22,10 @@ func TestVendorAloneStampTakenOff(t *testing.T) {
 	t.Parallel()
 	w := newAlone(t)
 	w.firstAlone(2)
-	w.plain(2, map[string]string{"mpavdlta.vdm": w.vdm("vendor", "mpavdlta.vdm", v(2), time.Time{}), "mpavbase.vdm": w.vdm("vendor", "mpavbase.vdm", baseVersion, base.Add(-time.Minute))})
+	off := w.vdm("vendor", "mpavdlta.vdm", v(2), time.Time{})
+	w.plain(2, map[string]string{"mpavdlta.vdm": off, "mpavbase.vdm": w.vdm("vendor", "mpavbase.vdm", baseVersion, base.Add(-time.Minute))})
+	w.want(agent.UpToDate, "") // the same under other stamps
+	w.plain(2, map[string]string{"mpavdlta.vdm": off, "mpavbase.vdm": string(w.vendor.Definitions(w, "vendor", "mpavbase.vdm", baseVersion, "another", base.Add(-time.Minute)))})
 	w.want(agent.Failed, "rollback_refused")
 	w.has(2)
 	w.plain(3, map[string]string{"mpavdlta.vdm": w.vdm("vendor", "mpavdlta.vdm", v(3), time.Time{})})
@@ -50,7 +53,7 @@ func TestVendorAloneAfterAList(t *testing.T) {
 		w.has(2)
 		w.status("up_to_date", "")
 		w.want(agent.UpToDate, "")
-		w.plain(2, map[string]string{"mpavdlta.vdm": w.vdm("vendor", "mpavdlta.vdm", v(2), base.Add(-2*time.Hour))})
+		w.plain(2, map[string]string{"mpavdlta.vdm": string(w.vendor.Definitions(t, "vendor", "mpavdlta.vdm", v(2), "another", base.Add(-2*time.Hour)))})
 		w.want(agent.Failed, "rollback_refused") // by the floor that the vendor's files set
 	}
 }

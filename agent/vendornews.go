@@ -24,7 +24,7 @@ import (
 // newsByVendor is steps 3 and 4, and 5 and 6 on the way. A dry run, and a test of the
 // sources, end before anything large comes: they get news without a list.
 func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, error) {
-	n, known, other := &news{}, at.knownArchive(at.memory.Archive()), at.knownArchive(at.memory.Other)
+	n, known := &news{}, at.knownArchive(at.memory.Archive())
 	if at.lately(at.memory.Checked) && known.layout != "" {
 		known.validator = source.Validator(at.memory.Validator)
 	}
@@ -37,10 +37,8 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 		return n, "", err
 	default:
 		n.opened, n.layout = true, n.archive.Digest().String()
-		if n.layout != known.layout && n.layout == other.layout {
-			known = other
-		}
-		n.unchanged = n.layout == known.layout
+		known = at.knownOf(n.layout)
+		n.unchanged = known.layout != ""
 	}
 	if n.unchanged {
 		v, err := at.stillThere(n, known)
@@ -61,56 +59,6 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 	}
 	v, err := at.judgeReceived(n, files)
 	return n, v, err
-}
-
-// knownArchive is what was seen of a source before under the profile vendor, and can
-// still be built on.
-type knownArchive struct {
-	validator source.Validator
-	layout    string   // of the archive; empty: nothing is known
-	refused   *Failure // it was refused
-	behind    bool     // it is older than what was accepted; else it is the installed one
-}
-
-// knownArchive gives of what is remembered what to compare the source's archive with.
-// What was refused has to be shown once a day, as ever. That the same archive is still
-// there may be seen at its layout, too, which keeps a source without validators from
-// sending all of it each time: somebody who fits another archive to the layout of the
-// known one has it taken for that, and nothing is installed.
-func (at *attempt) knownArchive(m state.Archive) (k knownArchive) {
-	current := at.session.current
-	switch {
-	case at.opts.RetryKnownBad:
-		return k
-	case m.Refused != nil:
-		if !at.lately(m.Checked) || m.Under != at.under && (m.Under != at.underCurrent() || !at.opts.AllowDowngrade.IsZero()) {
-			return k
-		}
-		k.refused = (*Failure)(m.Refused)
-	case current == nil || current.signed.Revoked: // the same archive may be what replaces it
-		return k
-	case m.List == current.signed.Digest.String():
-	case m.Under == at.underCurrent() && at.opts.AllowDowngrade.IsZero():
-		k.behind = true
-	default:
-		return k
-	}
-	k.layout = m.Layout
-	return k
-}
-
-// stillThere is what follows from an archive that is the known one.
-func (at *attempt) stillThere(n *news, known knownArchive) (verifier.Verdict, error) {
-	switch {
-	case known.refused != nil:
-		at.decided(state.Step{Rule: ruleStillThere})
-		return "", known.refused
-	case known.behind:
-		at.decided(state.Step{Rule: ruleUnchanged})
-		return verifier.Behind, nil
-	}
-	n.raw, n.signed = at.session.current.raw, at.session.current.signed
-	return at.compared(n)
 }
 
 // named refuses a package that does not have exactly the files that are configured
@@ -207,21 +155,16 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 // that the preload hook could not judge yet, where they are all there. They are judged
 // anew, as if they had just come.
 func (at *attempt) takeUntested(ctx context.Context, n *news) (bool, error) {
-	s := at.session
-	set, ok, err := s.dir.Find(s.memory.Pending)
-	if err != nil || !ok || n.layout != at.memory.Layout {
+	left := at.session.untested()
+	if left == nil || n.layout != at.memory.Layout || left.signed.Digest.String() != at.memory.List {
 		return false, nil
 	}
-	left, err := openSet(set, s.trust)
-	if err != nil || left.signed.Digest.String() != at.memory.List {
-		return false, nil
-	}
-	staging, err := s.dir.Stage("")
+	staging, err := at.session.dir.Stage("")
 	if err != nil {
 		return false, err
 	}
 	for _, f := range left.list().Files {
-		if ok, err := staging.Reuse(ctx, f, set); !ok || err != nil {
+		if ok, err := staging.Reuse(ctx, f, left.set); !ok || err != nil {
 			staging.Discard()
 			return false, err
 		}
@@ -229,6 +172,20 @@ func (at *attempt) takeUntested(ctx context.Context, n *news) (bool, error) {
 	n.staging, at.result.BytesReused = staging, left.list().Size()
 	at.decided(state.Step{Rule: ruleOnDisk})
 	return true, nil
+}
+
+// untested is the sealed set that the preload hook could not judge yet; nil: none that
+// can be used.
+func (s *session) untested() *installed {
+	set, ok, err := s.dir.Find(s.memory.Pending)
+	if err != nil || !ok {
+		return nil
+	}
+	left, err := openSet(set, s.trust)
+	if err != nil {
+		return nil
+	}
+	return left
 }
 
 // judgeReceived is step 4 for what was received: the list that the files prove, and
@@ -243,7 +200,12 @@ func (at *attempt) judgeReceived(n *news, files []verifier.Entry) (verifier.Verd
 	if n.raw, n.signed, err = derived(proved, received); err != nil {
 		return "", at.dropRefused(err)
 	}
+	left := at.session.untested()
+	at.again = left != nil && left.list().SameContent(n.signed.List)
 	v, err := at.compared(n)
+	if v == verifier.UpToDate { // whatever is different in bytes that nobody signed
+		n.raw, n.signed = at.session.current.raw, at.session.current.signed
+	}
 	if err == nil && v != verifier.UpToDate && v != verifier.Behind {
 		if err = at.named(n, files, at.allowed(n.signed.List)); err == nil {
 			err = at.newEnough(n.signed.List, v, proved)
@@ -313,7 +275,7 @@ func (t trusted) installedAs(raw []byte) (verifier.Signed, error) {
 	if !t.alone() {
 		return t.VerifyInstalled(raw)
 	}
-	list, err := verifier.ParseList(raw)
+	list, err := verifier.ParseDerived(raw)
 	return verifier.Signed{List: list, Digest: sha256.Sum256(raw)}, err
 }
 

@@ -296,23 +296,23 @@ func TestVendorAloneReplicasOutOfStep(t *testing.T) {
 	w.overWeb()
 	w.often()
 	packs := map[uint32]pack{}
-	for n := uint32(1); n <= 3; n++ {
+	for n := uint32(1); n <= 4; n++ {
 		p := w.pack(n, w.large("vendor"))
 		p.bare = true
 		packs[n] = p
 	}
-	for n := uint32(1); n <= 2; n++ {
+	for n := uint32(1); n <= 3; n++ {
 		w.publish(packs[n])
 		w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(n)})
 	}
-	for i := range 8 { // the daemon's runs
+	for i := range 9 { // the daemon's runs
 		w.later(2 * time.Hour)
-		w.publish(packs[uint32(i%2)+1])
+		w.publish(packs[uint32(i%3)+1])
 		r := w.update(agent.Options{Scheduled: true})
-		if want := []string{"rollback_refused", ""}[i%2]; codeOf(r) != want {
+		if want := []string{"rollback_refused", "rollback_refused", ""}[i%3]; codeOf(r) != want {
 			t.Fatalf("run %d: %s %v, want %s", i, r.Outcome, r.FailReason, want)
 		}
-		if all := r.BytesDownloaded > 200<<10; all != (i == 0) {
+		if all := r.BytesDownloaded > 200<<10; all != (i < 2) {
 			t.Errorf("run %d: %d bytes", i, r.BytesDownloaded)
 		}
 	}
@@ -321,9 +321,9 @@ func TestVendorAloneReplicasOutOfStep(t *testing.T) {
 		w.want(agent.Failed, "signature_missing")
 	}
 	w.later(2 * time.Hour)
-	w.publish(packs[3])
+	w.publish(packs[4])
 	w.want(agent.Updated, "", agent.Options{Scheduled: true})
-	w.has(3)
+	w.has(4)
 }
 
 // A mirror that breaks off before the end of ever other archives is held off as well, and
@@ -360,4 +360,35 @@ func TestVendorAloneBrokenOffInVain(t *testing.T) {
 		t.Error("the transfer was not resumed")
 	}
 	w.has(12)
+}
+
+// That the vendor is revoked is found out once, and not by hashing the set at each look
+// and run; what is judged by another trust, or was touched, is judged anew.
+func TestVendorRevokedIsJudgedOnce(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"vendor", "list+vendor"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			w := newVendored(t)
+			if profile == "vendor" {
+				w = newAlone(t)
+				w.overWeb()
+				w.firstAlone(1)
+			} else {
+				w.overWeb()
+				w.first(1)
+			}
+			w.trust("vendor/issuer.crl", w.vendor.Revoke(t, "vendor"))
+			for range 2 {
+				w.update(agent.Options{})
+				w.status("update_failed", "signer_revoked")
+			}
+			w.spoil(w.world.engine(filepath.Join(w.active(), "mpavdlta.vdm")), true)
+			w.status("update_failed", "signer_revoked") // nothing was hashed, or the damage would be seen
+			w.update(agent.Options{})
+			w.status("update_failed", "signer_revoked")
+			w.trust("vendor/other.pem", sigtest.New(t).Root)
+			w.status("unavailable", "set_damaged")
+		})
+	}
 }

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +45,8 @@ type ApproveOptions struct {
 	Renew  bool // sign again what is approved, whatever came since
 	Force  bool // as in BuildOptions
 	Now    time.Time
+
+	passOver bool // an approval before that does not count: nobody is there to decide about it
 }
 
 // Proposal is a package that is about to be approved: exactly what would be signed,
@@ -63,9 +64,10 @@ type Proposal struct {
 	ring    ringPlace
 	lock    io.Closer
 	archive *archive
-	judged  bool   // it was verified who signed Previous
-	private bool   // the archive is a copy of ours, without its name yet
-	sum     string // its SHA-256 in hexadecimal, where it is private
+	before  standing // whose list is Previous
+	judged  bool     // it was verified who signed it
+	private bool     // the archive is a copy of ours, without its name yet
+	sum     string   // its SHA-256 in hexadecimal, where it is private
 }
 
 // PreviousJudged says whether it was verified who signed the approval before. Else what
@@ -190,10 +192,13 @@ func (p *Proposal) make(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.Previous, err = approvedNow(p.ring, p.o.wanted(), before, p.o.Force); err != nil {
+	if p.before, err = approvedNow(p.ring, p.o.wanted(), before, p.o.Force || p.o.passOver); err != nil {
 		return err
 	}
-	p.judged = before != nil
+	if p.o.passOver && !p.ring.counts(p.before, before, p.o.wanted()) {
+		p.before = standing{}
+	}
+	p.Previous, p.judged = p.before.list, before != nil
 	manifest, ok := readManifest(dir)
 	if p.o.Renew {
 		err = p.openApproved(ctx)
@@ -247,42 +252,36 @@ func (o ApproveOptions) before() (*verifier.Trust, error) {
 	return &own, err
 }
 
-// approvedNow is the list of the approval that is in force, which must be for endpoints
-// of this ring. With trust it must be by somebody in it, whatever time has passed since.
-func approvedNow(place ringPlace, want verifier.Identity, trust *verifier.Trust, force bool) (*verifier.List, error) {
+// approvedNow is the approval that is in force, which must be for endpoints of this ring.
+// With trust it must be by somebody in it, whatever time has passed since. There may be
+// none.
+func approvedNow(place ringPlace, want verifier.Identity, trust *verifier.Trust, force bool) (standing, error) {
 	object, err := readObject(place.sidecar())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return standing{}, nil
 	}
-	var claims verifier.Claims
+	var now standing
 	if err == nil {
-		claims, err = verifier.ReadClaims(object)
+		now, err = standingOf(object)
 	}
 	if err != nil {
 		return unlessForced(force, usage("the approval that would be replaced can not be read", "give --force if it is to go", err))
 	}
-	if err := claims.List.CheckIdentity(want); err != nil {
+	if err := now.list.CheckIdentity(want); err != nil {
 		return unlessForced(force, usage("the approval that would be replaced is for other endpoints than those of this ring", "look who can write to the ring, and give --force if it is to go", err))
 	}
-	if trust == nil {
-		return claims.List, nil
+	if trust != nil && !now.believed(*trust, want) {
+		return unlessForced(force, usage("the approval that would be replaced is by nobody whom the trust directory has, or without one the certificates above the signer's", "look who can write to the ring, and give --force without --renew if it is to go", nil))
 	}
-	signed, err := trust.VerifyInstalled(object)
-	if signed.Revoked {
-		err = errors.New("its signer is revoked")
-	}
-	if err != nil {
-		return unlessForced(force, usage("the approval that would be replaced is by nobody whom the trust directory has, or without one the certificates above the signer's", "look who can write to the ring, and give --force without --renew if it is to go", err))
-	}
-	return signed.List, nil
+	return now, nil
 }
 
 // unlessForced says that nothing counts as approved, where that was asked for.
-func unlessForced(force bool, refused error) (*verifier.List, error) {
+func unlessForced(force bool, refused error) (standing, error) {
 	if force {
-		return nil, nil
+		return standing{}, nil
 	}
-	return nil, refused
+	return standing{}, refused
 }
 
 // openApproved opens the archive that is approved, for a renewal. One without a name of
@@ -292,8 +291,8 @@ func (p *Proposal) openApproved(ctx context.Context) (err error) {
 	if p.Previous == nil {
 		return usage("nothing is approved that could be renewed", "approve the package without --renew", nil)
 	}
-	if last := readLedger(p.ring.ledger()).Issued; p.Previous.Issued.Before(last) && !p.o.Force {
-		return usage("a later approval than this one was in force, of "+last.Format(verifier.TimeFormat), "look who put the older one back, and approve the package without --renew, or give --force if the ring was meant to go back", nil)
+	if readLedger(p.ring.ledger()).superseded(p.before) && !p.o.Force {
+		return usage("a later approval than this one was in force", "look who put the older one back, and approve the package without --renew, or give --force if the ring was meant to go back", nil)
 	}
 	if name := p.Previous.Zip; name == "" || name == source.PackageName {
 		err = p.copyNews(ctx)
@@ -432,22 +431,27 @@ func (p *Proposal) decide(said versions) error {
 		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the approved package is not what was approved any more", Hint: "approve the package without --renew, and look who changes the tree"}
 	}
 	p.Renewal = same && p.Previous.Definition == p.List.Definition && p.Previous.Engine == p.List.Engine
-	return o.checkSuccession(p.List, p.Previous, p.judged)
+	return o.checkSuccession(p.List, p.Previous, p.judged, p.judged || p.ring.counts(p.before, nil, o.wanted()))
 }
 
 // checkSuccession is the function of that name for approvals, where the one before may be
 // by whoever can write to the tree. It gives way to Force whatever its date is. That
-// counts for nothing where it is not believed, or so late that no endpoint takes it yet.
-func (o ApproveOptions) checkSuccession(l, previous *verifier.List, believed bool) error {
+// counts for nothing unless dated says so, or where it is so late that no endpoint takes
+// it yet. Where the approval does not count, its versions are for a person to look at.
+func (o ApproveOptions) checkSuccession(l, previous *verifier.List, dated, counts bool) error {
 	if previous == nil || o.Force {
 		return nil
 	}
-	if believed && !ahead(previous, o.Now) {
+	if dated && !ahead(previous, o.Now) {
 		if err := checkLater(l, previous, "check the clock, look who signed that one, and give --force if it is to go"); err != nil {
 			return err
 		}
 	}
-	return checkStep(l, previous)
+	err := checkStep(l, previous)
+	if own := (*Error)(nil); !counts && errors.As(err, &own) {
+		return usage(own.Sentence+", and it was not verified who signed the approval that says so", "look who can write to the ring, give --trust to have it verified, and --force if it is to go", nil)
+	}
+	return err
 }
 
 // issued is now, or the second after the approval before where that was made just now:
@@ -534,193 +538,4 @@ func (p *Proposal) Close() error {
 	}
 	p.lock = nil
 	return err
-}
-
-// Approved is an approval that is in force.
-type Approved struct {
-	Zip     string `json:"zip"`
-	Sidecar string `json:"sidecar"`
-	// Note is what went wrong after it came into force, and is no failure of it: older
-	// packages stay until the next approval. nil: nothing.
-	Note *Problem `json:"note"`
-}
-
-// Sign signs the list and puts the approval in force.
-func (p *Proposal) Sign(s Signer) (Approved, error) {
-	object, err := SignList(p.List, s)
-	if err != nil {
-		return Approved{}, err
-	}
-	trust := p.o.Trust
-	if trust == nil {
-		own, err := s.trust()
-		if err != nil {
-			return Approved{}, err
-		}
-		trust = &own
-	}
-	signed, err := verifySigned(*trust, object, p.o.Now)
-	if err != nil {
-		return Approved{}, err
-	}
-	if err := checkChainEnd(signed.List, signed.Chain); err != nil {
-		return Approved{}, err
-	}
-	// Before the copy has its name, so that it is not forgotten in a crash.
-	if err := p.ring.remember(p.List, p.List.Zip, p.o.Now); err != nil {
-		return Approved{}, err
-	}
-	if err := p.name(); err != nil {
-		return Approved{}, err
-	}
-	return p.ring.publish(object, signed.List)
-}
-
-// External gives the copy its name, and writes the list's JSON to the file at path,
-// for somebody else to sign. No endpoint sees the copy before AttachApproval has put
-// its list beside it.
-func (p *Proposal) External(path string) error {
-	data, err := verifier.MarshalList(p.List)
-	if err != nil {
-		return badList(err)
-	}
-	if err := fileError("the file for the list", path, replace(path, data)); err != nil {
-		return err
-	}
-	if err := p.ring.remember(p.List, "", p.o.Now); err != nil {
-		return err
-	}
-	return p.name()
-}
-
-// name gives the private copy its name, durably. Nothing is overwritten.
-func (p *Proposal) name() error {
-	if !p.private {
-		return nil
-	}
-	to := filepath.Join(p.ring.arch, p.List.Zip)
-	err := os.Link(p.archive.path, to)
-	if err != nil && !errors.Is(err, fs.ErrExist) { // a file system without hard links; the tree is locked
-		if _, missing := os.Lstat(to); errors.Is(missing, fs.ErrNotExist) {
-			err = os.Rename(p.archive.path, to)
-			p.private = err != nil
-		}
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) { // what is there was found to be the same
-		return fileError("the approved package", to, err)
-	}
-	return fileError("the approved package", to, syncDir(p.ring.arch))
-}
-
-// publish puts the approval in force by one rename, and removes approved packages that
-// nobody needs any more.
-func (place ringPlace) publish(object []byte, list *verifier.List) (Approved, error) {
-	before, unread := ReadList(place.sidecar())
-	if unread != nil {
-		before = nil
-	}
-	if err := place.keepFirst(object, list, before); err != nil {
-		return Approved{}, err
-	}
-	if err := replace(place.sidecar(), object); err != nil {
-		return Approved{}, fileError("the approval", place.sidecar(), err)
-	}
-	a := Approved{Zip: filepath.Join(place.arch, list.Zip), Sidecar: place.sidecar()}
-	last := "" // somebody may be in the middle of fetching it
-	if before != nil && before.Zip != list.Zip {
-		last = before.Zip
-	}
-	if code, sentence, hint := reasonOf(place.collect(list.Zip, last, list.Issued)); code != "" {
-		a.Note = &Problem{code, sentence, hint}
-	}
-	return a, nil
-}
-
-// AttachApproval puts the list p7m in force, which somebody else signed after
-// External. All of the archive is hashed again. Who signed is judged where o.Trust is
-// set, else only whether the list fits.
-func AttachApproval(ctx context.Context, ring string, p7m []byte, o ApproveOptions) (*verifier.List, Approved, error) {
-	judged, err := AttachOptions{Trust: o.Trust, Now: o.now()}.judge(p7m)
-	if err != nil {
-		return nil, Approved{}, err
-	}
-	if o.Arch != "" && o.Arch != judged.Arch {
-		return nil, Approved{}, usage("the list is for another architecture than --arch", "leave --arch out", nil)
-	}
-	o.Arch = judged.Arch
-	place, lock, err := openRing(ring, o.Arch)
-	if err != nil {
-		return nil, Approved{}, err
-	}
-	defer lock.Close()
-	if err := place.clear(); err != nil {
-		return nil, Approved{}, fileError("what was left of an approval", place.arch, err)
-	}
-	if o, err = o.identity(place.ring); err != nil {
-		return nil, Approved{}, err
-	}
-	if err := judged.CheckIdentity(o.wanted()); err != nil {
-		return nil, Approved{}, err
-	}
-	previous, err := approvedNow(place, o.wanted(), o.Trust, o.Force)
-	if err != nil {
-		return nil, Approved{}, err
-	}
-	if err := o.checkSuccession(judged, previous, true); err != nil {
-		return nil, Approved{}, err
-	}
-	if _, _, err := lastPromotionLine(place.ring, previous, o.Force); err != nil {
-		return nil, Approved{}, err
-	}
-	if judged.Zip == "" || judged.Zip == zipFile {
-		return nil, Approved{}, usage("the list does not name a copy of the package, so it would be about whatever comes next", "sign the list that agent mirror approve --external wrote", nil)
-	}
-	a, err := openArchive(filepath.Join(place.arch, judged.Zip))
-	if err != nil {
-		return nil, Approved{}, err
-	}
-	defer a.file.Close()
-	if a.layout.HasMeta() {
-		return nil, Approved{}, listInside()
-	}
-	if err := checkContent(ctx, a.file, a.layout, judged); err != nil {
-		return nil, Approved{}, fileError("the package", a.path, err)
-	}
-	if err := place.remember(judged, judged.Zip, o.Now); err != nil {
-		return nil, Approved{}, err
-	}
-	approved, err := place.publish(p7m, judged)
-	return judged, approved, err
-}
-
-func (o ApproveOptions) now() time.Time {
-	if o.Now.IsZero() {
-		return time.Now()
-	}
-	return o.Now
-}
-
-// collect removes approved packages but the one in force and the last one before it;
-// empty means that the ledger knows it. Only what this program has approved or promoted,
-// under a name that it gave, counts as one. issued is that of the approval which is in
-// force now.
-func (place ringPlace) collect(inForce, last string, issued time.Time) error {
-	l := readLedger(place.ledger())
-	l.Issued = issued
-	keep := []string{inForce, cmp.Or(last, l.lastBut(inForce))}
-	var failed error
-	l.Zips = slices.DeleteFunc(l.Zips, func(zip string) bool {
-		if slices.Contains(keep, zip) {
-			return false
-		}
-		path := filepath.Join(place.arch, zip)
-		err := os.Remove(path)
-		gone := err == nil || errors.Is(err, fs.ErrNotExist)
-		if !gone {
-			code, _, _ := reasonOf(fileError("an older approved package", path, err))
-			failed = &Error{code, "an older approved package can not be removed", "look at " + printable.Quote(path), err}
-		}
-		return gone
-	})
-	return errors.Join(failed, l.write(place.ledger()))
 }

@@ -786,13 +786,14 @@ func TestSyncApproves(t *testing.T) {
 	for _, c := range []struct {
 		by    Signer
 		ahead time.Duration
-	}{{r.signer, 72 * time.Hour}, {stranger, 72 * time.Hour}, {stranger, 23 * time.Hour}} {
+		want  SyncApprovalOutcome
+	}{{r.signer, 72 * time.Hour, SyncRenewed}, {stranger, 72 * time.Hour, SyncApproved}, {stranger, 23 * time.Hour, SyncApproved}} {
 		list := *good.Signed.List
 		list.Issued = now.Add(c.ahead).UTC().Truncate(time.Second)
 		object, err := SignList(&list, c.by)
 		wantCode(t, err, "")
 		write(t, in.path("updates.zip.p7m"), object)
-		approval(SyncRenewed, SyncUpToDate, "")
+		approval(c.want, SyncUpToDate, "")
 		_, err = Verify(t.Context(), in.path("updates.zip.p7m"), r.trust, now, nil)
 		wantCode(t, err, "")
 	}

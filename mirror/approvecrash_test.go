@@ -141,6 +141,12 @@ func TestApproveCrash(t *testing.T) {
 				if got != before && got != c.after {
 					t.Errorf("%s at %s: %s", name, met, got)
 				}
+				place := ringPlace{arch: filepath.Join(ringIn(tree), "arch_x86_64")}
+				if object, err := readObject(place.sidecar()); err != nil {
+					t.Error(err)
+				} else if now, err := standingOf(object); err != nil || readLedger(place.ledger()).superseded(now) {
+					t.Errorf("%s at %s: what is published counts as replaced, or %v", name, met, err)
+				}
 				code, most := "", 2
 				if c.how == "attach" && got == c.after { // it is in force already, and the next one clears up
 					code, most = codeUsage, 3

@@ -13,7 +13,11 @@ import (
 // was seen first, and under which name it was approved. It keeps what comes back from
 // looking fresh; who can write to the tree can forge it, as well as the dates of files.
 type ledger struct {
-	Issued time.Time `json:"issued"` // of the approval that came into force last; nothing older is renewed
+	// InForce is the SHA-256, in hexadecimal, of the signed list that came into force
+	// last, inside a package or beside it; of the one before, too, where a crash left it
+	// open whether it did. Issued is the latest date of all that were. See superseded.
+	InForce []string  `json:"inForce"`
+	Issued  time.Time `json:"issued"`
 
 	Seen []seenContent `json:"seen"` // the latest last
 	Zips []string      `json:"zips"` // names under which packages were approved or promoted, and which may be there still; the latest last
@@ -92,20 +96,4 @@ func (place ringPlace) remember(list *verifier.List, zip string, now time.Time) 
 	}
 	l.Zips = l.Zips[max(0, len(l.Zips)-maxZips):]
 	return l.write(place.ledger())
-}
-
-// keepFirst keeps the first approval of a content over its renewals, for those who ask
-// since when it is approved. It is signed, so nobody can make it older. object is the
-// approval with that list, which is about to be put in force in place of before.
-func (place ringPlace) keepFirst(object []byte, list, before *verifier.List) error {
-	if before != nil && before.Content() == list.Content() {
-		if first, err := ReadList(place.first()); err == nil && first.Content() == list.Content() {
-			return nil
-		}
-		var err error
-		if object, err = readObject(place.sidecar()); err != nil {
-			return fileError("the approval", place.sidecar(), err)
-		}
-	}
-	return fileError("the first approval of the package", place.first(), replace(place.first(), object))
 }

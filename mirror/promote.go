@@ -3,14 +3,9 @@ package mirror
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -66,10 +61,15 @@ type PromotedPair struct {
 	Engine     verifier.Version `json:"engineVersion"`              // published now
 	Definition verifier.Version `json:"definitionsVersion"`         // published now
 	Previous   verifier.Version `json:"previousDefinitionsVersion"` // replaced; zero: nothing that is known
-	Logged     string           `json:"logged,omitempty"`           // hash of the line in the log
+	// PreviousUntrusted says that what was replaced did not count, though its list names a
+	// version: nobody in the trust directory signed it, and it was not put in force here.
+	PreviousUntrusted bool   `json:"previousUntrusted,omitempty"`
+	Logged            string `json:"logged,omitempty"` // hash of the line in the log
 	// Expired says that endpoints don't install what undo has published: the time of its
 	// list is over.
 	Expired bool `json:"expired,omitempty"`
+	// Untrusted says the same, since nobody in the trust directory signed its list.
+	Untrusted bool `json:"untrusted,omitempty"`
 }
 
 // Promote publishes in one ring what another one has. All checks are made, and all
@@ -229,6 +229,11 @@ func (t *target) close() {
 	t.lock.Close()
 }
 
+// keepsAnchor is the function of that name, about what is published in dir.
+func (t *target) keepsAnchor(list *verifier.List, dir string) error {
+	return keepsAnchor(t.log.lines, list, "take "+printable.Quote(filepath.Join(dir, zipSidecar))+" away")
+}
+
 // place gives the place of one architecture, with what a crash left of it finished.
 func (t *target) place(arch string) (place, error) {
 	p, err := newPlace(t.ring, "arch_"+arch)
@@ -257,58 +262,12 @@ type promotion struct {
 
 	place   place
 	good    Verified // what is promoted, as it lies in the first ring
-	have    standing
+	have    standing // what is published in the target
+	counts  bool     // and its list is one to go by
 	outcome PromoteOutcome
 	expires time.Time // of the new sidecar
-	signed  standing  // the new sidecar; empty: there is none
 	came    syncState
 	begun   bool // something may be published already
-}
-
-// standing is what is published in the target.
-type standing struct {
-	file    fileID
-	archive bool           // updates.zip is there, and one that endpoints can open
-	list    *verifier.List // its list; nil where none can be read
-	object  []byte         // the signed list as it lies there
-}
-
-// believed says whether endpoints of the target could have that package: somebody signed
-// its list for them. Who can only write to the tree can't make it so.
-func (s standing) believed(trust verifier.Trust, want verifier.Identity) bool {
-	if s.list == nil || trust.Empty() {
-		return false
-	}
-	signed, err := trust.VerifyInstalled(s.object)
-	return err == nil && !signed.Revoked && signed.List.CheckIdentity(want) == nil
-}
-
-func (s standing) definition() verifier.Version {
-	if s.list == nil {
-		return verifier.Version{}
-	}
-	return s.list.Definition
-}
-
-// keepsAnchor is the function of that name, about what is published in dir.
-func (t *target) keepsAnchor(list *verifier.List, dir string) error {
-	return keepsAnchor(t.log.lines, list, "take "+printable.Quote(filepath.Join(dir, zipSidecar))+" away")
-}
-
-func standingIn(dir string) standing {
-	file, there := zipIn(dir)
-	if !there {
-		return standing{}
-	}
-	c, err := openClaim(filepath.Join(dir, zipFile))
-	defer c.close()
-	s := standing{file: file, archive: c.archive != nil}
-	if err == nil {
-		if claims, err := verifier.ReadClaims(c.object); err == nil {
-			s.list, s.object = claims.List, c.object
-		}
-	}
-	return s
 }
 
 // prepare makes all checks, and lays out beside the target what is to be published.
@@ -320,10 +279,15 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.have = standingIn(r.place.arch)
-	if err := r.target.keepsAnchor(r.have.list, r.place.arch); err != nil {
+	// Whoever can write to the tree must not be able to keep the next package from coming.
+	var old *verifier.List
+	if r.counts = r.approvals().counts(r.have, &r.o.Trust, r.wanted()); r.counts {
+		old = r.have.list
+	}
+	if err := r.target.keepsAnchor(old, r.place.arch); err != nil {
 		return err
 	}
-	if r.outcome, err = decidePromotion(r.good.Signed.List, r.have.list, r.isOut(), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+	if r.outcome, err = decidePromotion(r.good.Signed.List, old, r.isOut(), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
 		return err
 	}
 	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
@@ -377,12 +341,12 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	if err := list.CheckIdentity(r.identity(r.o.From, list.Rings[0])); err != nil {
 		return good, err
 	}
+	if superseded(r.o.From, r.arch, good.Signed) && !r.o.RetryKnownBad {
+		return good, &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "a later approval than this one was in force in the first ring",
+			Hint: "look who put the older one back, and approve or build the package anew there, or give --retry-known-bad"}
+	}
 	if good.Origin == Inside {
 		return good, list.CheckIdentity(r.wanted())
-	}
-	if r.superseded(list) && !r.o.RetryKnownBad {
-		return good, &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "a later approval than this one was in force in the first ring",
-			Hint: "look who put the older one back, and approve the package anew there, or give --retry-known-bad"}
 	}
 	if r.o.Sign == nil {
 		return good, usage("the package is approved by a sidecar, which has to be signed for the ring that it goes to", "give --key and --cert of a signer whom the endpoints trust", nil)
@@ -397,11 +361,11 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	return good, err
 }
 
-// superseded says whether the first ring had a later approval in force than this one,
-// which somebody has put back then. Where that can't be read, nothing is known of it.
-func (r *promotion) superseded(list *verifier.List) bool {
-	arch, err := resolve(filepath.Join(r.o.From, "arch_"+r.arch))
-	return err == nil && list.Issued.Before(readLedger(ringPlace{arch: arch}.ledger()).Issued)
+// superseded says whether the first ring had a later list in force than this one, which
+// somebody has put back then. Where that can't be read, nothing is known of it.
+func superseded(ring, arch string, s verifier.Signed) bool {
+	dir, err := resolve(filepath.Join(ring, "arch_"+arch))
+	return err == nil && readLedger(ringPlace{arch: dir}.ledger()).superseded(standing{list: s.List, digest: s.Digest})
 }
 
 // approvedIn gives the file by which a directory's approved package is found: the
@@ -415,7 +379,7 @@ func approvedIn(dir string) string {
 }
 
 // decidePromotion says what becomes of a package where old is published; nil for
-// nothing that can be read. Only where old is believed can the content be out already.
+// nothing that counts. Only where old is believed can the content be out already.
 // allowed is the one definition version that may come although it is older.
 func decidePromotion(l, old *verifier.List, believed bool, allowed verifier.Version) (PromoteOutcome, error) {
 	if old == nil {
@@ -463,286 +427,8 @@ func (r *promotion) approvedSince() time.Time {
 	if err != nil || r.good.Origin == Inside {
 		return list.Issued
 	}
-	object, err := readObject(ringPlace{arch: arch}.first())
-	if err != nil {
-		return list.Issued
+	if first, ok := (ringPlace{arch: arch}).firstOf(standing{list: list}, &r.o.Trust, r.identity(r.o.From, list.Rings[0])); ok {
+		return first.list.Issued
 	}
-	claims, err := verifier.ReadClaims(object)
-	if err != nil {
-		return list.Issued
-	}
-	first := standing{list: claims.List, object: object}
-	if first.list.Content() != list.Content() || !first.believed(r.o.Trust, r.identity(r.o.From, list.Rings[0])) || first.list.Issued.After(list.Issued) {
-		return list.Issued
-	}
-	return first.list.Issued
-}
-
-// stage makes the directory that is to be published, and verifies it as an endpoint
-// would. Its sidecar is signed once more when the log has its line.
-func (r *promotion) stage(ctx context.Context) error {
-	next, list := r.place.next(), r.good.Signed.List
-	if err := os.Mkdir(next, 0o755); err != nil {
-		return err
-	}
-	if err := r.carry(); err != nil {
-		return err
-	}
-	zip := filepath.Join(next, zipFile)
-	to := zip
-	if r.good.Origin == Sidecar && list.Zip != "" {
-		to = filepath.Join(next, list.Zip)
-	}
-	sum, _, err := copyPackage(ctx, r.good.Archive, to)
-	if err != nil {
-		return err
-	}
-	if err := r.keepDate(sum, to); err != nil {
-		return err
-	}
-	if to != zip { // for machines that never updated from here, which open it first
-		if err := linkOrCopy(to, zip); err != nil {
-			return err
-		}
-	}
-	v := versions{list.Engine, list.Definition}
-	manifest, err := manifestOf(v)
-	if err != nil {
-		return err
-	}
-	if err := replace(filepath.Join(next, manifestFile), manifest); err != nil {
-		return err
-	}
-	if err := r.sign(""); err != nil {
-		return err
-	}
-	r.came = syncState{Versions: v, finding: finding{sum, list.Content()}}
-	if r.outcome == Promoted && r.have.archive {
-		r.came.Previous = &previous{fileID: r.have.file}
-	}
-	return r.verifyNext(ctx)
-}
-
-// keepDate gives the archive of a renewal the date of the one that it replaces, where that
-// has the same bytes, so that its age for the next ring does not begin anew.
-func (r *promotion) keepDate(sum, to string) error {
-	if r.outcome != PromoteRenewed {
-		return nil
-	}
-	old := filepath.Join(r.place.arch, cmp.Or(r.have.list.Zip, zipFile))
-	there, err := hashFile(old)
-	if err != nil || there != sum {
-		return nil
-	}
-	info, err := os.Stat(old)
-	if err != nil {
-		return err
-	}
-	return os.Chtimes(to, time.Time{}, info.ModTime())
-}
-
-// verifyNext verifies what is going to be published as an endpoint of the target would.
-// It must be what was judged in the first ring, whose files somebody may have exchanged
-// for others that are signed as well.
-func (r *promotion) verifyNext(ctx context.Context) error {
-	want := r.wanted()
-	next, err := Verify(ctx, filepath.Join(r.place.next(), zipFile), r.o.Trust, r.o.Now(), &want)
-	if err != nil {
-		return err
-	}
-	if next.Origin != r.good.Origin || next.Origin == Inside && next.Signed.Digest != r.good.Signed.Digest {
-		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the package was exchanged while it was looked at", Hint: "run the command again"}
-	}
-	return nil
-}
-
-// carry keeps what lies beside the published package: files of somebody else, and the
-// archive that the sidecar names which is about to be replaced, so that downloads of
-// it come to their end. Older ones go, by the names that were given to them.
-func (r *promotion) carry() error {
-	next := r.place.next()
-	err := carryOver(r.place.arch, next, false)
-	if err != nil || r.outcome == PromoteRenewed {
-		return err
-	}
-	for _, zip := range readLedger(r.approvals().ledger()).Zips {
-		if r.have.list != nil && zip == r.have.list.Zip {
-			continue
-		}
-		if gone := os.Remove(filepath.Join(next, zip)); !errors.Is(gone, fs.ErrNotExist) {
-			err = errors.Join(err, gone)
-		}
-	}
-	return err
-}
-
-// approvals is what approvals in the target go by.
-func (r *promotion) approvals() ringPlace { return ringPlace{ring: r.o.To, arch: r.place.arch} }
-
-// remember notes under which name the package is going to be published. Where approvals
-// are another user's, nothing is noted, and the package stays when its time has come.
-func (r *promotion) remember() error {
-	list := r.good.Signed.List
-	if r.good.Origin == Inside || !approvedName(list.Zip) || makePrivate(r.approvals().work()) != nil {
-		return nil
-	}
-	return r.approvals().remember(list, list.Zip, r.started)
-}
-
-// approve notes the new sidecar as the approval that is about to come into force.
-func (r *promotion) approve() error {
-	if r.signed.list == nil || makePrivate(r.approvals().work()) != nil {
-		return nil
-	}
-	var before *verifier.List
-	if r.isOut() {
-		before = r.have.list
-	}
-	if err := r.approvals().keepFirst(r.signed.object, r.signed.list, before); err != nil {
-		return err
-	}
-	return r.approvals().inForce(r.signed.list.Issued)
-}
-
-// inForce notes that the sidecar issued then is about to be published, where approvals are
-// this user's.
-func (place ringPlace) inForce(issued time.Time) error {
-	if makePrivate(place.work()) != nil {
-		return nil
-	}
-	l := readLedger(place.ledger())
-	l.Issued = issued
-	return l.write(place.ledger())
-}
-
-// sign writes the sidecar, where the package has one. logged is the hash of the line of
-// the log that is about it.
-func (r *promotion) sign(logged string) error {
-	if r.good.Origin == Inside {
-		return nil
-	}
-	list := *r.good.Signed.List
-	list.Rings = []string{ringOf(r.o.To, r.o.Ring)}
-	list.Expires, list.PromotionLog = r.expires, logged
-	// Endpoints take what is issued after what they have, be their clock ours or not. What
-	// they can't have says nothing about it.
-	list.Issued = later(r.o.Now().UTC(), list.Released).Truncate(time.Second)
-	if old := r.have.list; r.isOut() && !list.Issued.After(old.Issued) {
-		list.Issued = old.Issued.Add(time.Second)
-	}
-	if err := checkDates(&list, r.o.Now()); err != nil {
-		return err
-	}
-	object, err := SignList(&list, *r.o.Sign)
-	if err != nil {
-		return err
-	}
-	r.signed = standing{list: &list, object: object}
-	return replace(filepath.Join(r.place.next(), zipFile+sidecarSuffix), object)
-}
-
-// publish writes the line of the log, has the sidecar name it, and puts the directory
-// in place.
-func (r *promotion) publish() (PromotedPair, error) {
-	list := r.good.Signed.List
-	pair := PromotedPair{Arch: r.arch, Outcome: r.outcome, Engine: list.Engine, Definition: list.Definition, Previous: r.have.definition()}
-	if r.outcome == PromoteUpToDate {
-		return pair, nil
-	}
-	line := Promotion{Time: r.started, Action: actionPromote, From: r.target.nameOf(r.o.From), To: r.target.name(), Arch: r.arch,
-		Engine: list.Engine, Definition: list.Definition, Content: list.Content()}
-	if r.outcome == PromoteRenewed {
-		line.Action = actionRenew
-	}
-	line.User, line.Host = caller()
-	err := r.remember()
-	if err != nil {
-		return pair, err
-	}
-	if pair.Logged, err = r.target.log.append(line); err != nil {
-		return pair, err
-	}
-	if err := r.sign(pair.Logged); err != nil {
-		return pair, err
-	}
-	if err := r.approve(); err != nil {
-		return pair, err
-	}
-	r.begun = true
-	return pair, r.place.putNext(r.came)
-}
-
-// putNext makes next, which is complete, the published directory, and what was there
-// before n-1 where came says so. It is durable when it returns, and finished by place
-// where it does not.
-func (t place) putNext(came syncState) error {
-	next := t.next()
-	// Whatever the umask is, the web server must be able to read it.
-	if err := errors.Join(os.Chmod(next, 0o755), os.Chmod(filepath.Join(next, zipFile), 0o644), syncDir(next)); err != nil {
-		return err
-	}
-	var there bool
-	if came.File, there = zipIn(next); !there {
-		return os.ErrNotExist
-	}
-	if err := t.writeState(came); err != nil {
-		return err
-	}
-	if err := t.publish(); err != nil {
-		return err
-	}
-	_, err := t.settle(came)
-	return err
-}
-
-// discard takes away what is not going to be published.
-func (r *promotion) discard() {
-	if r.place.work != "" && !r.begun {
-		_ = os.RemoveAll(r.place.next()) // else the next run does it
-	}
-}
-
-// caller is who runs the program; with sudo, who called that. It is as honest as they
-// are.
-func caller() (name, host string) {
-	const most = 256 // bytes
-	name = os.Getenv("USER")
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	if sudo := os.Getenv("SUDO_USER"); sudo != "" && os.Geteuid() == 0 {
-		name = sudo
-	}
-	host, _ = os.Hostname() // an empty name is one that is not known
-	return printable.Text(name, most), printable.Text(host, most)
-}
-
-// copyPackage copies a package to a file that comes into being whole, and gives its
-// SHA-256 in hexadecimal and the date of the one it was copied from.
-func copyPackage(ctx context.Context, from, to string) (sum string, date time.Time, err error) {
-	src, size, err := openRegular("the package", from)
-	if err != nil {
-		return "", date, err
-	}
-	defer src.Close()
-	if size > verifier.MaxArchiveSize {
-		return "", date, &verifier.Refusal{Code: verifier.PackageTooLarge, Sentence: fmt.Sprintf("the package has %d bytes and %d is the most", size, int64(verifier.MaxArchiveSize)), Hint: "look at " + printable.Quote(from)}
-	}
-	if err := enoughRoom(filepath.Dir(to), size); err != nil {
-		return "", date, err
-	}
-	info, err := src.Stat()
-	if err != nil {
-		return "", date, err
-	}
-	p, err := newPending(to)
-	if err != nil {
-		return "", date, err
-	}
-	defer p.Cleanup()
-	whole := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(p, whole), contextReader{ctx, io.NewSectionReader(src, 0, size)}); err != nil {
-		return "", date, err
-	}
-	return hex.EncodeToString(whole.Sum(nil)), info.ModTime(), commit(p, to)
+	return list.Issued
 }

@@ -163,13 +163,13 @@ func TestPromote(t *testing.T) {
 	}
 	r.good("production_back", "1.407.417.0")
 
-	undone, err := UndoPromotion(r.o.To, r.o.Now)
+	undone, err := UndoPromotion(r.o.To, nil, r.o.Now)
 	if err != nil || len(undone) != 1 || undone[0].Outcome != PromoteUndone || undone[0].Definition != version("1.407.417.0") || undone[0].Previous != version("1.407.418.0") {
 		t.Fatalf("%+v, %v", undone, err)
 	}
 	r.good("production", "1.407.417.0")
 	r.good("production_back", "1.407.418.0")
-	_, err = UndoPromotion(r.o.To, r.o.Now)
+	_, err = UndoPromotion(r.o.To, nil, r.o.Now)
 	wantCode(t, err, codeNothing)
 
 	// A timer does not bring it again.
@@ -432,7 +432,7 @@ func TestPromoteAllOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.close()
-	if pairs, err := UndoPromotion(r.o.To, nil); err != nil || len(pairs) != 2 {
+	if pairs, err := UndoPromotion(r.o.To, nil, nil); err != nil || len(pairs) != 2 {
 		t.Fatalf("%+v, %v", pairs, err)
 	}
 	r.good("production", "1.407.417.0")
@@ -443,17 +443,17 @@ func TestUndoNothing(t *testing.T) {
 	t.Parallel()
 	r := newRings(t)
 	r.approve("1.407.417.0", nil)
-	_, err := UndoPromotion(r.o.To, nil)
+	_, err := UndoPromotion(r.o.To, nil, nil)
 	wantCode(t, err, codeNothing)
 	r.want(Promoted)
-	_, err = UndoPromotion(r.o.To, nil) // there is no n-1
+	_, err = UndoPromotion(r.o.To, nil, nil) // there is no n-1
 	wantCode(t, err, codeNothing)
 	r.approve("1.407.418.0", nil)
 	r.want(Promoted)
 	// Somebody else has published since.
 	write(t, r.in("production", "updates.zip"), vendorZip(t, "1.407.419.0", 10))
 	os.Remove(r.in("production", "updates.zip.p7m"))
-	_, err = UndoPromotion(r.o.To, nil)
+	_, err = UndoPromotion(r.o.To, nil, nil)
 	wantCode(t, err, codeNothing)
 }
 
@@ -477,17 +477,17 @@ func TestUndoAfterCrash(t *testing.T) {
 	log.close()
 	// Its list has expired by then, so it is no longer of use to endpoints.
 	late := func() time.Time { return r.now.AddDate(0, 0, 30) }
-	undone, err := UndoPromotion(r.o.To, late)
+	undone, err := UndoPromotion(r.o.To, nil, late)
 	if err != nil || len(undone) != 1 || undone[0].Definition != version("1.407.417.0") || undone[0].Previous != version("1.407.418.0") || !undone[0].Expired {
 		t.Fatalf("%+v, %v", undone, err)
 	}
 	r.good("production", "1.407.417.0")
-	_, err = UndoPromotion(r.o.To, nil)
+	_, err = UndoPromotion(r.o.To, nil, nil)
 	wantCode(t, err, codeNothing)
 	// What was taken back is the one that was out, and not the one that never was.
 	r.want(Promoted)
 	r.good("production", "1.407.419.0")
-	if undone, err := UndoPromotion(r.o.To, r.o.Now); err != nil || len(undone) != 1 || undone[0].Expired {
+	if undone, err := UndoPromotion(r.o.To, nil, r.o.Now); err != nil || len(undone) != 1 || undone[0].Expired {
 		t.Fatalf("%+v, %v", undone, err)
 	}
 	r.approve("1.407.418.0", nil)
@@ -680,9 +680,20 @@ func TestPromoteThenRenew(t *testing.T) {
 	write(t, r.in("production", "updates.zip.p7m"), newer)
 	renew("")
 	r.good("production", "1.407.418.0")
-	if _, err := UndoPromotion(r.o.To, r.o.Now); err != nil {
+	if _, err := UndoPromotion(r.o.To, nil, r.o.Now); err != nil {
 		t.Fatal(err)
 	}
+	// What was taken back does not come again by that way.
+	back := read(t, r.in("production", "updates.zip.p7m"))
+	for _, name := range []string{"updates.zip.p7m", "updates-14074180.zip"} {
+		write(t, r.in("production", name), read(t, r.in("production_back", name)))
+	}
+	r.now = r.now.Add(time.Second)
+	_, err := production.approve(t, ApproveOptions{Arch: "x86_64", Trust: &r.trust, Renew: true, Now: r.now})
+	if wantCode(t, err, codeUsage); !strings.Contains(err.Error(), "a later approval than this one") {
+		t.Error(err)
+	}
+	write(t, r.in("production", "updates.zip.p7m"), back)
 	renew("")
 	r.good("production", "1.407.417.0")
 }

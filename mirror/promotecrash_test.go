@@ -26,7 +26,7 @@ const (
 func promoteForTest(dir string) (exit int) {
 	linux, keys := filepath.Join(dir, "tree", "linux"), os.Getenv(keysEnv)
 	if os.Getenv(undoEnv) != "" {
-		if _, err := UndoPromotion(filepath.Join(linux, "production"), nil); err != nil {
+		if _, err := UndoPromotion(filepath.Join(linux, "production"), nil, nil); err != nil {
 			fmt.Println(err)
 			return 1
 		}
@@ -142,10 +142,15 @@ func TestPromoteCrash(t *testing.T) {
 						t.Errorf("%s at %s: %s", name, met, state)
 					}
 					r.log()
+					// What is published goes on to the next ring, and can be renewed.
+					dir := r.in("production")
+					if readLedger((ringPlace{arch: dir}).ledger()).superseded(standingIn(dir)) {
+						t.Errorf("%s at %s: what is published counts as replaced", name, met)
+					}
 				}
 				var err error
 				if c.undo {
-					_, err = UndoPromotion(r.o.To, nil)
+					_, err = UndoPromotion(r.o.To, nil, nil)
 					if code, _, _ := reasonOf(err); code == codeNothing {
 						err = nil // it was done
 					}

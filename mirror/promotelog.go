@@ -206,13 +206,9 @@ func (l *promotionLog) last() string {
 // append writes one more line, and gives its hash. The line is on the disk when it
 // returns.
 func (l *promotionLog) append(p Promotion) (hash string, err error) {
-	p.Before = l.last()
-	line, err := json.Marshal(p)
+	line, logged, err := l.next(p)
 	if err != nil {
 		return "", err
-	}
-	if len(line) > maxPromotionsLine {
-		return "", usage("the paths of the rings are too long for the log of promotions", "give shorter ones", nil)
 	}
 	if _, err := l.file.Write(append(line, '\n')); err != nil {
 		return "", fileError("the log of promotions", l.path, err)
@@ -220,10 +216,27 @@ func (l *promotionLog) append(p Promotion) (hash string, err error) {
 	if err := l.file.Sync(); err != nil {
 		return "", fileError("the log of promotions", l.path, err)
 	}
+	l.lines = append(l.lines, logged)
+	return logged.Hash, nil
+}
+
+// hashOf gives the hash that append will give.
+func (l *promotionLog) hashOf(p Promotion) (string, error) {
+	_, logged, err := l.next(p)
+	return logged.Hash, err
+}
+
+// next gives the line that would be the next one.
+func (l *promotionLog) next(p Promotion) (line []byte, logged LoggedPromotion, err error) {
+	p.Before = l.last()
+	if line, err = json.Marshal(p); err != nil {
+		return nil, LoggedPromotion{}, err
+	}
+	if len(line) > maxPromotionsLine {
+		return nil, LoggedPromotion{}, usage("the paths of the rings are too long for the log of promotions", "give shorter ones", nil)
+	}
 	sum := sha256.Sum256(line)
-	hash = hex.EncodeToString(sum[:])
-	l.lines = append(l.lines, LoggedPromotion{p, hash})
-	return hash, nil
+	return line, LoggedPromotion{p, hex.EncodeToString(sum[:])}, nil
 }
 
 func (l *promotionLog) close() { l.file.Close() }

@@ -278,7 +278,7 @@ func TestPromotionLogAnchorStays(t *testing.T) {
 		change()
 		_, err = Promote(t.Context(), r.o)
 		t.Run(name+", promote", func(t *testing.T) { wantCode(t, err, "content_mismatch") })
-		_, err = UndoPromotion(r.o.To, nil)
+		_, err = UndoPromotion(r.o.To, nil, nil)
 		t.Run(name+", undo", func(t *testing.T) {
 			if err == nil {
 				t.Error("a promotion was undone")
@@ -302,7 +302,7 @@ func TestPromotionLogAnchorStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.close()
-	_, err = UndoPromotion(r.o.To, nil)
+	_, err = UndoPromotion(r.o.To, nil, nil)
 	wantCode(t, err, "content_mismatch")
 	// What openssl signed comes no other way.
 	write(t, path, whole)

@@ -9,13 +9,14 @@ import (
 
 // UndoPromotion takes back what the last promotion to a ring has published, for all
 // architectures that it was about: n-1 becomes what is published, and what was
-// published becomes n-1. No key is needed, since n-1 has its own list. now is the
-// clock; nil means time.Now.
+// published becomes n-1. No key is needed, since n-1 has its own list. Whether that is by
+// somebody in trust, the endpoints', is told where it is not nil. now is the clock; nil
+// means time.Now.
 //
 // Endpoints that have the newer package keep it: they go back only where they are told
 // to. Errors: nothing_installed where there is nothing to take back; those of the tree
 // and of the log.
-func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, err error) {
+func UndoPromotion(ring string, trust *verifier.Trust, now func() time.Time) (undone []PromotedPair, err error) {
 	t, err := openTarget(ring)
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func UndoPromotion(ring string, now func() time.Time) (undone []PromotedPair, er
 	}
 	started := now().UTC()
 	for _, step := range steps {
-		pair, err := t.undo(step, started)
+		pair, err := t.undo(step, trust, started)
 		if err != nil {
 			return undone, treeError("the tree of packages", t.ring, err)
 		}
@@ -132,14 +133,15 @@ func (t *target) lookBack(line LoggedPromotion, s undoStep) (undoStep, error) {
 	switch {
 	case !s.needed && !takenBack(t.log.lines, t.name(), line.Arch, line.Content):
 		return s, nothingToUndo("what is published is not what the last promotion brought")
-	case s.needed && !s.before.archive:
-		return s, nothingToUndo("no package is kept from before the last promotion")
+	case s.needed && (!s.before.archive || s.before.about(s.have)):
+		return s, nothingToUndo("no other package is kept from before the last promotion")
 	}
 	return s, t.keepsAnchor(s.have.list, s.place.arch)
 }
 
 // undo takes one architecture back.
-func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
+func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (PromotedPair, error) {
+	approvals, inForce := ringPlace{ring: t.ring, arch: s.place.arch}, s.before
 	next := s.place.next()
 	err := carry(s.place.back, next, linkOrCopy)
 	if err != nil {
@@ -150,8 +152,12 @@ func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 	if l := s.before.list; l != nil {
 		entry.Engine, entry.Definition, entry.Content = l.Engine, l.Definition, l.Content()
 		pair.Engine, pair.Definition, pair.Expired = l.Engine, l.Definition, !started.Before(l.Expires)
-		// It was meant to go back, so this one may be renewed again.
-		if err := (ringPlace{ring: t.ring, arch: s.place.arch}).inForce(l.Issued); err != nil {
+		if pair.Untrusted = trust != nil && !s.before.believed(*trust, t.identityOf(l, s.arch)); pair.Untrusted {
+			inForce = standing{} // endpoints go on without any, and so does the next promotion
+		}
+	}
+	if makePrivate(approvals.work()) == nil {
+		if err := approvals.comesIntoForce(inForce, s.have, nil, verifier.Identity{}); err != nil {
 			return PromotedPair{}, err
 		}
 	}
@@ -160,5 +166,18 @@ func (t *target) undo(s undoStep, started time.Time) (PromotedPair, error) {
 		return PromotedPair{}, err
 	}
 	manifest, _ := readManifest(next)
-	return pair, s.place.putNext(syncState{Versions: manifest, Previous: &previous{fileID: s.have.file}})
+	if err := s.place.putNext(syncState{Versions: manifest, Previous: &previous{fileID: s.have.file}}); err != nil {
+		return pair, err
+	}
+	return pair, approvals.cameIntoForce(inForce)
+}
+
+// identityOf is what a list must be for in this ring; as to what nobody tells here, it is
+// taken at its word.
+func (t *target) identityOf(l *verifier.List, arch string) verifier.Identity {
+	platform, known := platformOf(t.ring)
+	if !known {
+		platform = l.Platform
+	}
+	return verifier.Identity{Product: l.Product, Platform: platform, Arch: arch, Ring: ringOf(t.ring, l.Rings[0])}
 }

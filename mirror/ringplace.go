@@ -18,7 +18,7 @@ import (
 //	RING/arch_x86_64/updates-3f2a91bc.zip    what was approved, or is about to be
 //	RING/arch_x86_64/updates.zip.p7m         the approval
 //	RING/.approve/                           0700, ours alone: copies that have no name yet
-//	RING/.approve/arch_x86_64.json           what was seen when, and approved as what
+//	RING/.approve/arch_x86_64.json           what was seen when, and approved as what; what is in force
 //	RING/.approve/arch_x86_64.first.p7m      the first approval of what is approved now
 type ringPlace struct{ ring, arch string }
 

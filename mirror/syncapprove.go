@@ -49,19 +49,18 @@ func (r *syncRun) approve(ctx context.Context, sha256 string) (SyncApprovalOutco
 	if o, err = o.identity(place.ring); err != nil {
 		return SyncLeft, err
 	}
-	previous, err := approvedNow(place, o.wanted(), nil, false)
-	if err != nil {
-		return SyncLeft, err
-	}
 	// What is out by another signer, as before a change of ours, or dated so that no
-	// endpoint takes it, is looked at anew.
+	// endpoint takes it, or put back by somebody, is looked at anew.
 	own, err := o.Signer.trust()
 	if err != nil {
 		return SyncLeft, err
 	}
-	_, others := approvedNow(place, o.wanted(), &own, false)
-	o.Renew = place.approves(previous, sha256) && others == nil && !ahead(previous, now)
-	if o.Renew && now.Before(halfOf(previous)) {
+	previous, others := approvedNow(place, o.wanted(), &own, false)
+	if o.passOver = others != nil; o.passOver {
+		r.log.printf("%s: the approval there is none of this signer's: %s", r.syncPair, describeError(others))
+	}
+	o.Renew = place.approves(previous.list, sha256) && !ahead(previous.list, now) && !readLedger(place.ledger()).superseded(previous)
+	if o.Renew && now.Before(halfOf(previous.list)) {
 		return SyncCurrent, nil
 	}
 	p, err := propose(ctx, place, o)

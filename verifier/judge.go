@@ -111,13 +111,15 @@ const (
 // before, by the rules in docs/package-format.md under "Newer or older", in
 // their order. Refusals: known_bad, rollback_refused, package_expired.
 func Judge(p Signed, s Situation) (Verdict, error) {
-	if s.Current != nil && sameContent(p.List, s.Current) {
-		if p.List.Issued.After(s.Current.Issued) || s.Revoked {
+	if c := s.Current; c != nil && p.List.Definition == c.Definition && p.List.Engine == c.Engine {
+		switch same := p.List.Content() == c.Content(); {
+		case same && (p.List.Issued.After(c.Issued) || s.Revoked):
 			return Renewal, nil
+		case same, p.List.SameContent(c) && !s.Revoked: // what is different, nobody signed
+			return UpToDate, nil
 		}
-		return UpToDate, nil
 	}
-	if s.KnownBad[p.List.Content()] && !s.RetryKnownBad {
+	if slices.ContainsFunc(p.List.ContentIDs(), func(id ContentID) bool { return s.KnownBad[id] }) && !s.RetryKnownBad {
 		return "", refuse(KnownBadContent, "this package was rolled back or condemned on this machine before",
 			"a newer package comes by itself, and agent definitions update --retry-known-bad asks for this one")
 	}
@@ -130,10 +132,6 @@ func Judge(p Signed, s Situation) (Verdict, error) {
 			"publish a current package, or install this one with agent definitions update --allow-expired")
 	}
 	return verdict, nil
-}
-
-func sameContent(p, c *List) bool {
-	return p.Definition == c.Definition && p.Engine == c.Engine && p.Content() == c.Content()
 }
 
 // compareFloor is the third and the fourth rule.

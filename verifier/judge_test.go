@@ -23,6 +23,9 @@ func oldEngine(l *List) { l.Engine = Version{1, 1, 24070, 0} }
 func newBytes(l *List)  { l.Files[0].SHA256[1]++ }
 func newFile(l *List)   { l.Files = append(l.Files, File{Name: "more"}) }
 
+// byVendor makes it the list that files proved of which the vendor signed that.
+func byVendor(what byte) func(*List) { return func(l *List) { l.VendorSigned[0] = what } }
+
 // installed is the situation of a machine on which that package was installed
 // by this very source.
 func installed(l *List, edits ...func(*Situation)) Situation {
@@ -34,7 +37,12 @@ func installed(l *List, edits ...func(*Situation)) Situation {
 }
 
 func knownBad(l *List) func(*Situation) {
-	return func(s *Situation) { s.KnownBad = map[ContentID]bool{l.Content(): true} }
+	return func(s *Situation) {
+		s.KnownBad = map[ContentID]bool{}
+		for _, id := range l.ContentIDs() {
+			s.KnownBad[id] = true
+		}
+	}
 }
 
 func nothingInstalled(s *Situation) { s.Current = nil }
@@ -84,6 +92,11 @@ func TestJudge(t *testing.T) {
 		{"1. same versions, one more file", pkg(7, newFile, later1h), installed(pkg(7)), Install, want{}},
 		{"1. same bytes, other definition version", pkg(8, func(l *List) { l.Files = pkg(7).Files }), installed(pkg(7)), Install, want{}},
 		{"1. same bytes, other engine version", pkg(7, newEngine), installed(pkg(7)), Install, want{}},
+		{"1. other bytes that nobody signed", pkg(7, newBytes, byVendor(1)), installed(pkg(7, byVendor(1))), UpToDate, want{}},
+		{"1. other bytes that nobody signed, a later time stamp", pkg(7, newBytes, byVendor(1), later1h), installed(pkg(7, byVendor(1))), UpToDate, want{}},
+		{"1. other bytes, of which one that was signed by somebody who is revoked", pkg(7, newBytes, byVendor(1)), installed(pkg(7, byVendor(1)), func(s *Situation) { s.Revoked = true }), Install, want{}},
+		{"1. same versions, the vendor signed something else", pkg(7, newBytes, byVendor(2)), installed(pkg(7, byVendor(1))), Install, want{}},
+		{"1. other bytes, which a list names", pkg(7, newBytes), installed(pkg(7, byVendor(1))), Install, want{}},
 		{"1. the same, but nothing is installed", pkg(7), installed(pkg(7), nothingInstalled), Install, want{}},
 
 		{"2. newer, known bad", pkg(8), installed(pkg(7), knownBad(pkg(8))), "", bad},
@@ -91,6 +104,10 @@ func TestJudge(t *testing.T) {
 		{"2. known bad and signed anew", pkg(8, later1h), installed(pkg(7), knownBad(pkg(8))), "", bad},
 		{"2. newer, something else is known bad", pkg(8), installed(pkg(7), knownBad(pkg(9))), Install, want{}},
 		{"2. known bad, asked for", pkg(8), installed(pkg(7), knownBad(pkg(8)), retry), Install, want{}},
+		{"2. known bad, in other bytes that nobody signed", pkg(8, newBytes, byVendor(1)), installed(pkg(7), knownBad(pkg(8, byVendor(1)))), "", bad},
+		{"2. the vendor signed something else than what is known bad", pkg(8, newBytes, byVendor(2)), installed(pkg(7), knownBad(pkg(8, byVendor(1)))), Install, want{}},
+		{"2. known bad by a list, and its files alone are there", pkg(8, byVendor(1)), installed(pkg(7), knownBad(pkg(8))), "", bad},
+		{"2. known bad by its files alone, and a list is there", pkg(8), installed(pkg(7), knownBad(pkg(8, byVendor(1)))), "", bad},
 		{"2. known bad and below the floor", pkg(6), installed(pkg(7), knownBad(pkg(6))), "", bad},
 		{"2. known bad, asked for, below the floor", pkg(6), installed(pkg(7), knownBad(pkg(6)), retry), "", back},
 		{"2. known bad, named as a downgrade", pkg(6), installed(pkg(7), knownBad(pkg(6)), allow(6)), "", bad},

@@ -36,6 +36,9 @@ type List struct {
 	// PromotionLog is the hash of a line of the log of promotions, in lower-case
 	// hexadecimal; empty: none. It is for whoever reads that log, and decides nothing.
 	PromotionLog string
+	// VendorSigned identifies what the vendor signed of the files. It stands in a list that
+	// they proved by themselves; zero: somebody signed the list.
+	VendorSigned ContentID
 	Files        []File
 }
 
@@ -55,8 +58,8 @@ func (l *List) Size() int64 {
 	return sum
 }
 
-// ContentID identifies what is in a package whatever its versions and dates: a
-// digest over the sorted pairs of name and SHA-256.
+// ContentID identifies what is in a package whatever its versions and dates; see
+// [List.ContentIDs].
 type ContentID [sha256.Size]byte
 
 // String is the lower-case hexadecimal form.
@@ -74,7 +77,7 @@ func (c *ContentID) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Content computes the list's ContentID.
+// Content is a digest over the sorted pairs of name and SHA-256.
 func (l *List) Content() ContentID {
 	lines := make([]string, len(l.Files))
 	for i, f := range l.Files {
@@ -82,6 +85,22 @@ func (l *List) Content() ContentID {
 	}
 	slices.Sort(lines)
 	return sha256.Sum256([]byte(strings.Join(lines, "")))
+}
+
+// ContentIDs gives all by which the content is known: Content and, where the files
+// proved the list by themselves, VendorSigned, since anybody can change bytes of such
+// files that nobody signed. Lists that share one of them are of the same content.
+func (l *List) ContentIDs() []ContentID {
+	if l.VendorSigned == (ContentID{}) {
+		return []ContentID{l.Content()}
+	}
+	return []ContentID{l.Content(), l.VendorSigned}
+}
+
+// SameContent tells whether two lists are of the same content.
+func (l *List) SameContent(other *List) bool {
+	ids := other.ContentIDs()
+	return slices.ContainsFunc(l.ContentIDs(), func(id ContentID) bool { return slices.Contains(ids, id) })
 }
 
 // ValidName tells whether a name may stand in a list: flat, plain ASCII, no
@@ -125,6 +144,21 @@ func ParseList(data []byte) (*List, error) {
 		}
 	}
 	return l, nil
+}
+
+// ParseDerived is ParseList for a list that nobody signed, and which the files must prove.
+// It gives VendorSigned as well, which in a signed list is a key that nobody knows.
+func ParseDerived(data []byte) (*List, error) {
+	l, err := ParseList(data)
+	if err != nil {
+		return nil, err
+	}
+	var id hint
+	if err := decodeExact(data, map[string]any{"vendorSigned": &id}); err != nil {
+		return nil, err
+	}
+	_, err = hex.Decode(l.VendorSigned[:], []byte(id))
+	return l, err
 }
 
 func parseList(data []byte) (*List, error) {
@@ -262,6 +296,9 @@ func MarshalList(l *List) ([]byte, error) {
 	}
 	if l.PromotionLog != "" && !lowerHex.MatchString(l.PromotionLog) {
 		return nil, errors.New("the hash of the log of promotions is not 64 hexadecimal digits in lower case")
+	}
+	if l.VendorSigned != (ContentID{}) {
+		w.VendorSigned = hint(l.VendorSigned.String())
 	}
 	for _, f := range l.Files {
 		w.Files = append(w.Files, wireFile{f.Name, strconv.AppendInt(nil, f.Size, 10), hex.EncodeToString(f.SHA256[:])})

@@ -362,6 +362,32 @@ func TestPromotionLog(t *testing.T) {
 	}
 }
 
+// TestVendorSigned: what the vendor signed is read from a list that nobody signed, and from
+// no other, where it is a key that nobody knows.
+func TestVendorSigned(t *testing.T) {
+	t.Parallel()
+	plain, err := ParseList([]byte(oneFile))
+	must(t, err)
+	derived := *plain
+	derived.VendorSigned = ContentID{1}
+	data, err := MarshalList(&derived)
+	must(t, err)
+	if back, err := ParseDerived(data); err != nil || !reflect.DeepEqual(back, &derived) {
+		t.Errorf("got %+v, %v, want %+v", back, err, &derived)
+	}
+	if back, err := ParseList(data); err != nil || !reflect.DeepEqual(back, plain) {
+		t.Errorf("in a signed list: got %+v, %v, want %+v", back, err, plain)
+	}
+	for _, value := range []string{`null`, `17`, `"ABCD"`} {
+		if got, err := ParseDerived([]byte(swap(t, `"product": "mdatp",`, `"vendorSigned": `+value+`, "product": "mdatp",`))); err != nil || !reflect.DeepEqual(got, plain) {
+			t.Errorf("%s: got %+v, %v", value, got, err)
+		}
+	}
+	if _, err := ParseDerived([]byte(`{}`)); err == nil {
+		t.Error("what is no list is read")
+	}
+}
+
 func TestMarshalListTimes(t *testing.T) {
 	t.Parallel()
 	l := aList()

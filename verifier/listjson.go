@@ -23,6 +23,7 @@ type wireList struct {
 	Expires           string     `json:"expires"`
 	Zip               string     `json:"zip,omitempty"`
 	PromotionLog      hint       `json:"promotionLog,omitempty"`
+	VendorSigned      hint       `json:"vendorSigned,omitempty"`
 	Files             []wireFile `json:"files"`
 
 	rawFiles []json.RawMessage
@@ -61,7 +62,7 @@ func (o *optional) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, o.value)
 }
 
-// hint is a value that decides nothing: what is no SHA-256 in hexadecimal is as good
+// hint is a value that decides nothing by itself: what is no SHA-256 in hexadecimal is as good
 // as absent, as it is for a reader that does not know the key.
 type hint string
 

@@ -83,13 +83,13 @@ type Source struct {
 	Sidecar      bool           `json:"sidecar,omitempty"`     // packages were approved by sidecar here
 	CoolDown     time.Time      `json:"coolDown,omitzero"`     // not to be asked before
 	AskedToWait  bool           `json:"askedToWait,omitempty"` // the server itself asked for the cool-down
-	Other        Archive        `json:"other,omitzero"`
+	Others       []Archive      `json:"others,omitempty"`      // seen before that one, oldest first
 	Vain         Vain           `json:"vain,omitzero"`
 	LastAnswered time.Time      `json:"lastAnswered,omitzero"` // for dropping the oldest
 }
 
-// Archive is what is remembered of an archive under the profile vendor beside the one that
-// was seen last: replicas of a source may be out of step. The fields are as in Source.
+// Archive is what is remembered of an archive under the profile vendor. The fields are as
+// in Source.
 type Archive struct {
 	Layout  string    `json:"layout"`
 	List    string    `json:"list,omitempty"`

@@ -67,6 +67,8 @@ type Current struct {
 	Set   string              `json:"set"`
 	Files map[string]FileStat `json:"files"`
 	Under string              `json:"under,omitempty"` // which trust in the vendor its files were judged by; empty: by none
+
+	VendorRevoked bool `json:"vendorRevoked,omitempty"` // by that trust, a signer of them is revoked
 }
 
 // FileStat tells whether a file was touched: size in bytes, modification time in

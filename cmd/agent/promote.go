@@ -58,14 +58,24 @@ func (p *program) promote(c *cli.Context) error {
 	return p.showPromoted(c, pairs, err)
 }
 
-// undoPromotion needs no more than the ring: what is promoted again was judged before.
+// undoPromotion needs no more than the ring. Whether endpoints still believe who signed
+// what is published again is told, where somebody is trusted; a trust directory that
+// can't be read keeps nothing from being taken back, unless it was asked for.
 func (p *program) undoPromotion(c *cli.Context) error {
 	for _, name := range c.LocalFlagNames() {
-		if !slices.Contains([]string{"undo", "to", "output"}, name) {
-			return &usageError{"--undo takes back all that the last promotion brought, and goes with --to alone", "leave out --" + name}
+		if !slices.Contains([]string{"undo", "to", "trust", "output"}, name) {
+			return &usageError{"--undo takes back all that the last promotion brought, and goes with --to and --trust alone", "leave out --" + name}
 		}
 	}
-	pairs, err := mirror.UndoPromotion(c.String("to"), nil)
+	trust, err := p.endpointTrust(c.String("trust"))
+	if err != nil && c.IsSet("trust") {
+		return err
+	}
+	if err != nil {
+		p.log.WithError(err).Warn("whether endpoints believe what is published again is not known")
+		trust = nil
+	}
+	pairs, err := mirror.UndoPromotion(c.String("to"), trust, nil)
 	return p.showPromoted(c, pairs, err)
 }
 
@@ -144,10 +154,16 @@ func promotedText(pair mirror.PromotedPair) string {
 	case mirror.PromoteRenewed:
 		return now + " has a newer list"
 	case mirror.PromoteUndone:
-		if pair.Expired {
+		switch {
+		case pair.Untrusted:
+			now += ", whose list nobody in the trust directory has signed,"
+		case pair.Expired:
 			now += ", whose list has expired,"
 		}
 		return "back to " + now + " from " + before
+	}
+	if pair.PreviousUntrusted {
+		before += ", which did not count since nobody in the trust directory has signed it,"
 	}
 	if pair.Previous.IsZero() {
 		return "promoted to " + now

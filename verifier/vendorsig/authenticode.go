@@ -42,31 +42,30 @@ func verifyPE(f File, pe *peFile, trust verifier.Trust, clock verifier.Clock) (S
 	if err != nil {
 		return s, err
 	}
-	stated, err := s.verifyEmbedded(object, trust, clock)
-	if err != nil {
+	if err := s.verifyEmbedded(object, trust, clock); err != nil {
 		return s, err
 	}
 	digest, err := pe.digest(f, s.Digest)
-	if err == nil && !bytes.Equal(digest, stated) {
+	if err == nil && !bytes.Equal(digest, s.Sum) {
 		err = altered()
 	}
 	return s, err
 }
 
-// verifyEmbedded judges an Authenticode signature without the file, and gives the
+// verifyEmbedded judges an Authenticode signature without the file, and learns the
 // digest that the file must have.
-func (s *Signature) verifyEmbedded(object []byte, trust verifier.Trust, clock verifier.Clock) (digest []byte, err error) {
+func (s *Signature) verifyEmbedded(object []byte, trust verifier.Trust, clock verifier.Clock) error {
 	o, err := s.open(object, authenticodeShape)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := o.Verify(); err != nil {
-		return nil, hinted(err)
+		return hinted(err)
 	}
-	if digest, s.PageHashes, err = readIndirect(o.Content, o.Hash); err != nil {
-		return nil, err
+	if s.Sum, s.PageHashes, err = readIndirect(o.Content, o.Hash); err != nil {
+		return err
 	}
-	return digest, s.judge(o, oidStamp, trust, clock)
+	return s.judge(o, oidStamp, trust, clock)
 }
 
 // open reads an object of that shape. Its signature is yet to be checked.

@@ -91,7 +91,7 @@ func (p Pin) names(chain []*x509.Certificate) bool {
 }
 
 // Named is a file of a package under the name that it has there, which must be one
-// of [verifier.ValidName]. SHA256 is that of its content, and taken for granted.
+// of [verifier.ValidName]. Nobody looks at its SHA256.
 type Named struct {
 	verifier.File
 	Content io.ReaderAt
@@ -100,7 +100,7 @@ type Named struct {
 // Claim is what a file proves of itself.
 type Claim struct {
 	Kind    Kind
-	SHA256  [32]byte
+	Signed  string           // tells what was signed from anything else; see [Content.ID]
 	Version verifier.Version // by its version resource; zero: unknown
 	Time    time.Time        // by its time stamp; zero: unknown
 	Stated  time.Time        // when its signer says that it signed; zero: it says nothing
@@ -144,7 +144,7 @@ func (p Policy) Judge(files []Named, clock verifier.Clock) (Content, error) {
 		}
 		all = append(all, e)
 		if stem, isSig := strings.CutSuffix(f.Name, sigSuffix); !isSig || at[stem].Content == nil {
-			c.Claims[f.Name] = e.claim(f.SHA256)
+			c.Claims[f.Name] = e.claim()
 		}
 	}
 	for i, err := range Settle(all) {
@@ -175,7 +175,7 @@ func (p Policy) Held(files []Named, clocks ...verifier.Clock) Content {
 	for _, f := range files {
 		for _, clock := range clocks {
 			if e, err := p.examine(f, at[f.Name+sigSuffix], clock); err == nil && e.verdict() == nil {
-				c.Claims[f.Name] = e.claim(f.SHA256)
+				c.Claims[f.Name] = e.claim()
 				break
 			}
 		}
@@ -211,17 +211,28 @@ func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 	return e, nil
 }
 
-func (e *Examined) claim(sum [32]byte) Claim {
-	c := Claim{Kind: e.Signature.Kind, SHA256: sum, Version: e.Own.Version, Stated: e.Signature.SigningTime, Chain: e.Signature.Signer.Chain}
+func (e *Examined) claim() Claim {
+	c := Claim{Kind: e.Signature.Kind, Signed: fmt.Sprintf("%v %x", e.Signature.Digest, e.Signature.Sum), Version: e.Own.Version, Stated: e.Signature.SigningTime, Chain: e.Signature.Signer.Chain}
 	if e.Signature.TimeStamp != nil {
 		c.Time = e.Signature.TimeStamp.Time
 	}
 	return c
 }
 
+// ID identifies what the vendor signed, whatever else there is in the files: anybody can
+// change the checksum of a PE file, the form of a signature, or the time stamp, and makes
+// no other content by that.
+func (c Content) ID() verifier.ContentID {
+	var lines strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
+		fmt.Fprintf(&lines, "%s %s %s\n", name, c.Claims[name].Kind, c.Claims[name].Signed)
+	}
+	return sha256.Sum256([]byte(lines.String()))
+}
+
 // NotBelow refuses (rollback_refused) files that are older than those of the same
 // name before, by version or by time stamp, and those of which neither is known,
-// unless they are the same. A time stamp can be taken off by anybody, so a file that
+// unless the vendor signed the same. A time stamp can be taken off by anybody, so a file that
 // has none is before any that has one, and one without a version is no newer for having
 // one where the file before had none. Anybody can get a new one for an old file, too, so
 // where no version says which is newer, the time of signing that the vendor itself states
@@ -238,11 +249,11 @@ func (c Content) NotBelow(before Content) error {
 		now := c.Claims[name]
 		was, ok := before.Claims[name]
 		switch {
-		case ok && now.SHA256 == was.SHA256:
 		case now.Version.Compare(was.Version) < 0:
 			return older(fmt.Sprintf("the file %s has version %s, and %s is installed", name, now.Version, was.Version), c)
 		case now.Time.Before(was.Time):
 			return older(fmt.Sprintf("the file %s %s, and the installed one was signed at %s", name, now.signed(), inUTC(was.Time)), c)
+		case ok && now.Signed == was.Signed:
 		case ok && now.Version == was.Version && now.Stated.Before(was.Stated) && !now.Stated.IsZero():
 			return older(fmt.Sprintf("the vendor says that it signed the file %s at %s, and the installed one at %s", name, inUTC(now.Stated), inUTC(was.Stated)), c)
 		case now.Version.IsZero() && (now.Time.IsZero() || ok && was.Time.IsZero()):

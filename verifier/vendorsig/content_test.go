@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"debug/elf"
+	"encoding/binary"
+	"encoding/pem"
 	"errors"
 	"maps"
 	"os"
@@ -210,6 +212,9 @@ func TestDerived(t *testing.T) {
 	if _, again := derive(then.AddDate(0, 6, 0), nil); !bytes.Equal(raw, again) {
 		t.Errorf("half a year later the list is\n%s\nand not\n%s", again, raw)
 	}
+	if back, err := verifier.ParseDerived(raw); err != nil || back.VendorSigned != list.VendorSigned || list.VendorSigned == (verifier.ContentID{}) {
+		t.Errorf("read back, %v: %+v", err, back)
+	}
 	began := then.AddDate(-1, 0, 0)
 	bare := files{}
 	for name, version := range map[string]verifier.Version{"mpavbase.vdm": base, "mpavdlta.vdm": v417, "mpasbase.vdm": base, "mpasdlta.vdm": v417} {
@@ -221,6 +226,43 @@ func TestDerived(t *testing.T) {
 	late := files{"mpasbase.vdm": v.Definitions(t, "old", "mpasbase.vdm", base, "old", then.AddDate(-2, 0, 0))}
 	if list, _ := derive(then, late); !list.Released.Equal(then) {
 		t.Errorf("with an old base it is released %s", list.Released)
+	}
+}
+
+// What anybody can change of files that the vendor signed makes no other content, and
+// what the vendor signs does.
+func TestContentID(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":eku:"+sigtest.Usage)
+	id := func(edits files) verifier.ContentID {
+		t.Helper()
+		c, err := p.Judge(v.with(edits), verifier.Clock{Time: then})
+		checkCode(t, err, "", "")
+		return c.ID()
+	}
+	const name, text = "mpavdlta.vdm", "some text"
+	made := id(files{name: v.Definitions(t, "vendor", name, v417, text, then)})
+	summed := v.Definitions(t, "vendor", name, v417, text, then)
+	binary.LittleEndian.PutUint32(summed[binary.LittleEndian.Uint32(summed[60:])+24+64:], 7)
+	sig := v.files[engineName+".sig"]
+	for what, c := range map[string]struct {
+		edits files
+		same  bool
+	}{
+		"signed and stamped again":  {files{name: v.Definitions(t, "vendor", name, v417, text, then.Add(time.Hour))}, true},
+		"never stamped":             {files{name: v.Definitions(t, "vendor", name, v417, text, time.Time{})}, true},
+		"another checksum":          {files{name: summed}, true},
+		"the signature in PEM":      {files{engineName + ".sig": pem.EncodeToMemory(&pem.Block{Type: "CMS", Bytes: sig})}, true},
+		"another text":              {files{name: v.Definitions(t, "vendor", name, v417, "another", then)}, false},
+		"another engine":            {files{engineName: append(v.files[engineName], 0), engineName + ".sig": v.Beside(t, "vendor", append(v.files[engineName], 0))}, false},
+		"a file more of the vendor": {files{"more.vdm": v.Definitions(t, "vendor", "more.vdm", v417, text, then)}, false},
+	} {
+		edits := files{name: v.Definitions(t, "vendor", name, v417, text, then)}
+		maps.Copy(edits, c.edits)
+		if (id(edits) == made) != c.same {
+			t.Errorf("%s: the same content: %v", what, !c.same)
+		}
 	}
 }
 
@@ -277,8 +319,8 @@ func TestHeld(t *testing.T) {
 
 func TestNotBelow(t *testing.T) {
 	t.Parallel()
-	of := func(version verifier.Version, at time.Time, sum byte) vendorsig.Content {
-		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: at, SHA256: [32]byte{sum}}}}
+	of := func(version verifier.Version, at time.Time, sum rune) vendorsig.Content {
+		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: at, Signed: string(sum)}}}
 	}
 	none, earlier := time.Time{}, then.Add(-time.Hour)
 	for _, c := range []struct {
@@ -291,6 +333,8 @@ func TestNotBelow(t *testing.T) {
 		{"the first", of(v417, then, 1), vendorsig.Content{}, ""},
 		{"an older version", of(v416, then, 2), of(v417, earlier, 1), "has version 1.407.416.0, and 1.407.417.0 is installed"},
 		{"an older stamp", of(v417, earlier, 2), of(v417, then, 1), "was signed at 2026-11-01T11:00:00Z"},
+		{"an older stamp of the same", of(v417, earlier, 1), of(v417, then, 1), "was signed at 2026-11-01T11:00:00Z"},
+		{"a newer stamp of the same", of(verifier.Version{}, then, 1), of(verifier.Version{}, none, 1), ""},
 		{"no stamp any more", of(v417, none, 2), of(v417, then, 1), "the file f has no time stamp, and the installed one was signed at 2026-11-01T12:00:00Z"},
 		{"no stamp any more, and a higher version", of(v417, none, 2), of(v416, then, 1), "has no time stamp"},
 		{"a higher version, never stamped", of(v417, none, 2), of(v416, none, 1), ""},
@@ -316,7 +360,7 @@ func TestNotBelow(t *testing.T) {
 func TestNotBelowStated(t *testing.T) {
 	t.Parallel()
 	of := func(version verifier.Version, stamp, stated time.Time, sum byte) vendorsig.Content {
-		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: stamp, Stated: stated, SHA256: [32]byte{sum}}}}
+		return vendorsig.Content{Claims: map[string]vendorsig.Claim{"f": {Version: version, Time: stamp, Stated: stated, Signed: string(sum)}}}
 	}
 	none, earlier, later := time.Time{}, then.Add(-time.Hour), then.Add(time.Hour)
 	var no verifier.Version

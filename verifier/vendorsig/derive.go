@@ -20,7 +20,7 @@ const Unstated = "unknown"
 // engine is zero, since none of the files states it. It was released when its newest
 // definitions were, and issued when its newest file was; it does not expire.
 func (c Content) Derived(files []verifier.File) (*verifier.List, []*x509.Certificate) {
-	l := &verifier.List{Product: Unstated, Platform: verifier.Linux, Arch: c.Arch, Rings: []string{Unstated}, Definition: c.Definition, Expires: never()}
+	l := &verifier.List{VendorSigned: c.ID(), Product: Unstated, Platform: verifier.Linux, Arch: c.Arch, Rings: []string{Unstated}, Definition: c.Definition, Expires: never()}
 	var chain, carrier []*x509.Certificate // of the newest file, and of the newest that has the version
 	var carried time.Time
 	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {

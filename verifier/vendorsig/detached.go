@@ -35,9 +35,10 @@ func verifyDetached(f File, trust verifier.Trust, clock verifier.Clock) (Signatu
 	if err := s.judge(o, oidStampOfCMS, trust, clock); err != nil {
 		return s, err
 	}
+	s.Sum = o.Digest()
 	h := o.Hash.New()
 	err = sum(h, f, 0, f.Size)
-	if err == nil && !bytes.Equal(h.Sum(nil), o.Digest()) {
+	if err == nil && !bytes.Equal(h.Sum(nil), s.Sum) {
 		err = altered()
 	}
 	return s, err

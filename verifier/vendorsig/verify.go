@@ -50,6 +50,7 @@ type File struct {
 type Signature struct {
 	Kind   Kind
 	Digest crypto.Hash // 0 where unknown
+	Sum    []byte      // by it, what was signed: of a PE file as Authenticode has it, else of all of the file
 	Signer Signer
 	// SigningTime is when the signer says that it signed, by its own clock; zero: it says
 	// nothing. Nobody else can change it.
