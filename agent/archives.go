@@ -3,7 +3,6 @@ package agent
 import (
 	"slices"
 
-	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/verifier"
 )
@@ -25,12 +24,11 @@ import (
 // maxOthers is how many archives are remembered beside the one that was seen last.
 const maxOthers = 4
 
-// knownArchive is what was seen of a source before, and can still be built on.
+// knownArchive is what was found out of an archive before, and still holds.
 type knownArchive struct {
-	validator source.Validator
-	layout    string   // of the archive; empty: nothing is known
-	refused   *Failure // it was refused
-	behind    bool     // it is older than what was accepted; else it is the installed one
+	layout  string   // of the archive; empty: nothing is known
+	refused *Failure // it was refused
+	behind  bool     // it is older than what was accepted; else it is the installed one
 }
 
 // knownOf gives what is known of the archive that is laid out so.

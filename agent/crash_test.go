@@ -133,7 +133,8 @@ func publishLink(a *agent.Agent, n uint32) error {
 // child prepares the test binary as an agent of its own.
 func (w *world) child(role string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), roleEnv+"="+role, rootEnv+"="+w.agent.Paths.Root)
+	// Not a second of the race detector's at the end of each.
+	cmd.Env = append(os.Environ(), roleEnv+"="+role, rootEnv+"="+w.agent.Paths.Root, "GORACE=atexit_sleep_ms=10")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }

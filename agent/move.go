@@ -22,7 +22,12 @@ import (
 // EngineDirectory is where the sets lie: the default place, unless they were moved.
 // The error says that nobody can tell; then nothing must be taken for not installed.
 func (a *Agent) EngineDirectory() (string, error) {
-	moved, err := state.View(a.Paths.State).EngineDirectory()
+	return a.engineDirectoryBy(state.View(a.Paths.State).LoadStatus)
+}
+
+// engineDirectoryBy is EngineDirectory for who has a way of its own to the last report.
+func (a *Agent) engineDirectoryBy(report func() state.Status) (string, error) {
+	moved, err := state.View(a.Paths.State).EngineDirectoryBy(report)
 	if err != nil || moved != "" {
 		return moved, err
 	}
@@ -31,16 +36,19 @@ func (a *Agent) EngineDirectory() (string, error) {
 
 // viewEngine opens the engine directory for reading, and openEngine for writing.
 func (a *Agent) viewEngine() (*engine.Dir, error) {
-	return a.openPlace(engine.View, engine.Place.View)
+	return a.viewEngineBy(state.View(a.Paths.State).LoadStatus)
+}
+func (a *Agent) viewEngineBy(report func() state.Status) (*engine.Dir, error) {
+	return a.openPlace(report, engine.View, engine.Place.View)
 }
 func (a *Agent) openEngine() (*engine.Dir, error) {
-	return a.openPlace(engine.Open, engine.Place.Open)
+	return a.openPlace(state.View(a.Paths.State).LoadStatus, engine.Open, engine.Place.Open)
 }
 
 // openPlace opens the engine directory, in one way where it was moved, and in another
 // where it is at the default place.
-func (a *Agent) openPlace(open func(string) (*engine.Dir, error), moved func(engine.Place) (*engine.Dir, error)) (*engine.Dir, error) {
-	path, err := a.EngineDirectory()
+func (a *Agent) openPlace(report func() state.Status, open func(string) (*engine.Dir, error), moved func(engine.Place) (*engine.Dir, error)) (*engine.Dir, error) {
+	path, err := a.engineDirectoryBy(report)
 	if err != nil {
 		return nil, err
 	}

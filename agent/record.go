@@ -226,6 +226,9 @@ func (s *session) takeStock() (sets []engine.Set, linked map[string]bool, unread
 
 // markBad adds why a set's content is known bad, for a report.
 func (s *session) markBad(notes map[string]state.Set, sets []engine.Set) {
+	if len(s.memory.KnownBad) == 0 {
+		return // mostly; and what a set is, its signatures have to prove
+	}
 	for _, set := range sets {
 		found, err := openSet(set, s.trust)
 		if err != nil {

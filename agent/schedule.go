@@ -196,50 +196,70 @@ func withinWindow(w managedconfig.Window, k Known, start time.Time, delay, sprea
 	if w.IsZero() {
 		return start.Add(delay)
 	}
-	open := func(at time.Time) bool {
-		wall := at.In(cmp.Or(k.Location, time.Local))
-		return w.Contains(wall.Hour()*60 + wall.Minute())
-	}
-	inside := nextMinute(later(start, k.Now), open)
-	if opens := opening(inside, open); opens.After(start) {
+	where := cmp.Or(k.Location, time.Local)
+	inside := nextMinute(later(start, k.Now), where, w.UntilOpen)
+	if opens := opening(inside, where, w); opens.After(start) {
 		start, delay = opens, spread
 	}
-	closes := nextMinute(inside, func(at time.Time) bool { return !open(at) })
+	closes := nextMinute(inside, where, w.UntilClosed)
 	if room := max(0, closes.Sub(start)-timerReach); delay >= room && delay > 0 {
 		delay = time.Duration(float64(room) * (float64(delay) / float64(delay+room)))
 	}
 	return start.Add(delay)
 }
 
-// enoughMinutes is how far a window's ends are looked for. A day may lack the
-// window, where clocks are put forward over it; the next one has it.
-const enoughMinutes = 2 * 24 * 60
+// enoughTurns is how often a window's ends are looked for again, on the other side of a
+// change of the clock. A day may lack the window, where clocks are put forward over it;
+// the next one has it.
+const enoughTurns = 10
 
-// nextMinute finds the first time that is wanted: at itself, or the beginning of a
-// minute after it. Asking the clock on the wall about each minute is what makes
-// it right on the days when that clock is put forward or back.
-func nextMinute(at time.Time, wanted func(time.Time) bool) time.Time {
+// nextMinute finds the first time for which there is nothing to wait: at itself, or the
+// beginning of a minute after it. wait tells for a minute of the day how many minutes
+// there are. Asking the clock on the wall again where it changes is what makes it right
+// on the days when that clock is put forward or back.
+func nextMinute(at time.Time, where *time.Location, wait func(minute int) int) time.Time {
 	next := at
-	for range enoughMinutes {
-		if wanted(next) {
+	for range enoughTurns {
+		minutes := wait(minuteOfDay(next, where))
+		if minutes == 0 {
 			return next
 		}
-		next = next.Truncate(time.Minute).Add(time.Minute)
+		_, changes := next.In(where).ZoneBounds()
+		next = next.Truncate(time.Minute).Add(time.Duration(minutes) * time.Minute)
+		if !changes.IsZero() && next.After(changes) {
+			next = wholeMinute(changes, at)
+		}
 	}
 	return at
 }
 
 // opening is the first minute of those that are open without a gap up to at.
-func opening(at time.Time, open func(time.Time) bool) time.Time {
+func opening(at time.Time, where *time.Location, w managedconfig.Window) time.Time {
 	at = at.Truncate(time.Minute)
-	for range enoughMinutes {
+	for range enoughTurns {
 		before := at.Add(-time.Minute)
-		if !open(before) {
+		minute := minuteOfDay(before, where)
+		if !w.Contains(minute) {
 			break
 		}
-		at = before
+		changed, _ := before.In(where).ZoneBounds()
+		at = before.Add(-time.Duration(w.SinceOpen(minute)) * time.Minute)
+		if !changed.IsZero() && at.Before(changed) {
+			at = wholeMinute(changed, at)
+		}
 	}
 	return at
+}
+
+// minuteOfDay is a minute of the clock on the wall.
+func minuteOfDay(at time.Time, where *time.Location) int {
+	wall := at.In(where)
+	return wall.Hour()*60 + wall.Minute()
+}
+
+// wholeMinute is when the first minute begins that does so no earlier, told as like is.
+func wholeMinute(at, like time.Time) time.Time {
+	return at.Add(time.Minute - 1).Truncate(time.Minute).In(like.Location())
 }
 
 func later(a, b time.Time) time.Time {

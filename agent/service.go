@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"sync"
 	"time"
 
 	"mdatp-offline-agent/agent/state"
@@ -79,9 +80,11 @@ func inForce(s managedconfig.Settings) string {
 }
 
 // hasCurrent tells, without hashing or trusting anything, whether there is a set
-// that nobody has touched since it was found whole.
+// that nobody has touched since it was found whole. The daemon asks each minute, and
+// the report may be long: it is read once.
 func (a *Agent) hasCurrent() bool {
-	dir, err := a.viewEngine()
+	report := sync.OnceValue(state.View(a.Paths.State).LoadStatus)
+	dir, err := a.viewEngineBy(report)
 	if err != nil {
 		return false
 	}
@@ -91,7 +94,7 @@ func (a *Agent) hasCurrent() bool {
 		return false
 	}
 	files, err := statSet(set)
-	return err == nil && untouched(set, files, state.View(a.Paths.State).LoadStatus().Current)
+	return err == nil && untouched(set, files, report().Current)
 }
 
 // KeepConfiguration keeps copies of the configuration files as they are now, as

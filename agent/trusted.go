@@ -270,17 +270,35 @@ func (at *attempt) vouchedOnDisk(set engine.Set, n *news, v verifier.Verdict) er
 
 // openFiles are files of a set that are being judged.
 type openFiles struct {
-	set  engine.Set
-	open []*os.File
+	set    engine.Set
+	open   []*os.File
+	unread error // why one could not be read, which proves nothing against it
 }
 
 func (o *openFiles) content(name string) (io.ReaderAt, error) {
 	f, err := o.set.Open(name)
 	if err != nil {
+		o.unread = cmp.Or(o.unread, o.set.Unread(err))
 		return nil, err
 	}
 	o.open = append(o.open, f)
-	return f, nil
+	return setReader{o, f}, nil
+}
+
+// setReader reads one of them. An error of reading it counts as damage, which an update
+// is to mend.
+type setReader struct {
+	of   *openFiles
+	file *os.File
+}
+
+func (r setReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.file.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		r.of.unread = cmp.Or(r.of.unread, r.of.set.Unread(err))
+		err = errors.Join(&Failure{codeDamaged, "a file of an installed set can not be read to its end", repairHint}, err)
+	}
+	return n, err
 }
 
 // Close closes them. They were only read, so nothing can be lost.
@@ -311,14 +329,18 @@ func (at *attempt) newEnough(list *verifier.List, v verifier.Verdict, now vendor
 	if v == verifier.Downgrade || at.allowed(list) {
 		return nil
 	}
-	before, err := at.held()
+	before, unread, err := at.held()
 	if err != nil {
 		return err
 	}
 	if want := at.config.settings.Agent.Trust.VendorFiles.Value; len(want) > 0 { // what the vendor has dropped is not among them
 		maps.DeleteFunc(before.Claims, func(name string, _ vendorsig.Claim) bool { return !slices.Contains(want, name) })
 	}
-	if err := now.NotBelow(before); err != nil {
+	err = now.NotBelow(before)
+	if err != nil && unread != nil { // which may prove otherwise once it can be read
+		return unread
+	}
+	if err != nil {
 		return &unvouched{err}
 	}
 	return nil
@@ -326,12 +348,12 @@ func (at *attempt) newEnough(list *verifier.List, v verifier.Verdict, now vendor
 
 // held is what the files of the set prove that current leads to, whole or not, and
 // whatever profile it was installed under. They are hashed, since what their list says
-// may be wrong. What is damaged proves nothing; that this machine could not open it is
-// an error.
-func (at *attempt) held() (vendorsig.Content, error) {
+// may be wrong. What is damaged proves nothing, nor does what can't be read, as unread
+// says; that this machine could not open it is an error.
+func (at *attempt) held() (before vendorsig.Content, unread, err error) {
 	set, names, err := at.session.namesInstalled()
 	if err != nil {
-		return vendorsig.Content{}, err
+		return before, nil, err
 	}
 	files := &openFiles{set: set}
 	defer files.Close()
@@ -341,14 +363,15 @@ func (at *attempt) held() (vendorsig.Content, error) {
 		case err == nil:
 			named = append(named, f)
 		case !Explain(err).is(codeDamaged):
-			return vendorsig.Content{}, err
+			return before, nil, err
 		}
 	}
 	clocks := []verifier.Clock{at.clock}
 	if last := at.session.last(); last != nil {
 		clocks = append(clocks, verifier.Clock{Time: last.list().Issued})
 	}
-	return at.session.trust.vendor.Held(named, clocks...), nil
+	before = at.session.trust.vendor.Held(named, clocks...)
+	return before, files.unread, nil
 }
 
 // namesInstalled gives the set that was accepted last, under whatever profile, and the
@@ -376,8 +399,7 @@ func (s *session) namesInstalled() (set engine.Set, names []string, err error) {
 	return set, names, err
 }
 
-// hashed opens and hashes a file. An error of reading it counts as damage, which an
-// update is to mend.
+// hashed opens and hashes a file.
 func (o *openFiles) hashed(name string) (vendorsig.Named, error) {
 	content, err := o.content(name)
 	if err != nil {
@@ -385,9 +407,6 @@ func (o *openFiles) hashed(name string) (vendorsig.Named, error) {
 	}
 	sum := sha256.New()
 	size, err := io.Copy(sum, io.NewSectionReader(content, 0, math.MaxInt64))
-	if err != nil {
-		err = &Failure{codeDamaged, "a file of an installed set can not be read to its end", repairHint}
-	}
 	return vendorsig.Named{File: verifier.File{Name: name, Size: size, SHA256: [sha256.Size]byte(sum.Sum(nil))}, Content: content}, err
 }
 

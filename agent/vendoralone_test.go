@@ -42,6 +42,22 @@ func (w *vendored) firstAlone(n uint32) {
 	w.has(n)
 }
 
+// newUnder gives a machine that asks a server and has a package installed under that profile.
+func newUnder(t *testing.T, profile string) *vendored {
+	t.Helper()
+	if profile == "vendor" {
+		w := newAlone(t)
+		w.overWeb()
+		w.firstAlone(1)
+		return w
+	}
+	w := newVendored(t)
+	w.profile(profile, ":eku:"+sigtest.Usage)
+	w.overWeb()
+	w.first(1)
+	return w
+}
+
 // overWeb lets the machine ask a server.
 func (w *vendored) overWeb() *web {
 	w.Helper()

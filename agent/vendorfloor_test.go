@@ -118,9 +118,9 @@ func TestVendorAloneFloorIsNotLearnedFromUnreadSets(t *testing.T) {
 	w.has(1) // and not 3, which is below 5
 }
 
-// A user who can't read the configuration gets the same report, by the profile of the
-// last run, and hashes nothing that nobody touched.
-func TestVendorReportForAnyUser(t *testing.T) {
+// What the disk does not give of an installed file once is no reason to refuse a package
+// for as long as that is installed.
+func TestVendorUnreadIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	for _, profile := range []string{"vendor", "list+vendor"} {
 		t.Run(profile, func(t *testing.T) {
@@ -128,12 +128,33 @@ func TestVendorReportForAnyUser(t *testing.T) {
 			w := newVendored(t)
 			if profile == "vendor" {
 				w = newAlone(t)
-				w.overWeb()
-				w.firstAlone(1)
-			} else {
-				w.overWeb()
-				w.first(1)
 			}
+			publish := func(n uint32) {
+				p := w.pack(n, nil)
+				p.bare = profile == "vendor"
+				w.publish(p)
+			}
+			publish(1)
+			w.want(agent.Updated, "", agent.Options{AllowDowngrade: v(1)})
+			publish(2)
+			if out := w.failing("update", w.world.engine(w.active()+"/"+soName), "read,pread64", "1+"); !strings.HasPrefix(out, "failed install_failed") {
+				t.Errorf("the update says %q", out)
+			}
+			w.has(1)
+			w.want(agent.Updated, "")
+			w.has(2)
+		})
+	}
+}
+
+// A user who can't read the configuration gets the same report, by the profile of the
+// last run, and hashes nothing that nobody touched.
+func TestVendorReportForAnyUser(t *testing.T) {
+	t.Parallel()
+	for _, profile := range []string{"vendor", "list+vendor"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			w := newUnder(t, profile)
 			w.reachable()
 			w.health(map[string]string{"definitions_trust_profile": `"` + profile + `"`, "definitions_status": `"up_to_date"`})
 			want := w.health(nil).Text()

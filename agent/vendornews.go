@@ -25,13 +25,14 @@ import (
 // sources, end before anything large comes: they get news without a list.
 func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, error) {
 	n, known := &news{}, at.knownArchive(at.memory.Archive())
+	var validator source.Validator
 	if at.lately(at.memory.Checked) && known.layout != "" {
-		known.validator = source.Validator(at.memory.Validator)
+		validator = source.Validator(at.memory.Validator)
 	}
-	err := at.asker.open(ctx, n, source.PackageName, known.validator)
+	err := at.asker.open(ctx, n, source.PackageName, validator)
 	switch {
 	case errors.Is(err, source.ErrNotModified):
-		n.unchanged, n.validator, n.layout = true, known.validator, known.layout
+		n.unchanged, n.validator, n.layout = true, validator, known.layout
 	case err != nil:
 		n.opened = true
 		return n, "", err

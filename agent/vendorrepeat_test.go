@@ -369,15 +369,7 @@ func TestVendorRevokedIsJudgedOnce(t *testing.T) {
 	for _, profile := range []string{"vendor", "list+vendor"} {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
-			w := newVendored(t)
-			if profile == "vendor" {
-				w = newAlone(t)
-				w.overWeb()
-				w.firstAlone(1)
-			} else {
-				w.overWeb()
-				w.first(1)
-			}
+			w := newUnder(t, profile)
 			w.trust("vendor/issuer.crl", w.vendor.Revoke(t, "vendor"))
 			for range 2 {
 				w.update(agent.Options{})

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,22 +61,53 @@ func number(t *testing.T, name string, none uint64) uint64 {
 // another, however long that takes.
 func TestSample(t *testing.T) {
 	t.Parallel()
-	const sample = 150
-	seed, points, within := number(t, "CHAOS_SEED", rand.Uint64N(1e6)), number(t, "CHAOS_POINTS", sample), 30*time.Second
-	if os.Getenv("CHAOS_SEED")+os.Getenv("CHAOS_POINTS") != "" {
-		within = 0
+	sweepSome(t, Options{Within: 30 * time.Second})
+}
+
+// TestVendorSample is the same for the profiles that ask for a vendor's signatures, which
+// nothing but tests can make. `make chaos` has it make the whole sweep: CHAOS_POINTS=0 of
+// CHAOS_PROGRAM below CHAOS_DIR, with the certificate in CHAOS_CERTIFICATE. CHAOS_ONLY
+// has it make only what is called like that.
+func TestVendorSample(t *testing.T) {
+	t.Parallel()
+	c := sweepSome(t, Options{Vendor: newVendor(t), Only: os.Getenv("CHAOS_ONLY"), Within: 20 * time.Second})
+	path := os.Getenv("CHAOS_CERTIFICATE")
+	if path == "" {
+		return
 	}
-	t.Logf("repeat it with CHAOS_SEED=%d CHAOS_POINTS=%d", seed, points)
-	dir := t.TempDir()
-	done := 0
-	c, err := Sweep(t.Context(), Options{Dir: dir, Program: build(t), Version: "test", Points: int(points), Seed: seed, Within: within,
-		Progress: func(n, all int) {
-			if done++; n != done || all != int(2*points) {
-				t.Errorf("%d of %d runs are told, at the %d. of %d", n, all, done, 2*points)
-			}
-		},
-		Found: func(v Violation) { t.Errorf("%s: %s", v.Run, v.What) },
-	})
+	var text bytes.Buffer
+	c.Text(&text)
+	if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
+		t.Error(err)
+	}
+}
+
+// sweepSome makes as much of a sweep as the environment says, or a sample.
+func sweepSome(t *testing.T, o Options) Certificate {
+	t.Helper()
+	const sample = 150
+	o.Seed, o.Points = number(t, "CHAOS_SEED", rand.Uint64N(1e6)), int(number(t, "CHAOS_POINTS", sample))
+	if os.Getenv("CHAOS_SEED")+os.Getenv("CHAOS_POINTS") != "" {
+		o.Within = 0
+	}
+	t.Logf("repeat it with CHAOS_SEED=%d CHAOS_POINTS=%d", o.Seed, o.Points)
+	if o.Dir = os.Getenv("CHAOS_DIR"); o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	if o.Program, o.Version = os.Getenv("CHAOS_PROGRAM"), cmp.Or(os.Getenv("CHAOS_VERSION"), "test"); o.Program == "" {
+		o.Program = build(t)
+	}
+	done, total := 0, 2*o.Points
+	o.Progress = func(n, all int) {
+		if done++; n != done || o.Points != 0 && all != total {
+			t.Errorf("%d of %d runs are told, at the %d. of %d", n, all, done, total)
+		}
+		if total = all; n%500 == 0 {
+			t.Logf("%d of %d runs are made", n, all)
+		}
+	}
+	o.Found = func(v Violation) { t.Errorf("%s: %s", v.Run, v.What) }
+	c, err := Sweep(t.Context(), o)
 	if errors.Is(err, trace.ErrUnsupported) {
 		t.Skipf("SKIPPED: %v; allow ptrace, on amd64 or arm64", err)
 	}
@@ -95,11 +127,57 @@ func TestSample(t *testing.T) {
 			t.Errorf("%s has %d points only", s.Name, s.Points)
 		}
 	}
-	if made != done || within == 0 && done != int(2*points) {
-		t.Errorf("the certificate has %d runs, and %d of %d were made", made, done, 2*points)
+	if made != done || o.Within == 0 && done != total {
+		t.Errorf("the certificate has %d runs, and %d of %d were made", made, done, total)
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("the sweep leaves %v, %v", left, err)
+	if _, err := os.Stat(filepath.Join(o.Dir, workDir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the sweep leaves its directory, %v", err)
+	}
+	if o.Points == 0 && !c.Passed() {
+		t.Error("the whole sweep has not passed")
+	}
+	return c
+}
+
+// A whole name of a run needs one scenario alone, and no name of a run that is of none.
+func TestOnly(t *testing.T) {
+	t.Parallel()
+	o := Options{Dir: t.TempDir(), Program: build(t), Only: "fresh, kill at renameat current 1", Progress: func(int, int) {}, Found: func(v Violation) { t.Error(v) }}
+	c, err := Sweep(t.Context(), o)
+	if errors.Is(err, trace.ErrUnsupported) {
+		t.Skipf("SKIPPED: %v; allow ptrace, on amd64 or arm64", err)
+	}
+	if err != nil || len(c.Scenarios) != 1 || c.Scenarios[0].Name != "fresh" || c.Scenarios[0].Kills != 1 {
+		t.Errorf("%v, %+v", err, c.Scenarios)
+	}
+	if o.Only = "nothing, kill at renameat current 1"; err == nil {
+		_, err = Sweep(t.Context(), o)
+	}
+	if !errors.Is(err, ErrNoRuns) {
+		t.Errorf("of no scenario: %v", err)
+	}
+}
+
+// Which scenarios a run's name, or a part of it, can belong to.
+func TestOnlySomeScenarios(t *testing.T) {
+	t.Parallel()
+	for only, want := range map[string][]string{
+		"":                                {"full", "rollback", "failed-postload"},
+		"EIO at fsync":                    {"full", "rollback", "failed-postload"},
+		"postload":                        {"full", "rollback", "failed-postload"}, // which a point may be called, too
+		"full, EIO at fsync set-dir 1":    {"full"},
+		"back, kill at":                   nil,
+		"nonesuch, kill at fsync set-dir": nil,
+	} {
+		var may []string
+		for _, name := range []string{"full", "rollback", "failed-postload"} {
+			if (scenario{name: name}).mayBe(only) {
+				may = append(may, name)
+			}
+		}
+		if !slices.Equal(may, want) {
+			t.Errorf("%q may be of %q, want %q", only, may, want)
+		}
 	}
 }
 
@@ -153,19 +231,24 @@ func TestForeignDirectories(t *testing.T) {
 }
 
 // updater begins each of the programs below, which stand for an agent with a fault.
-// $2 is the root; the scenario is full, and 1 is active.
+// $2 is the root; 1 is active, and the real agent makes 2 so.
 const updater = `#!/bin/sh
 cd $2/var/opt/mdatp-agent/definitions.noindex || exit 9
 set=$(readlink current)
+agent() { AGENT "$@" >/dev/null; set=$(readlink current); }
 `
+
+// good is what a program says that worked.
+const good = `echo '{"failReason":null}'`
+
+// violates is what a program does, and what is to be found then.
+type violates struct{ does, finds string }
 
 // A sweep is worth what it finds. Each of these programs does what no agent must,
 // or says what it must not.
 func TestViolationsAreFound(t *testing.T) {
 	t.Parallel()
-	const good = `echo '{"failReason":null}'`
-	agent := build(t)
-	for what, c := range map[string]struct{ does, finds string }{
+	areFound(t, "full", nil, map[string]violates{
 		"a moment without current":      {`rm current; ln -s $set current; ` + good, "current is gone"},
 		"current leads out":             {`ln -s ../definitions.noindex/$set new; mv -T new current; ` + good, "not directly below"},
 		"current leads to half a set":   {`mkdir 1.407.2.0-00000000; ln -s 1.407.2.0-00000000 new; mv -T new current; ` + good, "the list of 1.407.2.0-00000000"},
@@ -178,12 +261,41 @@ func TestViolationsAreFound(t *testing.T) {
 		"a line on stderr":              {`echo panic >&2; exit 2`, "exit code 2, and on stderr"},
 		"it says that it worked":        {good, "installed are [\"1.407.1.0\"]"},
 		"something is left in .staging": {`touch .staging/x; ` + good, "leftovers in .staging"},
-	} {
+		"a moment without a floor":      {`sed -i '/"floors"/,/^  \],/d' ../state.json; agent "$@"; ` + good, "readers see that state.json forgets that version 1.407.1.0"},
+		"a floor that did not rise":     {`agent "$@"; sed -i '0,/"definitionVersion": "1.407.2.0"/s//"definitionVersion": "1.407.1.0"/' ../state.json; ` + good, "state.json forgets that version 1.407.2.0"},
+		"a state that is gone":          {`agent "$@"; rm ../state.json; ` + good, "state.json: no such file"},
+		"a status that is gone":         {`agent "$@"; rm ../status.json; ` + good, "status.json: no such file"},
+		"a status of the set before":    {`agent "$@"; sed -i "s/\"set\": \"$set\"/\"set\": \"$(readlink previous)\"/" ../status.json; ` + good, "status.json has another active set"},
+		"a file that nobody hashed":     {`agent "$@"; cp $set/mpasbase.vdm new; mv -f new $set/mpasbase.vdm; ` + good, "status.json does not have mpasbase.vdm as it looks"},
+		"a revocation list is not kept": {`agent "$@"; rm ../crls/*; ` + good, "a revocation list is not kept"},
+	})
+}
+
+// Under the profile vendor there is more that can be wrong.
+func TestViolationsAreFoundUnderVendor(t *testing.T) {
+	t.Parallel()
+	areFound(t, "vendor", newVendor(t), map[string]violates{
+		"a list that the files do not prove": {`agent "$@"; sed -i s/1.407.2.0/1.407.3.0/ $set/META/package.json; ` + good, "is none that was published"},
+		"a list that nobody signed":          {`agent "$@"; mv $set/META/package.json $set/META/package.p7m; ` + good, "is none that was published"},
+		"a file of nobody's":                 {`agent "$@"; cp $set/mpasbase.vdm new; chmod 644 new; echo x >>new; chmod 444 new; mv -f new $set/mpasbase.vdm; ` + good, "mpasbase.vdm is not what was signed"},
+		"signatures that nobody judged":      {`agent "$@"; sed -i 's/"under": ".*"/"under": ""/' ../status.json; ` + good, "the vendor's signatures were judged: false"},
+		"a status of another profile":        {`agent "$@"; sed -i 's/"trustProfile": "vendor"/"trustProfile": "list"/' ../status.json; ` + good, "tells of the profile list"},
+		"a time stamp that is forgotten":     {`sed -i '0,/"issued": ".*"/s//"issued": "2020-01-01T00:00:00Z"/' ../state.json; agent "$@"; ` + good, "readers see that state.json forgets that version 1.407.1.0"},
+		"a revocation list is not kept":      {`agent "$@"; rm ../crls/*; ` + good, "a revocation list is not kept"},
+		"something is left in .staging":      {`agent "$@"; touch .staging/x; ` + good, "leftovers in .staging"},
+	})
+}
+
+// areFound checks that each is found when that scenario runs.
+func areFound(t *testing.T, name string, vendor *Vendor, all map[string]violates) {
+	t.Helper()
+	agent := build(t)
+	for what, c := range all {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			b, s := prepared(t, agent, "full")
+			b, s := prepared(t, agent, name, vendor)
 			b.program = filepath.Join(b.lab.dir, "program")
-			if err := os.WriteFile(b.program, []byte(updater+c.does+"\n"), 0o755); err != nil {
+			if err := os.WriteFile(b.program, []byte(strings.Replace(updater, "AGENT", agent, 1)+c.does+"\n"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			_, err := b.count(t.Context(), s)
@@ -200,7 +312,7 @@ func TestViolationsAreFound(t *testing.T) {
 // A program that hangs is ended, and that is a violation.
 func TestHangs(t *testing.T) {
 	t.Parallel()
-	b, s := prepared(t, build(t), "full")
+	b, s := prepared(t, build(t), "full", nil)
 	b.program = filepath.Join(b.lab.dir, "program")
 	if err := os.WriteFile(b.program, []byte("#!/bin/sh\nwhile :; do sleep 1000; done\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -212,18 +324,18 @@ func TestHangs(t *testing.T) {
 }
 
 // prepared is one scenario, and a place for its runs.
-func prepared(t *testing.T, agent, name string) (*bench, *start) {
+func prepared(t *testing.T, agent, name string, vendor *Vendor) (*bench, *start) {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := newLab(dir, agent)
+	l, err := newLab(dir, agent, vendor)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.close)
-	all := slices.DeleteFunc(scenarios(), func(s scenario) bool { return s.name != name })
+	all := slices.DeleteFunc(slices.Concat(scenarios(), vendorScenarios()), func(s scenario) bool { return s.name != name })
 	starts, err := l.prepareAll(context.Background(), all)
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +347,7 @@ func prepared(t *testing.T, agent, name string) (*bench, *start) {
 // what a run does to the copy is not done to the machine.
 func TestCopiesOfMachines(t *testing.T) {
 	t.Parallel()
-	b, s := prepared(t, build(t), "full")
+	b, s := prepared(t, build(t), "full", nil)
 	state := func() string {
 		var all strings.Builder
 		err := filepath.WalkDir(s.root, func(path string, e fs.DirEntry, err error) error {
@@ -349,7 +461,7 @@ func TestForgiven(t *testing.T) {
 // that it names.
 func TestMeanwhile(t *testing.T) {
 	t.Parallel()
-	b, s := prepared(t, build(t), "full")
+	b, s := prepared(t, build(t), "full", nil)
 	if err := b.set(s); err != nil {
 		t.Fatal(err)
 	}
@@ -383,19 +495,28 @@ func TestMeanwhile(t *testing.T) {
 	}
 }
 
-// The certificate that goes with the program is there, and says that all is well.
-func TestCertificateThatIsKept(t *testing.T) {
+// The certificates that go with the program are there, have every scenario, and say that
+// all is well.
+func TestCertificatesThatAreKept(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("results/certificate.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Contains(text, []byte("# Crash points and faults\n")) || !bytes.Contains(text, []byte("| **violations** | **0** |")) {
-		t.Error("the certificate is empty, or has no kills and faults without a violation")
-	}
-	for _, bad := range []string{"VIOLATION", "FAILED"} {
-		if bytes.Contains(text, []byte(bad)) {
-			t.Errorf("the certificate has a %s", bad)
+	for name, all := range map[string][]scenario{"certificate": append(scenarios(), pathMove()), "vendor": vendorScenarios()} {
+		text, err := os.ReadFile("results/" + name + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wants := []string{"# Crash points and faults\n", "| runs | every point and every fault |", "| **violations** | **0** |"}
+		for _, s := range all {
+			wants = append(wants, "\n| "+s.name+" | ")
+		}
+		for _, want := range wants {
+			if !bytes.Contains(text, []byte(want)) {
+				t.Errorf("%s.md has no %q", name, want)
+			}
+		}
+		for _, bad := range []string{"VIOLATION", "FAILED"} {
+			if bytes.Contains(text, []byte(bad)) {
+				t.Errorf("%s.md has a %s", name, bad)
+			}
 		}
 	}
 }

@@ -10,6 +10,9 @@
 // invariant must hold, and one plain run of the same command must lead to where
 // the scenario leads, with nothing left over.
 //
+// The scenarios under a profile of trust that asks for a vendor's signatures need a
+// [Vendor], which only tests have.
+//
 // It promises that each point that it lists was reached, or it says which were
 // not: how much one read from a socket brings differs from run to run. It does
 // not show what a disk loses when the power goes; a kill leaves the kernel alive.

@@ -30,6 +30,9 @@ type unsaid struct{ error }
 // in full and not as one reason.
 const found = "found"
 
+// nothingInstalled is the code of going back where there is nothing to go back to.
+const nothingInstalled = "nothing_installed"
+
 // endingOf reads what the program wrote, by the rules for its JSON: one object on
 // stdout, nothing on stderr, and a code that goes with the exit code. The error is
 // unsaid.

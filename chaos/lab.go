@@ -24,6 +24,7 @@ import (
 
 	"mdatp-offline-agent/agent"
 	"mdatp-offline-agent/chaos/invariant"
+	"mdatp-offline-agent/managedconfig"
 	"mdatp-offline-agent/mirror"
 	"mdatp-offline-agent/verifier"
 )
@@ -33,6 +34,7 @@ import (
 type lab struct {
 	dir     string
 	program string
+	vendor  *Vendor // nil: nobody signs as one
 	keys    mirror.Keys
 	signer  mirror.Signer
 	url     string // of the mirror
@@ -42,8 +44,8 @@ type lab struct {
 }
 
 // newLab prepares one in dir, an empty directory whose path has no symlinks.
-func newLab(dir, program string) (*lab, error) {
-	l := &lab{dir: dir, program: program, limit: limit, openssl: true}
+func newLab(dir, program string, vendor *Vendor) (*lab, error) {
+	l := &lab{dir: dir, program: program, vendor: vendor, limit: limit, openssl: true}
 	var err error
 	l.keys, err = mirror.MakeKeys(filepath.Join(dir, "keys"), mirror.KeyOptions{Now: time.Now().AddDate(0, 0, -2)})
 	if err != nil {
@@ -71,8 +73,10 @@ type machine struct {
 	*lab
 	name      string
 	root      string
-	engine    int // how large the engine is in each package for it, in bytes
+	profile   string // of trust
+	engine    int    // how large the engine is in each package for it, in bytes
 	published []invariant.Publication
+	accepted  *invariant.Publication  // what was installed last; nil: nothing
 	damaged   []invariant.Publication // what damage has made of one
 }
 
@@ -82,7 +86,7 @@ const engineSize = 700 << 10
 // newMachine makes one that trusts the publisher and has its own ring on the
 // mirror, and nothing installed.
 func (l *lab) newMachine(name string) (*machine, error) {
-	m := &machine{lab: l, name: name, root: filepath.Join(l.dir, "start", name), engine: engineSize}
+	m := &machine{lab: l, name: name, root: filepath.Join(l.dir, "start", name), profile: managedconfig.ProfileList, engine: engineSize}
 	root, err := os.ReadFile(l.keys.Root)
 	if err != nil {
 		return nil, err
@@ -119,7 +123,7 @@ func makeDirs(path string) error {
 // patience with the server is that of a machine on which many things run at once.
 func (m *machine) configure(more string) error {
 	return m.write(managed, fmt.Appendf(nil, `{"antivirusEngine":{"offlineDefinitionUpdate":"enabled","offlineDefinitionUpdateUrl":%q},`+
-		`"agent":{"connectTimeout":60,"headerTimeout":60,"stallTimeout":60%s}}`, m.url+"/"+m.name+"/production", more))
+		`"agent":{"connectTimeout":60,"headerTimeout":60,"stallTimeout":60%s%s}}`, m.url+"/"+m.name+"/production", m.trustRules(), more))
 }
 
 // contents are the files of a package: a large one, and some small ones.
@@ -152,30 +156,49 @@ func noise(name string, size int) []byte {
 	return data
 }
 
-// publish puts a package on the machine's ring, and keeps what it must be.
-func (m *machine) publish(ctx context.Context, n uint32, files contents) error {
-	src := filepath.Join(m.dir, "publish", m.name, fmt.Sprint(n))
+// lay puts the files of a package where one is built of them, and begins with what it
+// must be.
+func (m *machine) lay(n uint32, files contents) (src string, p invariant.Publication, err error) {
+	src = filepath.Join(m.dir, "publish", m.name, fmt.Sprint(n))
 	if err := os.MkdirAll(src, 0o755); err != nil {
-		return err
+		return "", p, err
 	}
-	p := invariant.Publication{Version: version(n), Files: map[string]invariant.File{}}
+	p = invariant.Publication{Version: version(n), Issued: issued(n), Files: map[string]invariant.File{}}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(src, name), data, 0o644); err != nil {
-			return err
+			return "", p, err
 		}
 		p.Files[name] = invariant.FileOf(data)
 	}
-	// Each is older than the servers' seconds, and issued after the one before.
-	issued := time.Now().Add(-24*time.Hour + time.Duration(n)*time.Hour)
-	out := filepath.Join(m.dir, "mirror", m.name, "production", "arch_"+agent.HostArch(), "updates.zip")
-	_, err := mirror.Build(ctx, out, mirror.BuildOptions{
+	return src, p, nil
+}
+
+// issued is when a version was, as packages have it. Each is older than the servers'
+// seconds, and issued after the one before.
+func issued(n uint32) time.Time {
+	return time.Now().Add(-24*time.Hour + time.Duration(n)*time.Hour).Truncate(time.Second)
+}
+
+// archive is the package on the machine's ring.
+func (m *machine) archive() string {
+	return filepath.Join(m.dir, "mirror", m.name, "production", "arch_"+agent.HostArch(), "updates.zip")
+}
+
+// publish puts a package on the machine's ring, and keeps what it must be.
+func (m *machine) publish(ctx context.Context, n uint32, files contents) error {
+	src, p, err := m.lay(n, files)
+	if err != nil {
+		return err
+	}
+	out := m.archive()
+	_, err = mirror.Build(ctx, out, mirror.BuildOptions{
 		Dir: src, Product: "mdatp", Platform: agent.Platform, Arch: agent.HostArch(), Rings: []string{"production"},
-		Engine: verifier.Version{1, 1, 24080, 9}, Definition: verifier.Version{1, 407, n, 0}, Issued: issued,
+		Engine: verifier.Version{1, 1, 24080, 9}, Definition: verifier.Version{1, 407, n, 0}, Issued: p.Issued,
 	}, &m.signer)
 	if err != nil {
 		return err
 	}
-	if err := os.Chtimes(out, issued, issued); err != nil {
+	if err := os.Chtimes(out, p.Issued, p.Issued); err != nil {
 		return err
 	}
 	if p.List, err = listIn(out); err != nil {

@@ -101,8 +101,14 @@ type watch struct {
 	violation error // the first
 }
 
-// recordFiles must be JSON at every moment.
-var recordFiles = [...]string{"state.json", "status.json"}
+// recordFiles must be JSON at every moment, and the first must not forget what was
+// accepted.
+var recordFiles = [...]string{stateFile, statusFile}
+
+const (
+	stateFile  = "state.json"
+	statusFile = "status.json"
+)
 
 // stamp tells one file of a name from the next.
 type stamp struct {
@@ -152,7 +158,7 @@ func (w *watch) changed() error {
 		if now == w.records[i] {
 			continue
 		}
-		if err := invariant.CheckRecord(path); err != nil {
+		if err := w.start.recorded(path); err != nil {
 			return err
 		}
 		w.records[i] = now
@@ -173,7 +179,7 @@ func (b *bench) count(ctx context.Context, s *start) (points []trace.Point, err 
 		err = fmt.Errorf("it ended with %d %s", e.exit, e.code())
 	}
 	if err == nil {
-		err = b.atRest(s, false)
+		err = b.atRest(s, e, false)
 	}
 	return points, err
 }
@@ -305,7 +311,7 @@ func (b *bench) leads(ctx context.Context, s *start, command, ends []string, dis
 			return fmt.Errorf("%q after it: %w", s.then, err)
 		}
 	}
-	return b.atRest(s, disturbed)
+	return b.atRest(s, e, disturbed)
 }
 
 // leadsTo checks which version a link leads to; 0 is none.
@@ -316,9 +322,9 @@ func leadsTo(name, target string, n uint32) error {
 	return nil
 }
 
-// atRest checks a machine on which the scenario has come to its end, maybe after a
-// call failed.
-func (b *bench) atRest(s *start, disturbed bool) error {
+// atRest checks a machine on which the scenario has come to its end, by a last run that
+// ended so, maybe after a call failed.
+func (b *bench) atRest(s *start, last ending, disturbed bool) error {
 	places, err := engines(b.root())
 	if err != nil {
 		return err
@@ -345,23 +351,48 @@ func (b *bench) atRest(s *start, disturbed bool) error {
 	if moved := places[len(places)-1] != filepath.Join(b.root(), engineDir); moved != s.moves {
 		return fmt.Errorf("the engine directory was moved: %v", moved)
 	}
-	for _, name := range recordFiles {
-		path := filepath.Join(b.root(), stateDir, name)
-		if _, missing := os.Stat(path); missing != nil {
-			err = errors.Join(err, missing)
-		}
-		err = errors.Join(err, invariant.CheckRecord(path))
-	}
-	return errors.Join(err, onlyIn(filepath.Join(b.root(), stateDir), filepath.Base(engineDir), placeFile, "crls", "cut-short.json", "cut-short.lock", "last-good", "lock", "state.json", "status.json"),
+	return errors.Join(b.remembered(s, last), onlyIn(filepath.Join(b.root(), stateDir), filepath.Base(engineDir), placeFile, "crls", "cut-short.json", "cut-short.lock", "last-good", "lock", stateFile, statusFile),
 		onlyIn(filepath.Join(b.root(), stateDir, "last-good"), "managed.json"), b.revocations())
+}
+
+// remembered checks that the record, both files of it, has what is active and what was
+// accepted. A last run that found nothing to go back to has done nothing, and so has
+// written nothing.
+func (b *bench) remembered(s *start, last ending) error {
+	engine, err := engineOf(b.root())
+	if err != nil {
+		return err
+	}
+	links, err := invariant.ReadLinks(engine)
+	if err != nil {
+		return err
+	}
+	set := filepath.Join(engine, links.Current)
+	active, err := invariant.CheckSet(set, s.published)
+	if err != nil {
+		return err
+	}
+	state, status := filepath.Join(b.root(), stateDir, stateFile), filepath.Join(b.root(), stateDir, statusFile)
+	err = errors.Join(s.recorded(state), invariant.CheckFloor(state, active))
+	if last.code() == nothingInstalled {
+		return errors.Join(err, s.recorded(status))
+	}
+	return errors.Join(err, invariant.CheckStatus(status, set, s.profile))
 }
 
 // revocations checks that the revocation lists of the trust directory are kept, and
 // nothing beside them.
 func (b *bench) revocations() error {
-	trusted, err := filepath.Glob(filepath.Join(b.root(), trustDir, "*.crl"))
-	if err != nil || len(trusted) == 0 {
-		return err
+	var trusted []string
+	for _, dir := range []string{".", "vendor"} {
+		lists, err := filepath.Glob(filepath.Join(b.root(), trustDir, dir, "*.crl"))
+		if err != nil {
+			return err
+		}
+		trusted = append(trusted, lists...)
+	}
+	if len(trusted) == 0 {
+		return nil
 	}
 	kept := filepath.Join(b.root(), stateDir, "crls")
 	var names []string

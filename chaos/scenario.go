@@ -37,7 +37,7 @@ type scenario struct {
 
 var update = []string{"definitions", "update"}
 
-// scenarios are all that there are.
+// scenarios are those that there always are.
 func scenarios() []scenario {
 	success := []string{""}
 	return []scenario{
@@ -53,10 +53,11 @@ func scenarios() []scenario {
 				}
 				return errors.Join(m.install(ctx, 1), m.publish(ctx, 2, next))
 			}},
-		{name: "resumed", command: update, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success, prepare: interrupted},
+		{name: "resumed", command: update, between: []uint32{1, 2}, active: 2, previous: 1, sets: []uint32{1, 2}, ends: success,
+			prepare: func(ctx context.Context, m *machine) error { return errors.Join(outdated(ctx, m), m.interrupt(ctx)) }},
 		// Once it is done there is nothing more to go back to; and whatever was undone by
 		// hand does not come back by itself.
-		{name: "rollback", command: []string{"definitions", "rollback"}, between: []uint32{1, 2}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: []string{"", "nothing_installed"},
+		{name: "rollback", command: []string{"definitions", "rollback"}, between: []uint32{1, 2}, active: 1, previous: 2, sets: []uint32{1, 2}, ends: []string{"", nothingInstalled},
 			prepare: func(ctx context.Context, m *machine) error { return errors.Join(m.install(ctx, 1), m.install(ctx, 2)) },
 			later:   update, laterEnds: []string{"known_bad"}},
 		// What was shipped takes the place of what is newer.
@@ -92,11 +93,14 @@ const below = "{root}"
 // offered are the scenarios for which this program has a command, and what is said
 // of the others.
 func (l *lab) offered(ctx context.Context) (all []scenario, leftOut []string) {
-	all = scenarios()
-	if exec.CommandContext(ctx, l.program, "definitions", "path", "--help").Run() == nil {
-		return append(all, pathMove()), []string{}
+	if l.vendor != nil {
+		return vendorScenarios(), []string{}
 	}
-	return all, []string{"path-move, since this program has no command definitions path"}
+	all, leftOut = scenarios(), []string{"the profiles of trust that ask for a vendor's signatures, since nobody signs as a vendor here"}
+	if exec.CommandContext(ctx, l.program, "definitions", "path", "--help").Run() == nil {
+		return append(all, pathMove()), leftOut
+	}
+	return all, append(leftOut, "path-move, since this program has no command definitions path")
 }
 
 // install publishes a version and lets the machine take it.
@@ -104,10 +108,17 @@ func (m *machine) install(ctx context.Context, n uint32) error {
 	if err := m.publish(ctx, n, m.newContents(n)); err != nil {
 		return err
 	}
-	e, err := m.runPlain(ctx, m.root, update)
+	return m.take(ctx)
+}
+
+// take lets the machine install what was published last.
+func (m *machine) take(ctx context.Context, options ...string) error {
+	e, err := m.runPlain(ctx, m.root, slices.Concat(update, options))
 	if err == nil && e.why != nil {
 		err = e.why
 	}
+	accepted := m.published[len(m.published)-1]
+	m.accepted = &accepted
 	return err
 }
 
@@ -116,11 +127,8 @@ func outdated(ctx context.Context, m *machine) error {
 	return errors.Join(m.install(ctx, 1), m.publish(ctx, 2, m.newContents(2)))
 }
 
-// interrupted is one that was killed in the middle of fetching version 2.
-func interrupted(ctx context.Context, m *machine) error {
-	if err := outdated(ctx, m); err != nil {
-		return err
-	}
+// interrupt kills an update in the middle of fetching.
+func (m *machine) interrupt(ctx context.Context) error {
 	k := kinds{program: m.program, root: m.root}
 	end, err := trace.Run(ctx, trace.Command{
 		Path: m.program, Args: arguments(m.root, update), Env: environment(),
@@ -133,7 +141,7 @@ func interrupted(ctx context.Context, m *machine) error {
 		},
 	})
 	if err == nil && !end.Killed {
-		err = errors.New("the transfer of the scenario resumed could not be interrupted")
+		err = errors.New("the transfer could not be interrupted")
 	}
 	return err
 }
@@ -142,6 +150,8 @@ func interrupted(ctx context.Context, m *machine) error {
 type start struct {
 	scenario
 	root      string
+	profile   string                 // of trust
+	accepted  *invariant.Publication // what was installed last; nil: nothing
 	published []invariant.Publication
 	damaged   []invariant.Publication // what a set is in the beginning, though nobody signed it
 	whole     []string                // the names of the sets that are whole in the beginning, each of which must stay
@@ -162,7 +172,7 @@ func (l *lab) prepareAll(ctx context.Context, all []scenario) ([]*start, error) 
 		if err != nil {
 			return nil, fmt.Errorf("the scenario %s: %w", s.name, err)
 		}
-		starts = append(starts, &start{scenario: s, root: m.root, published: m.published, damaged: m.damaged, whole: whole})
+		starts = append(starts, &start{scenario: s, root: m.root, profile: m.profile, accepted: m.accepted, published: m.published, damaged: m.damaged, whole: whole})
 	}
 	return starts, nil
 }
@@ -195,6 +205,15 @@ func (s *start) meanwhile(engine string, l invariant.Links) error {
 		return fmt.Errorf("current leads to %q, and not to one of the versions %d", l.Current, s.between)
 	}
 	return nil
+}
+
+// recorded checks a file of the record as it must be at every moment.
+func (s *start) recorded(path string) error {
+	err := invariant.CheckRecord(path)
+	if err == nil && s.accepted != nil && filepath.Base(path) == stateFile {
+		err = invariant.CheckFloor(path, *s.accepted)
+	}
+	return err
 }
 
 // versions are those of the sets that are installed in the end, sorted.

@@ -30,6 +30,7 @@ type Options struct {
 	Dir     string        // of which the file system is looked at; the sweep works in a new directory agent-selftest below it, and removes that
 	Program string        // the agent
 	Version string        // of the program
+	Vendor  *Vendor       // sweep the scenarios of the profiles that ask for this one; nil: the others
 	Points  int           // how many kills, and how many faults, chosen at random; 0: all
 	Seed    uint64        // of the choice
 	Within  time.Duration // begin no more runs after that long; 0: make all
@@ -103,12 +104,13 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 		return Certificate{}, err
 	}
 	defer os.RemoveAll(dir)
-	l, err := newLab(dir, o.Program)
+	l, err := newLab(dir, o.Program, o.Vendor)
 	if err != nil {
 		return Certificate{}, err
 	}
 	defer l.close()
 	all, leftOut := l.offered(ctx)
+	all = slices.DeleteFunc(all, func(s scenario) bool { return !s.mayBe(o.Only) })
 	s := &sweep{lab: l, certificate: newCertificate(o, dir), reached: map[place]bool{}}
 	starts, err := l.prepareAll(ctx, all)
 	if err != nil {
@@ -133,6 +135,13 @@ func Sweep(ctx context.Context, o Options) (Certificate, error) {
 	c.OpenSSL, c.LeftOut = l.openssl, leftOut
 	c.Seconds = time.Since(began).Seconds()
 	return c, nil
+}
+
+// mayBe tells whether a run of a scenario may be what Options.Only means, of which what
+// is before a comma is the name of a scenario. Others need not be got ready and counted.
+func (s scenario) mayBe(only string) bool {
+	name, _, whole := strings.Cut(only, ", ")
+	return !whole || s.name == name
 }
 
 // sweep is one sweep under way.

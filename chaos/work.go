@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-
-	"mdatp-offline-agent/chaos/invariant"
 )
 
 // Work is a scenario for somebody else to disturb: what has to be done below a
@@ -21,9 +19,10 @@ type Work struct {
 }
 
 // Works gives the scenarios as work, with what they share in dir, an empty
-// directory. close ends the mirror that they have in this process.
+// directory. close ends the mirror that they have in this process. Those of the profiles
+// that ask for a vendor are not among them.
 func Works(ctx context.Context, dir, program string) (works []Work, close func(), err error) {
-	l, err := newLab(dir, program)
+	l, err := newLab(dir, program, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -58,7 +57,7 @@ func Works(ctx context.Context, dir, program string) (works []Work, close func()
 					}
 				}
 				for _, name := range recordFiles {
-					if err := invariant.CheckRecord(filepath.Join(b.root(), stateDir, name)); err != nil {
+					if err := s.recorded(filepath.Join(b.root(), stateDir, name)); err != nil {
 						return err
 					}
 				}

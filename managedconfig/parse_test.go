@@ -110,6 +110,7 @@ func TestValues(t *testing.T) {
 		{"agent.trust.profile", `"vendor"`, "vendor", ""},
 		{"agent.trust.vendorFiles", `["libmpengine.so", "libmpengine.so.sig", "mpavbase.vdm"]`, []string{"libmpengine.so", "libmpengine.so.sig", "mpavbase.vdm"}, "asks for no signatures of a vendor"},
 		{"agent.trust.vendorPins", `["` + pin + `:subject:CN=A, O=B:C", "` + pin + `:eku:1.3.6.1.4.1.311.76.8.1"]`, []string{pin + ":subject:CN=A, O=B:C", pin + ":eku:1.3.6.1.4.1.311.76.8.1"}, "asks for no signatures of a vendor"},
+		{"agent.trust.vendorPins", `["` + pin + `:eku:1.2.3", "` + pin + `:eku:1` + strings.Repeat(".2", 31) + `"]`, []string{pin + ":eku:1.2.3", pin + ":eku:1" + strings.Repeat(".2", 31)}, "asks for no signatures of a vendor"},
 	}
 	covered := map[string]bool{"antivirusEngine.offlineDefinitionUpdate": true}      // in TestSamples and TestLayers
 	for _, hook := range []string{"agent.hooks.preload.", "agent.hooks.postload."} { // in TestHooks
@@ -232,6 +233,7 @@ func TestValuesRefused(t *testing.T) {
 		{"agent.trust.vendorPins", `["` + pin + `:eku:2.5.29.37.0"]`, "certificates of all sorts of people", ""},
 		{"agent.trust.vendorPins", `["` + pin + `:eku:1.02.3"]`, "PIN:eku:OID", ""},
 		{"agent.trust.vendorPins", `["` + pin + `:eku:1.2"]`, "PIN:eku:OID", ""},
+		{"agent.trust.vendorPins", `["` + pin + `:eku:1` + strings.Repeat(".2", 32) + `"]`, "PIN:eku:OID", ""},
 		{"agent.trust", `null`, "m.json line 1, agent.trust is null, allowed is an object", ""},
 		{"agent", `[]`, "agent is a list, allowed is an object", ""},
 		{"features", `"enabled"`, "features is enabled, allowed is an object", ""},

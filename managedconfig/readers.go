@@ -319,8 +319,19 @@ func readSigners(l literal) ([]string, remark, *Error) {
 	return signers, remark{}, nil
 }
 
-// vendorPinForm is the form of a pin for vendors, behind the issuer's pin.
-var vendorPinForm = regexp.MustCompile(`^(subject:.+|eku:[0-2](\.(0|[1-9][0-9]{0,8})){2,31})$`)
+// vendorPinForm is the form of a pin for vendors, behind the issuer's pin. How many
+// numbers an OID has is counted apart: as a part of the form that would be most of what
+// the program does when it starts.
+var vendorPinForm = regexp.MustCompile(`^(subject:.+|eku:[0-2](\.(0|[1-9][0-9]{0,8}))+)$`)
+
+// The least and the most numbers of an OID behind its first.
+const leastOID, mostOID = 2, 31
+
+// isVendorPin tells whether that can stand behind the issuer's pin.
+func isVendorPin(rest string) bool {
+	numbers := strings.Count(rest, ".")
+	return vendorPinForm.MatchString(rest) && (!strings.HasPrefix(rest, "eku:") || leastOID <= numbers && numbers <= mostOID)
+}
 
 // readVendorPins takes who counts as the vendor.
 func readVendorPins(l literal) ([]string, remark, *Error) {
@@ -337,7 +348,7 @@ func readVendorPins(l literal) ([]string, remark, *Error) {
 		}
 		issuer, rest, _ := strings.Cut(text, ":")
 		sum, decodeErr := base64.StdEncoding.Strict().DecodeString(issuer)
-		if decodeErr != nil || len(sum) != signerBytes || !vendorPinForm.MatchString(rest) {
+		if decodeErr != nil || len(sum) != signerBytes || !isVendorPin(rest) {
 			return nil, remark{}, refuse(item, allowed, hint)
 		}
 		if usage, ok := strings.CutPrefix(rest, "eku:"); ok && usages.Everybodys(usage) {

@@ -22,6 +22,28 @@ func (w Window) Contains(minute int) bool {
 	return w.IsZero() || minute >= w.From || minute < w.To
 }
 
+// UntilOpen is how many minutes it is from a minute of the day until the window is open,
+// where no clock changes; zero in the window.
+func (w Window) UntilOpen(minute int) int {
+	if w.Contains(minute) {
+		return 0
+	}
+	return (w.From - minute + minutesOfDay) % minutesOfDay
+}
+
+// UntilClosed is likewise until it is closed; zero outside.
+func (w Window) UntilClosed(minute int) int {
+	if !w.Contains(minute) {
+		return 0
+	}
+	return (w.To - minute + minutesOfDay) % minutesOfDay
+}
+
+// SinceOpen is how many minutes before one in the window it was opened.
+func (w Window) SinceOpen(minute int) int { return (minute - w.From + minutesOfDay) % minutesOfDay }
+
+const minutesOfDay = 24 * 60
+
 // String gives the form that the configuration has, empty for the zero Window.
 func (w Window) String() string {
 	if w.IsZero() {
@@ -50,8 +72,7 @@ func readWindow(l literal) (Window, remark, *Error) {
 		return 60*hours + minutes
 	}
 	w := Window{From: minute(1), To: minute(3)}
-	const day = 24 * 60
-	if (w.To-w.From+day)%day < shortestWindow {
+	if (w.To-w.From+minutesOfDay)%minutesOfDay < shortestWindow {
 		return Window{}, remark{}, refused
 	}
 	return w, remark{}, nil

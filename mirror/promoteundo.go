@@ -161,7 +161,7 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 		}
 	}
 	if makePrivate(approvals.work()) == nil {
-		if err := approvals.comesIntoForce(inForce, s.have, nil, verifier.Identity{}); err != nil {
+		if err := approvals.comesIntoForce(inForce, s.have, trust, t.identityOf(s.have.list, s.arch)); err != nil {
 			return PromotedPair{}, err
 		}
 	}

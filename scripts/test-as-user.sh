@@ -42,7 +42,7 @@ run() { # a package's directory, and the file for what it shows
 number=0
 for dir in $(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./...); do
   rel=${dir#"$PWD"/}
-  go test -c -tags urfave_cli_no_docs -o "$work/src/$rel/unit.test" "./$rel"
+  go test -c -vet=off -ldflags '-s -w' -tags urfave_cli_no_docs -o "$work/src/$rel/unit.test" "./$rel"
   while [ "$(jobs -rp | wc -l)" -ge $at_once ]; do wait -n || true; done
   number=$((number + 1))
   run "$rel" "$work/shown.$number" &

@@ -178,7 +178,22 @@ func (s *Staging) Content(name string) (io.ReaderAt, error) {
 	if !ok {
 		return nil, &Error{Code: InstallFailed, Sentence: "a file was not staged", Hint: faultHint}
 	}
-	return f.file, nil
+	return stagedReader{s.dir, f.file}, nil
+}
+
+// stagedReader classifies the errors of reading back what was staged, so that they are
+// not taken for a fault of the program.
+type stagedReader struct {
+	dir  *Dir
+	file *os.File
+}
+
+func (r stagedReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.file.ReadAt(p, off)
+	if err != io.EOF {
+		err = r.dir.writing("a staged file can't be read back", err)
+	}
+	return n, err
 }
 
 // writeBackStep is after how many bytes the kernel is asked to begin writing

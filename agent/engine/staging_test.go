@@ -49,6 +49,29 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
+// That a staged file can't be read back is this machine's failure, and no unknown one.
+func TestReadBackFails(t *testing.T) {
+	t.Parallel()
+	s := stage(t, newDir(t), "1.0.0.0", nil)
+	c := content{"a.vdm": "the bytes of a"}
+	if err := s.Write(t.Context(), c.file("a.vdm"), strings.NewReader(c["a.vdm"])); err != nil {
+		t.Fatal(err)
+	}
+	staged, err := s.Content("a.vdm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 20)
+	if n, err := staged.ReadAt(p, 0); string(p[:n]) != c["a.vdm"] || err != io.EOF {
+		t.Errorf("read were %q, %v", p[:n], err)
+	}
+	s.staged["a.vdm"].file.Close() // which stands for a disk that gives nothing back
+	var failed *Error
+	if _, err := staged.ReadAt(p, 0); !errors.As(err, &failed) || failed.Code != InstallFailed {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func isMismatch(err error) bool {
 	var r *verifier.Refusal
 	return errors.As(err, &r) && r.Code == verifier.ContentMismatch

@@ -20,6 +20,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -57,7 +58,7 @@ type State struct {
 	Totals      Totals               `json:"totals,omitzero"`
 	Timing
 
-	unknown unknown
+	read    []byte // as it was read, with the fields that this version doesn't know; nil: it was not
 	lost    bool
 	damaged bool
 }
@@ -250,23 +251,23 @@ func oldest[T any](m map[string]T, when func(T) time.Time) string {
 type plainState State
 
 // UnmarshalJSON keeps the fields that this version doesn't know.
-func (s *State) UnmarshalJSON(data []byte) error {
+func (s *State) UnmarshalJSON(data []byte) error { return s.decode(bytes.Clone(data)) }
+
+// decode reads a state of a known schema, and keeps data.
+func (s *State) decode(data []byte) error {
 	var plain plainState
 	if err := json.Unmarshal(data, &plain); err != nil {
-		return err
-	}
-	var err error
-	if plain.unknown, err = unknownTo[State](data); err != nil {
 		return err
 	}
 	if plain.Schema < 1 {
 		return fmt.Errorf("schema %d is not known", plain.Schema)
 	}
+	plain.read = data
 	*s = State(plain)
 	return nil
 }
 
 // MarshalJSON writes the fields that were kept beside our own.
 func (s *State) MarshalJSON() ([]byte, error) {
-	return s.unknown.beside((*plainState)(s))
+	return besideUnknown[State](s.read, (*plainState)(s))
 }

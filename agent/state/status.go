@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -31,27 +32,28 @@ type Status struct {
 
 	Damaged bool `json:"-"` // there was one, which could not be read
 
-	unknown unknown
+	read []byte // as it was read, with the fields that this version doesn't know; nil: it was not
 }
 
 // plainStatus is Status without its methods, for the default encoding.
 type plainStatus Status
 
 // UnmarshalJSON keeps the fields that this version doesn't know.
-func (s *Status) UnmarshalJSON(data []byte) (err error) {
+func (s *Status) UnmarshalJSON(data []byte) error { return s.decode(bytes.Clone(data)) }
+
+// decode reads a status, and keeps data.
+func (s *Status) decode(data []byte) error {
 	var plain plainStatus
 	if err := json.Unmarshal(data, &plain); err != nil {
 		return err
 	}
-	if plain.unknown, err = unknownTo[Status](data); err != nil {
-		return err
-	}
+	plain.read = data
 	*s = Status(plain)
 	return nil
 }
 
 // MarshalJSON writes the fields that were kept beside our own.
-func (s Status) MarshalJSON() ([]byte, error) { return s.unknown.beside(plainStatus(s)) }
+func (s Status) MarshalJSON() ([]byte, error) { return besideUnknown[Status](s.read, plainStatus(s)) }
 
 // Failure is why something did not work.
 type Failure struct {

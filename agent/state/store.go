@@ -120,7 +120,7 @@ func (s *Store) Load() (*State, error) {
 // form, so of that the floors are taken, as far as they can be read.
 func decode(data []byte) *State {
 	st := new(State)
-	if json.Unmarshal(data, st) == nil {
+	if st.decode(data) == nil {
 		return st
 	}
 	var later struct {
@@ -187,7 +187,7 @@ func (s *Store) LoadStatus() Status {
 	if errors.Is(err, fs.ErrNotExist) {
 		return Status{Schema: Schema}
 	}
-	if err != nil || json.Unmarshal(data, &st) != nil {
+	if err != nil || st.decode(data) != nil {
 		return Status{Schema: Schema, Damaged: true}
 	}
 	return st
@@ -252,11 +252,15 @@ const engineFile = "engine-directory"
 // it is an error, and so is one that is gone although the sets were moved: whoever took
 // the default instead would take a machine for empty, and leave the sets that an
 // engine reads to grow old.
-func (s *Store) EngineDirectory() (string, error) {
+func (s *Store) EngineDirectory() (string, error) { return s.EngineDirectoryBy(s.LoadStatus) }
+
+// EngineDirectoryBy is EngineDirectory for who has a way of its own to the last report,
+// which is asked for at most once.
+func (s *Store) EngineDirectoryBy(report func() Status) (string, error) {
 	path := filepath.Join(s.dir, engineFile)
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		last := s.LoadStatus().EngineDirectory
+		last := report().EngineDirectory
 		if !ValidPath(last) {
 			return "", nil
 		}

@@ -1,6 +1,7 @@
 // Package invariant says of an engine directory, by nothing but the standard
 // library, whether what must hold at every moment of its life does: that current
-// and previous lead to whole sets, each exactly what one publisher signed.
+// and previous lead to whole sets, each exactly what one publisher signed. And it says
+// of the record beside it whether that forgets what was accepted, or shows what is not so.
 //
 // It shares no code with the agent, and it believes nobody but who calls it: what
 // was published is told to it when it is published. A fault of the agent's own
@@ -25,18 +26,34 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
-// listName is where a set has its signed list.
-const listName = "META/package.p7m"
+// A set has one of these lists: one that was signed, or what the files prove by the
+// vendor's own signatures.
+const (
+	listName    = "META/package.p7m"
+	derivedName = "META/package.json"
+)
 
 // Publication is what was signed once: the list, byte for byte, and the files
 // that it stands for.
 type Publication struct {
-	Version string // of the definitions
+	Version string    // of the definitions
+	Issued  time.Time // as the list has it
 	List    []byte
+	Derived bool // nobody signed the list, but the vendor each file
 	Files   map[string]File
+}
+
+func (p Publication) listName() string {
+	if p.Derived {
+		return derivedName
+	}
+	return listName
 }
 
 // File is one file of a publication.
@@ -89,13 +106,17 @@ func CheckLinks(engine string, l Links, published []Publication) error {
 // one of them will do; the error is that of the first.
 func CheckSet(dir string, published []Publication) (Publication, error) {
 	name := filepath.Base(dir)
-	signed, err := os.ReadFile(filepath.Join(dir, listName))
+	list, err := os.ReadFile(filepath.Join(dir, listName))
+	derived := errors.Is(err, fs.ErrNotExist)
+	if derived {
+		list, err = os.ReadFile(filepath.Join(dir, derivedName))
+	}
 	if err != nil {
 		return Publication{}, fmt.Errorf("the list of %s: %w", name, err)
 	}
 	var first error
 	for _, p := range published {
-		if !bytes.Equal(p.List, signed) {
+		if p.Derived != derived || !bytes.Equal(p.List, list) {
 			continue
 		}
 		if err = holds(dir, name, p); err == nil {
@@ -111,7 +132,7 @@ func holds(dir, name string, p Publication) error {
 	if !strings.HasPrefix(name, p.Version+"-") {
 		return fmt.Errorf("%s has the list of %s", name, p.Version)
 	}
-	left := map[string]bool{"META": true, listName: true}
+	left := map[string]bool{"META": true, p.listName(): true}
 	for file := range p.Files {
 		left[file] = true
 	}
@@ -142,7 +163,7 @@ func checkFile(path, file string, p Publication) error {
 	if file == "META" {
 		return hasMode(path, fs.ModeDir|0o755)
 	}
-	if err := hasMode(path, 0o444); err != nil || file == listName {
+	if err := hasMode(path, 0o444); err != nil || file == p.listName() {
 		return err // its content was compared before
 	}
 	content, err := os.ReadFile(path)
@@ -211,6 +232,128 @@ func CheckRecord(path string) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(data, &object); err != nil {
 		return fmt.Errorf("%s is no JSON: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// CheckFloor checks that the state, which must be there, does not remember less than that
+// a publication was accepted.
+func CheckFloor(path string, p Publication) error {
+	var state struct {
+		Floors []struct {
+			Definition string    `json:"definitionVersion"`
+			Issued     time.Time `json:"issued"`
+		} `json:"floors"`
+	}
+	if err := read(path, &state); err != nil {
+		return err
+	}
+	for _, f := range state.Floors {
+		c, err := compareVersions(f.Definition, p.Version)
+		if err != nil {
+			return err
+		}
+		if c > 0 || c == 0 && !f.Issued.Before(p.Issued) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s forgets that version %s of %s was accepted", filepath.Base(path), p.Version, p.Issued.UTC().Format(time.RFC3339))
+}
+
+// compareVersions compares versions of four numbers.
+func compareVersions(a, b string) (int, error) {
+	var both [2][]uint64
+	for i, text := range []string{a, b} {
+		for part := range strings.SplitSeq(text, ".") {
+			n, err := strconv.ParseUint(part, 10, 32)
+			if err != nil {
+				return 0, err
+			}
+			both[i] = append(both[i], n)
+		}
+	}
+	return slices.Compare(both[0], both[1]), nil
+}
+
+// CheckStatus checks that the status, which must be there, shows the active set as it is:
+// its name, how each file looks, and, where the vendor has to vouch for the files, that
+// this was looked at. Whoever reads it does not hash files that look like that.
+func CheckStatus(path, set, profile string) error {
+	var status struct {
+		Current *struct {
+			Set   string
+			Under string
+			Files map[string]struct {
+				Size, MTime int64
+				Inode       uint64
+			}
+		}
+		Settings struct {
+			Profile string `json:"trustProfile"`
+		}
+	}
+	if err := read(path, &status); err != nil {
+		return err
+	}
+	name, current := filepath.Base(path), status.Current
+	if current == nil || current.Set != filepath.Base(set) {
+		return fmt.Errorf("%s has another active set than %s", name, filepath.Base(set))
+	}
+	if judged := current.Under != ""; judged != strings.Contains(profile, "vendor") || status.Settings.Profile != profile {
+		return fmt.Errorf("%s tells of the profile %s, and that the vendor's signatures were judged: %v; the profile is %s", name, status.Settings.Profile, judged, profile)
+	}
+	entries, err := os.ReadDir(set)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			continue
+		}
+		noted, is := current.Files[e.Name()], info.Sys().(*syscall.Stat_t)
+		if noted.Size != is.Size || noted.MTime != info.ModTime().UnixNano() || noted.Inode != is.Ino {
+			return fmt.Errorf("%s does not have %s as it looks", name, e.Name())
+		}
+	}
+	return nil
+}
+
+func read(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	return err
+}
+
+// CheckVendorSignatures has osslsigncode and OpenSSL verify each file of a publication,
+// which lies in dir, against the roots root.pem and time.pem in trust. What it finds
+// holds for every set with the same files. The error is exec.ErrNotFound where one of the
+// two programs is missing.
+func CheckVendorSignatures(ctx context.Context, trust, dir string, p Publication) error {
+	root := filepath.Join(trust, "root.pem")
+	for name := range p.Files {
+		path := filepath.Join(dir, name)
+		var command []string
+		switch {
+		case strings.HasSuffix(name, ".vdm"):
+			command = []string{"osslsigncode", "verify", "-CAfile", root, "-TSA-CAfile", filepath.Join(trust, "time.pem"), "-in", path}
+		case strings.HasSuffix(name, ".sig"): // is for the file beside it
+			continue
+		default:
+			command = []string{"openssl", "cms", "-verify", "-inform", "DER", "-binary", "-purpose", "any", "-CAfile", root, "-in", path + ".sig", "-content", path, "-out", os.DevNull}
+		}
+		program, err := exec.LookPath(command[0])
+		if err != nil {
+			return exec.ErrNotFound
+		}
+		if out, err := exec.CommandContext(ctx, program, command[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s verifies %s: %w: %.300s", command[0], name, err, bytes.TrimSpace(out))
+		}
 	}
 	return nil
 }

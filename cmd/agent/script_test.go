@@ -24,6 +24,8 @@ func TestMain(m *testing.M) {
 	if apart.Started() { // by a test that runs the agent in its own process
 		os.Exit(apart.Serve())
 	}
+	// Not a second of the race detector's at the end of each of hundreds of runs.
+	os.Setenv("GORACE", "atexit_sleep_ms=10")
 	testscript.Main(m, map[string]func(){
 		"agent":   main,
 		"mdatp":   main,
@@ -103,7 +105,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("NOBODY", strconv.Itoa(nobody))
 	env.Setenv("TZ", "UTC")
 	env.Setenv("ESCAPE", "\x1b[31m")
-	env.Setenv("GORACE", "atexit_sleep_ms=10") // not a second at the end of each of hundreds of runs
+	env.Setenv("GORACE", os.Getenv("GORACE")) // as TestMain has it
 	now := time.Now().UTC().Truncate(time.Second)
 	env.Setenv("RULES_SHA256", fmt.Sprintf("%x", sha256.Sum256([]byte("rule r { condition: false }\n"))))
 	env.Setenv("EPOCH", strconv.FormatInt(now.Add(-time.Hour).Unix(), 10))

@@ -121,7 +121,7 @@ func (m *endpoint) command(args ...string) *exec.Cmd {
 	path, err := exec.LookPath("agent")
 	m.must(err)
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), "AGENT_ROOT="+m.paths.Root, "GORACE=atexit_sleep_ms=10")
+	cmd.Env = append(os.Environ(), "AGENT_ROOT="+m.paths.Root)
 	return cmd
 }
 

@@ -195,7 +195,7 @@ func ofFile(name string, err error) error {
 }
 
 // examine judges one file, by the signature that lies beside it where there is one. The
-// error is that of reading the signature.
+// error is that of reading.
 func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 	var beside []byte
 	if sig.Content != nil {
@@ -205,6 +205,9 @@ func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 		}
 	}
 	e := Examine(f.Name, File{f.Content, f.Size, beside}, p.Trust, clock)
+	if refused := (*verifier.Refusal)(nil); e.Err != nil && !errors.As(e.Err, &refused) {
+		return Examined{}, e.Err
+	}
 	if e.Err == nil && !slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.names(e.Signature.Signer.Chain) }) {
 		e.Err = refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "if it is the vendor, add the entry to agent.trust.vendorPins that agent package verify FILE shows of this file")
 	}
@@ -232,12 +235,13 @@ func (c Content) ID() verifier.ContentID {
 
 // NotBelow refuses (rollback_refused) files that are older than those of the same
 // name before, by version or by time stamp, and those of which neither is known,
-// unless the vendor signed the same. A time stamp can be taken off by anybody, so a file that
-// has none is before any that has one, and one without a version is no newer for having
-// one where the file before had none. Anybody can get a new one for an old file, too, so
-// where no version says which is newer, the time of signing that the vendor itself states
-// must not be an earlier one, where both state it. Nor may one be missing that was there
-// before: who leaves out half of the definitions makes them no newer.
+// unless the vendor signed the same. A time stamp can be taken off by anybody, so a file
+// that has none is before any that has one, be it otherwise the same, and one without a
+// version is no newer for having one where the file before had none. Anybody can get a new
+// one for an old file, too, so where no version says which is newer, the time of signing
+// that the vendor itself states must not be an earlier one, where both state it. Nor may
+// one be missing that was there before: who leaves out half of the definitions makes them
+// no newer.
 func (c Content) NotBelow(before Content) error {
 	for _, name := range slices.Sorted(maps.Keys(before.Claims)) {
 		if _, ok := c.Claims[name]; !ok {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -164,6 +165,47 @@ func TestJudge(t *testing.T) {
 }
 
 // A library that somebody's linker made has a name of its own, which counts.
+// failing fails at one of the reads of a file.
+type failing struct {
+	io.ReaderAt
+	left int // reads until then
+}
+
+var errBroken = errors.New("the disk broke")
+
+func (f *failing) ReadAt(p []byte, off int64) (int, error) {
+	if f.left--; f.left == -1 {
+		return 0, errBroken
+	}
+	return f.ReaderAt.ReadAt(p, off)
+}
+
+// What a disk does not give says nothing of the vendor, at whichever read of whichever
+// file that is.
+func TestJudgeUnread(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t)
+	p := v.policy(t, v.Issuer().String()+":subject:CN=vendor")
+	for _, name := range slices.Sorted(maps.Keys(v.files)) {
+		for n := 0; ; n++ {
+			files := v.with(nil)
+			i := slices.IndexFunc(files, func(f vendorsig.Named) bool { return f.Name == name })
+			broken := &failing{files[i].Content, n}
+			files[i].Content = broken
+			_, err := p.Judge(files, verifier.Clock{Time: then})
+			if broken.left >= 0 { // it was not read as often
+				if err != nil || n < 3 {
+					t.Errorf("%s is read %d times, and then: %v", name, n, err)
+				}
+				break
+			}
+			if !errors.Is(err, errBroken) {
+				t.Errorf("at read %d of %s: %v", n+1, name, err)
+			}
+		}
+	}
+}
+
 func TestEngineName(t *testing.T) {
 	t.Parallel()
 	libs, _ := filepath.Glob("/lib/*-linux-gnu/libm.so.6")

@@ -1,6 +1,7 @@
 package vendorsig
 
 import (
+	"cmp"
 	"debug/elf"
 	"fmt"
 	"io"
@@ -28,10 +29,28 @@ type Own struct {
 }
 
 // Examine judges a file of a package by itself. What can only be told of all files
-// together is for [Settle], [EngineArch] and [DefinitionVersion].
+// together is for [Settle], [EngineArch] and [DefinitionVersion]. What reading the file
+// gave, wherever that was, is no verdict on it, and comes as Err.
 func Examine(name string, f File, trust verifier.Trust, clock verifier.Clock) Examined {
+	r := &reading{of: f.Content}
+	f.Content = r
 	s, err := Verify(f, trust, clock)
-	return Examined{name, s, err, readOwn(f, s.Kind == Detached && err == nil)}
+	own := readOwn(f, s.Kind == Detached && err == nil)
+	return Examined{name, s, cmp.Or(r.failed, err), own}
+}
+
+// reading remembers why a file could not be read.
+type reading struct {
+	of     io.ReaderAt
+	failed error
+}
+
+func (r *reading) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.of.ReadAt(p, off)
+	if err != io.EOF {
+		r.failed = cmp.Or(r.failed, err)
+	}
+	return n, err
 }
 
 // readOwn reads what a file says of itself. More than the header of an ELF file is
@@ -39,7 +58,7 @@ func Examine(name string, f File, trust verifier.Trust, clock verifier.Clock) Ex
 func readOwn(f File, honest bool) (own Own) {
 	const machineAt, enough = 18, 20
 	var head [enough]byte
-	n, _ := f.Content.ReadAt(head[:], 0) // a short file has less of it
+	n, _ := f.Content.ReadAt(head[:], 0) // a short file has less of it, and who calls sees what else went wrong
 	switch {
 	case n >= 2 && string(head[:2]) == "MZ":
 		own.PE = true

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,6 +51,10 @@ type Party struct {
 // Certificates outlast every test, unless somebody says otherwise.
 var from, to = time.Date(2010, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// stamperKey is the key of every vendor's time stamps, made once: it takes a second to,
+// and what makes it one vendor's is who certifies it.
+var stamperKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
 // New makes a vendor, with one who signs as vendor and outlasts every test, too.
 func New(t testing.TB) *Vendor {
 	t.Helper()
@@ -62,7 +67,7 @@ func New(t testing.TB) *Vendor {
 	root := Issue(t, "vendor root", nil, nil, AsCA)
 	v.issuer = Issue(t, "vendor issuer", &root, nil, AsCA)
 	timeRoot := Issue(t, "time root", nil, nil, AsCA)
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := stamperKey()
 	must(t, err)
 	v.Root, v.TimeRoot = PEM(root), PEM(timeRoot)
 	Issue(t, "time", &timeRoot, key, AsStamper).Write(t, v.dir, "time", timeRoot)
