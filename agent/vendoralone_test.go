@@ -80,7 +80,7 @@ func TestVendorAlone(t *testing.T) {
 	w.overWeb()
 	w.plain(1, nil)
 	r := w.want(agent.Failed, "config_invalid")
-	if !strings.HasSuffix(r.FailReason.Hint, "libmpengine.so libmpengine.so.sig mpavbase.vdm mpavdlta.vdm") || r.BytesDownloaded > 64<<10 {
+	if !strings.HasSuffix(r.FailReason.Hint, `'["libmpengine.so","libmpengine.so.sig","mpavbase.vdm","mpavdlta.vdm"]'`) || r.BytesDownloaded > 64<<10 {
 		t.Errorf("%d bytes for: %s", r.BytesDownloaded, r.FailReason.Hint)
 	}
 	w.filesAre(allNames)

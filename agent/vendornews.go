@@ -45,7 +45,7 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 		v, err := at.stillThere(n, known)
 		return n, v, err
 	}
-	files, err := plainFiles(n.archive)
+	files, err := n.archive.PlainFiles()
 	if err != nil {
 		return n, "", err
 	}
@@ -60,32 +60,6 @@ func (at *attempt) newsByVendor(ctx context.Context) (*news, verifier.Verdict, e
 	}
 	v, err := at.judgeReceived(n, files)
 	return n, v, err
-}
-
-// plainFiles gives the files of an archive without a list, within the limits that
-// lists set.
-func plainFiles(a *verifier.Archive) (files []verifier.Entry, err error) {
-	malformed := func(sentence string) error {
-		return &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: sentence, Hint: "publish the package as the vendor made it"}
-	}
-	if a.HasMeta() {
-		return nil, &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: "the package has a list of its own, which the profile vendor does not go by",
-			Hint: "publish the package as the vendor made it, or set agent.trust.profile to list or list+vendor"}
-	}
-	var size int64
-	for _, e := range a.Entries {
-		if strings.HasSuffix(e.Name, "/") {
-			continue
-		}
-		if !verifier.ValidName(e.Name) || strings.EqualFold(e.Name, "META") {
-			return nil, malformed("an entry of the package is no flat file")
-		}
-		files, size = append(files, e), size+e.Size
-	}
-	if len(files) == 0 || len(files) > verifier.MaxFiles || size > verifier.MaxContentSize {
-		return nil, malformed(fmt.Sprintf("the package does not have 1 to %d files of %d bytes at the most together", verifier.MaxFiles, int64(verifier.MaxContentSize)))
-	}
-	return files, nil
 }
 
 // named refuses a package that does not have exactly the files that are configured
@@ -137,7 +111,7 @@ func (at *attempt) checkNames(have []string, consent bool) error {
 	}
 	if len(want) == 0 {
 		return &Failure{codeConfig, "nothing is installed that a package could be compared with, and agent.trust.vendorFiles does not say which files one has",
-			"set agent.trust.vendorFiles, if these are the vendor's, to " + strings.Join(have, " ")}
+			"if these are the files of the vendor, run agent config set agent.trust.vendorFiles '[\"" + strings.Join(have, `","`) + `"]'`}
 	}
 	for _, name := range want {
 		if !slices.Contains(have, name) {
@@ -264,7 +238,7 @@ func (at *attempt) sealReceived(ctx context.Context, n *news) (engine.Set, error
 
 // wouldFetch tells what an update would do with a package that nobody knows yet.
 func (at *attempt) wouldFetch(n *news) error {
-	files, err := plainFiles(n.archive)
+	files, err := n.archive.PlainFiles()
 	if err != nil {
 		return err
 	}

@@ -220,10 +220,13 @@ func (p *Proposal) make(ctx context.Context) (err error) {
 		return fileError("the package", p.archive.path, err)
 	}
 	said, err := p.o.versions(p.Files, manifest, ok)
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.decide(said)
 	}
-	return p.decide(said)
+	if err != nil {
+		return &NotProposed{p.Files, err}
+	}
+	return nil
 }
 
 func listInside() error {
@@ -349,9 +352,9 @@ func (o ApproveOptions) versions(files []VendorFile, manifest versions, hasManif
 		known := !said.IsZero()
 		switch {
 		case err != nil && o.RequireVendor: // which no name would help
-			return v, err
+			return v, allTheSame(err)
 		case err != nil:
-			return v, hinted(err, "or name the right version with --definition-version")
+			return v, hinted(err, ", or name the right version with --definition-version")
 		case known && hasManifest && said != manifest.Definition:
 			return v, &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: fmt.Sprintf("the files are definitions %s, and manifest.json says %s", said, manifest.Definition),
 				Hint: "fetch package and manifest again, or name the right version with --definition-version"}
@@ -379,7 +382,7 @@ func hinted(err error, more string) error {
 		return err
 	}
 	copied := *refused
-	copied.Hint += ", " + more
+	copied.Hint += more
 	return &copied
 }
 
@@ -388,7 +391,7 @@ func (p *Proposal) decide(said versions) error {
 	o := p.o
 	if o.RequireVendor {
 		if err := CheckVendor(p.Files, o.Arch, said.Definition); err != nil {
-			return err
+			return allTheSame(err)
 		}
 	}
 	if err := checkMachine(p.Files, o.Arch); err != nil && !o.Force {

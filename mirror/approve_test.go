@@ -836,7 +836,11 @@ func TestRingThroughLink(t *testing.T) {
 	}
 	_, err = through.approve(t, s.options(t))
 	wantCode(t, err, codeBusy)
-	_, err = Promote(t.Context(), PromoteOptions{From: filepath.Join(s.dir, "from"), To: alias})
+	from := filepath.Join(s.dir, "from")
+	if err := os.MkdirAll(filepath.Join(from, "arch_x86_64"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Promote(t.Context(), PromoteOptions{From: from, To: alias})
 	wantCode(t, err, codeBusy)
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)

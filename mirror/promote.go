@@ -3,8 +3,10 @@ package mirror
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +23,8 @@ type PromoteOptions struct {
 	From, To string
 	// Archs are the architectures to promote; none means all that From has.
 	Archs []string
-	// Ring is the ring that endpoints of To are in, where its name does not tell.
+	// Ring is the ring that endpoints of To are in, where its name does not tell; empty:
+	// production, and To has to be there then.
 	Ring string
 	// Product is what packages must be for.
 	Product string
@@ -90,38 +93,47 @@ type PromotedPair struct {
 // yet; preload_failed where the test program refuses; rollback_refused; busy, disk_full,
 // permission_denied, interrupted. With an error nothing is published, unless pairs are
 // given with it.
+//
+// A refusal that is about one package is a *PromotionFailure, which says where that is.
 func Promote(ctx context.Context, o PromoteOptions) (published []PromotedPair, err error) {
+	if o, err = o.orDefault(); err != nil {
+		return nil, err
+	}
 	t, err := openTarget(o.To)
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
-	if o, err = o.orDefault(t.ring); err != nil {
-		return nil, err
-	}
 	started := o.Now().UTC()
 	var runs []*promotion
 	for _, arch := range o.Archs {
 		run := &promotion{o: o, target: t, started: started, arch: arch}
 		defer run.discard()
 		if err := run.prepare(ctx); err != nil {
-			return nil, treeError("the tree of packages", o.To, err)
+			return nil, run.failure(err)
 		}
 		runs = append(runs, run)
 	}
 	for _, run := range runs {
 		pair, err := run.publish()
 		if err != nil {
-			return published, treeError("the tree of packages", o.To, err)
+			return published, run.failure(err)
 		}
 		published = append(published, pair)
 	}
 	return published, nil
 }
 
-// orDefault fills in what is left out.
-func (o PromoteOptions) orDefault(to string) (PromoteOptions, error) {
-	var err error
+// orDefault fills in what is left out, and refuses what can't be meant.
+func (o PromoteOptions) orDefault() (PromoteOptions, error) {
+	to, err := realRing(o.To)
+	if err != nil {
+		return o, fileError("the ring to promote to", o.To, err)
+	}
+	if _, err := os.Stat(to); errors.Is(err, fs.ErrNotExist) && ringOf(to, "") == "" && o.Ring == "" {
+		return o, usage("there is no ring "+printable.Sentence(o.To, maxName), "correct the name; where that is to be a new ring, make the directory, or give --ring and the ring that its endpoints are in", err)
+	}
+	o.Ring = cmp.Or(o.Ring, production)
 	if o.From, err = realRing(o.From); err != nil {
 		return o, fileError("the ring to promote from", o.From, err)
 	}
@@ -160,11 +172,14 @@ func archsIn(ring string) []string {
 // out themselves; other where its name does not tell.
 func ringOf(dir, other string) string {
 	switch name := strings.TrimSuffix(filepath.Base(dir), "_back"); name {
-	case "production", "preview":
+	case production, "preview":
 		return name
 	}
 	return other
 }
+
+// production is the ring of endpoints that are told none.
+const production = "production"
 
 // target is the ring that is published in: its directory, the lock of its tree, and
 // the log beside it.
@@ -267,14 +282,18 @@ type promotion struct {
 	outcome PromoteOutcome
 	expires time.Time // of the new sidecar
 	came    syncState
-	begun   bool // something may be published already
+	begun   bool   // something may be published already
+	at      string // ring that is looked at, as the log calls it
 }
 
 // prepare makes all checks, and lays out beside the target what is to be published.
 func (r *promotion) prepare(ctx context.Context) (err error) {
+	first, to := r.target.nameOf(r.o.From), r.target.name()
+	r.at = first
 	if r.good, err = r.approved(ctx); err != nil {
 		return err
 	}
+	r.at = to
 	if r.place, err = r.target.place(r.arch); err != nil {
 		return err
 	}
@@ -294,9 +313,11 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 		return &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "this package was promoted to the ring before, and taken back",
 			Hint: "wait for a package with other content, or give --retry-known-bad"}
 	}
+	r.at = first
 	if err := r.check(); err != nil {
 		return err
 	}
+	r.at = to
 	if err := r.stage(ctx); err != nil {
 		return err
 	}
@@ -333,9 +354,10 @@ func (r *promotion) isOut() bool {
 
 // approved verifies the package in the first ring as an endpoint of that ring would.
 func (r *promotion) approved(ctx context.Context) (Verified, error) {
-	good, err := Verify(ctx, approvedIn(filepath.Join(r.o.From, "arch_"+r.arch)), r.o.Trust, r.o.Now(), nil)
+	file := approvedIn(filepath.Join(r.o.From, "arch_"+r.arch))
+	good, err := Verify(ctx, file, r.o.Trust, r.o.Now(), nil)
 	if err != nil {
-		return good, err
+		return good, r.unapproved(file, err)
 	}
 	list := good.Signed.List
 	if err := list.CheckIdentity(r.identity(r.o.From, list.Rings[0])); err != nil {

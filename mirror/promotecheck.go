@@ -20,7 +20,10 @@ import (
 // there for long enough.
 func checkAge(since, now time.Time, least time.Duration) error {
 	if age := now.Sub(since); least > 0 && age < least {
-		return &Error{Code: codeCoolingDown, Sentence: fmt.Sprintf("the package is in the first ring for %s, and %s is the least", max(age, 0).Truncate(time.Second), least),
+		if age > time.Hour {
+			age = age.Truncate(time.Minute)
+		}
+		return &Error{Code: codeCoolingDown, Sentence: fmt.Sprintf("the package is in the first ring for %s, and %s is the least", span(age), span(least)),
 			Hint: "run the command again after " + since.Add(least).UTC().Format(time.RFC3339)}
 	}
 	return nil

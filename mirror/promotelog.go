@@ -104,16 +104,19 @@ func badPromotions(sentence string) error {
 // have it.
 type promotionLog struct {
 	path  string
-	file  *os.File
+	file  *os.File // nil: it is not there yet
 	lines []LoggedPromotion
 }
 
-// openPromotions opens the log of the rings in dir, and makes it where there is none.
-// What a crash left of a line is taken away: nothing can name it.
+// openPromotions opens the log of the rings in dir. Where there is none, the first line
+// makes it. What a crash left of a line is taken away: nothing can name it.
 func openPromotions(dir string) (*promotionLog, error) {
 	l := &promotionLog{path: filepath.Join(dir, promotionsFile)}
-	var err error
-	if l.file, err = os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND|noFollow, 0o644); err != nil {
+	err := l.open(0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
 		return nil, fileError("the log of promotions", l.path, err)
 	}
 	var whole int
@@ -125,6 +128,11 @@ func openPromotions(dir string) (*promotionLog, error) {
 		return nil, fileError("the log of promotions", l.path, err)
 	}
 	return l, nil
+}
+
+func (l *promotionLog) open(create int) (err error) {
+	l.file, err = os.OpenFile(l.path, os.O_RDWR|os.O_APPEND|noFollow|create, 0o644)
+	return err
 }
 
 // readPromotions reads a log to its end.
@@ -210,6 +218,11 @@ func (l *promotionLog) append(p Promotion) (hash string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if l.file == nil {
+		if err := errors.Join(l.open(os.O_CREATE|os.O_EXCL), syncDir(filepath.Dir(l.path))); err != nil {
+			return "", fileError("the log of promotions", l.path, err)
+		}
+	}
 	if _, err := l.file.Write(append(line, '\n')); err != nil {
 		return "", fileError("the log of promotions", l.path, err)
 	}
@@ -239,7 +252,11 @@ func (l *promotionLog) next(p Promotion) (line []byte, logged LoggedPromotion, e
 	return line, LoggedPromotion{p, hex.EncodeToString(sum[:])}, nil
 }
 
-func (l *promotionLog) close() { l.file.Close() }
+func (l *promotionLog) close() {
+	if l.file != nil {
+		l.file.Close()
+	}
+}
 
 // PromotionAnchor is a signed list that names a line of the log.
 type PromotionAnchor struct {
@@ -276,8 +293,9 @@ func CheckPromotions(ring string, lists []string, trust *verifier.Trust) (Promot
 	}
 	found := Promotions{Log: filepath.Join(filepath.Dir(ring), promotionsFile), Lines: []LoggedPromotion{}, Anchors: []PromotionAnchor{}, Signed: trust != nil}
 	lines, torn, err := loadPromotions(found.Log)
+	none := &Error{Code: codeNothing, Sentence: "there is no log of promotions beside the ring", Hint: "promote something first, or check the path " + printable.Quote(ring)}
 	if errors.Is(err, fs.ErrNotExist) {
-		return found, &Error{Code: codeNothing, Sentence: "there is no log of promotions beside the ring", Hint: "promote something first, or check the path " + printable.Quote(ring)}
+		return found, none
 	}
 	if err != nil {
 		return found, err
@@ -297,6 +315,9 @@ func CheckPromotions(ring string, lists []string, trust *verifier.Trust) (Promot
 		if err := found.anchor(path, trust, true); err != nil {
 			return found, err
 		}
+	}
+	if len(found.Lines) == 0 && !found.Torn { // and no list names a line of it
+		return found, none
 	}
 	return found, nil
 }

@@ -109,7 +109,7 @@ func (r *promotion) verifyNext(ctx context.Context) error {
 	want := r.wanted()
 	next, err := Verify(ctx, filepath.Join(r.place.next(), zipFile), r.o.Trust, r.o.Now(), &want)
 	if err != nil {
-		return err
+		return r.refusedNext(err)
 	}
 	if next.Origin != r.good.Origin || next.Origin == Inside && next.Signed.Digest != r.good.Signed.Digest {
 		return &verifier.Refusal{Code: verifier.ContentMismatch, Sentence: "the package was exchanged while it was looked at", Hint: "run the command again"}

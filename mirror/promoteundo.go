@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 // to. Errors: nothing_installed where there is nothing to take back; those of the tree
 // and of the log.
 func UndoPromotion(ring string, trust *verifier.Trust, now func() time.Time) (undone []PromotedPair, err error) {
+	if real, err := realRing(ring); err == nil && !exists(filepath.Join(filepath.Dir(real), promotionsFile)) {
+		return nil, nothingToUndo("nothing was promoted to this ring")
+	}
 	t, err := openTarget(ring)
 	if err != nil {
 		return nil, err

@@ -47,10 +47,12 @@ type VendorFile struct {
 	Signer    string            `json:"signer,omitempty"`
 	Issuer    string            `json:"issuer,omitempty"`
 	Pin       string            `json:"pin,omitempty"` // of the signer
-	TimeStamp *time.Time        `json:"timeStamp"`     // null: there is none
-	Version   *verifier.Version `json:"fileVersion"`   // null: the file has none
-	Verdict   string            `json:"verdict"`       // good, or a reason code
-	Problem   *Problem          `json:"problem"`       // null where it is good
+	IssuerPin string            `json:"issuerPin,omitempty"`
+	VendorPin string            `json:"vendorPin,omitempty"` // of the signer, as agent.trust.vendorPins has it
+	TimeStamp *time.Time        `json:"timeStamp"`           // null: there is none
+	Version   *verifier.Version `json:"fileVersion"`         // null: the file has none
+	Verdict   string            `json:"verdict"`             // good, or a reason code
+	Problem   *Problem          `json:"problem"`             // null where it is good
 
 	examined vendorsig.Examined
 }
@@ -120,7 +122,7 @@ func (x *Examiner) judge(name string, content io.ReaderAt, size int64, sig []byt
 	f.judged(f.examined.Err)
 	f.Signer, f.Issuer = s.Signer.Subject, s.Signer.Issuer
 	if s.Signer.Certificate != nil {
-		f.Pin = s.Signer.Pin.String()
+		f.Pin, f.IssuerPin, f.VendorPin = s.Signer.Pin.String(), s.Signer.IssuerPin(), s.Signer.PinText()
 	}
 	if s.TimeStamp != nil {
 		at := s.TimeStamp.Time.UTC()
@@ -176,19 +178,7 @@ func examined(files []VendorFile) (all []vendorsig.Examined) {
 // endpoints accept that ask for the vendor's signatures, where they have pins for its
 // signers.
 func CheckVendor(files []VendorFile, arch string, definition verifier.Version) error {
-	for _, f := range files {
-		if f.Problem != nil {
-			return &verifier.Refusal{Code: verifier.Code(f.Problem.Code), Sentence: "the vendor's signature of a file does not hold, since " + f.Problem.Message,
-				Hint: "look at " + printable.Quote(f.Name) + "; " + f.Problem.Hint}
-		}
-	}
-	if _, err := vendorsig.EngineArch(examined(files)); err != nil {
-		return err
-	}
-	if err := checkMachine(files, arch); err != nil {
-		return err
-	}
-	said, err := vendorsig.DefinitionVersion(examined(files))
+	said, err := checkTogether(files, arch)
 	if err != nil {
 		return err
 	}
@@ -197,6 +187,51 @@ func CheckVendor(files []VendorFile, arch string, definition verifier.Version) e
 			Hint: "endpoints that ask for the vendor's signatures take only a list that says the same"}
 	}
 	return nil
+}
+
+// checkTogether is what CheckVendor asks of the files alone. It gives the version of the
+// definitions that they are.
+func checkTogether(files []VendorFile, arch string) (verifier.Version, error) {
+	var none verifier.Version
+	for _, f := range files {
+		if f.Problem != nil {
+			return none, &verifier.Refusal{Code: verifier.Code(f.Problem.Code), Sentence: "the vendor's signature of a file does not hold, since " + f.Problem.Message,
+				Hint: "look at " + printable.Quote(f.Name) + "; " + f.Problem.Hint}
+		}
+	}
+	if _, err := vendorsig.EngineArch(examined(files)); err != nil {
+		return none, err
+	}
+	if err := checkMachine(files, arch); err != nil {
+		return none, err
+	}
+	said, err := vendorsig.DefinitionVersion(examined(files))
+	if err == nil && said.IsZero() {
+		err = &verifier.Refusal{Code: verifier.PackageMalformed, Sentence: "the package has no definitions whose version is signed", Hint: "get the package from its vendor anew"}
+	}
+	return said, err
+}
+
+// VerifyVendor judges a package by its vendor's signatures alone, as endpoints with the
+// profile vendor do, but for their pins and for the names of its files: there is no list,
+// every file is good, and they belong together and are for that architecture. It gives
+// the files, as far as they could be read, also with a refusal.
+func VerifyVendor(ctx context.Context, path, arch string, trust verifier.Trust, now time.Time) ([]VendorFile, verifier.Version, error) {
+	var none verifier.Version
+	a, err := openArchive(path)
+	if err != nil {
+		return nil, none, err
+	}
+	defer a.file.Close()
+	if _, err := a.layout.PlainFiles(); err != nil {
+		return nil, none, err
+	}
+	files, err := examineArchive(ctx, a, trust, now)
+	if err != nil {
+		return nil, none, err
+	}
+	said, err := checkTogether(files, arch)
+	return files, said, err
 }
 
 // examine reads all files of an archive. The error is the first thing because of
@@ -329,13 +364,17 @@ func ExaminePackage(ctx context.Context, path string, trust verifier.Trust, now 
 		return nil, err
 	}
 	defer a.file.Close()
+	return examineArchive(ctx, a, trust, now)
+}
+
+func examineArchive(ctx context.Context, a *archive, trust verifier.Trust, now time.Time) ([]VendorFile, error) {
 	x, err := NewExaminer("", trust, now)
 	if err != nil {
 		return nil, err
 	}
 	defer x.Close()
 	files, err := x.examine(ctx, a)
-	return files, fileError("the package", path, err)
+	return files, fileError("the package", a.path, err)
 }
 
 // checkMachine refuses an engine that is made for another architecture.

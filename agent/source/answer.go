@@ -104,8 +104,9 @@ func (a *answer) statusError(name string) error {
 	switch code := a.StatusCode; code {
 	case http.StatusNotFound, http.StatusGone:
 		e.Code, e.Missing = CodeNotFound, true
-		e.Sentence = fmt.Sprintf("%s has no %s (status %d)", a.where, label(name), code)
-		e.Hint = "it was asked for at " + a.asked + "; check the configured URL and that the mirror has been filled"
+		what, todo := absent(name, "check the configured URL and that the mirror has been filled")
+		e.Sentence = fmt.Sprintf("%s has no %s (status %d)", a.where, what, code)
+		e.Hint = "it was asked for at " + a.asked + "; " + todo
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
 		e.Code, e.Missing = CodeForbidden, code == http.StatusForbidden
 		if code == http.StatusForbidden {

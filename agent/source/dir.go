@@ -91,8 +91,8 @@ func (d *Dir) missing(name string, err error) error {
 		e.Hint = "check the configured path, and that the file system or share below it is mounted"
 		return e
 	}
-	e.Sentence = fmt.Sprintf("there is no %s in %s", label(name), d.shown)
-	e.Hint = "check that the mirror has been filled for this architecture, and that the share is mounted"
+	what, hint := absent(name, "check that the mirror has been filled for this architecture, and that the share is mounted")
+	e.Sentence, e.Hint = fmt.Sprintf("there is no %s in %s", what, d.shown), hint
 	return e
 }
 

@@ -161,6 +161,17 @@ func TestDirClosed(t *testing.T) {
 	sourcetest.WantReason(t, err, source.CodeUnreachable)
 }
 
+// TestDirNamed: of an archive that a sidecar names, and that is not there, it is said whose
+// job that is.
+func TestDirNamed(t *testing.T) {
+	t.Parallel()
+	_, err := source.NewDir(t.TempDir()).Open(t.Context(), source.Request{Name: "updates-3f2a91bc.zip", MaxBytes: 1})
+	sourcetest.WantReason(t, err, source.CodeNotFound)
+	if e := (*source.Error)(nil); !errors.As(err, &e) || !strings.Contains(e.Sentence, "no archive of the name that updates.zip.p7m gives") || !strings.Contains(e.Hint, "agent mirror approve") {
+		t.Error(err)
+	}
+}
+
 // TestDirShown has a path that would break a report if it were shown as it is.
 func TestDirShown(t *testing.T) {
 	t.Parallel()

@@ -133,6 +133,15 @@ func label(name string) string {
 	return "the package"
 }
 
+// absent is how a sentence names an object that is not there, behind no, and what is to
+// be done. Other names than the two fixed ones come out of a sidecar, which is there.
+func absent(name, remedy string) (what, todo string) {
+	if name == PackageName || name == SidecarName {
+		return name, remedy
+	}
+	return "archive of the name that " + SidecarName + " gives", "approve the package again on the mirror, with agent mirror approve RING-DIR, or put the archive back"
+}
+
 // checkRange refuses a range that does not lie inside the object.
 func checkRange(off, n, size int64) error {
 	if off < 0 || n < 0 || off > size || n > size-off {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -29,7 +30,7 @@ func (p *program) approveCommand() *cli.Command {
 		&cli.StringFlag{Name: "expires", Usage: "`TIME`, or a number of days such as 14d, from which on the content is too old", Value: "14d"},
 		boolFlag("renew", "sign again what is approved, and not what came since"),
 		&cli.StringFlag{Name: "zip", Usage: "`NAME` of the package, as --dry-run showed it; nothing else is signed"},
-		boolFlag("dry-run", "show what would be signed, and sign nothing"),
+		boolFlag("dry-run", "show what would be signed, and sign and write nothing"),
 		&cli.StringFlag{Name: "external", Usage: "write the list to `FILE` for openssl cms or a hardware module, and sign nothing"},
 		&cli.StringFlag{Name: "attach", Usage: "signed list `FILE` that openssl cms made of what --external wrote"},
 		boolFlag("force", "allow a version that leaps or goes back, an engine for another architecture unless the vendor's signatures are required, and an approval before that can't be read, is another's or is dated ahead"),
@@ -43,14 +44,14 @@ func (p *program) approve(c *cli.Context) error {
 	if err := arguments(c, 1, "one directory of a ring"); err != nil {
 		return err
 	}
-	ways := 0
-	for _, name := range []string{"key", "external", "attach", "dry-run"} {
+	ways, dry := 0, c.Bool("dry-run")
+	for _, name := range []string{"key", "external", "attach"} {
 		if c.IsSet(name) {
 			ways++
 		}
 	}
-	if ways != 1 {
-		return &usageError{"a package is approved with --key and --cert, or in two steps with --external and --attach", "see agent mirror approve --help"}
+	if ways > 1 || ways == 0 && !dry || dry && c.IsSet("attach") {
+		return &usageError{"a package is approved with --key and --cert, or in two steps with --external and --attach; --dry-run goes with any but --attach", "see agent mirror approve --help"}
 	}
 	o, err := p.approveOptions(c)
 	if err != nil {
@@ -154,6 +155,13 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 	proposal, err := mirror.Propose(c.Context, c.Args().First(), o)
 	if err != nil {
 		r.err = err
+		if refused := (*mirror.NotProposed)(nil); errors.As(err, &refused) {
+			r.Files = refused.Files
+		}
+		if c.String("output") != "json" && len(r.Files) > 0 {
+			fmt.Fprintf(p.stdout, "arch_%s: not approved\n", o.Arch)
+			vendorFiles(p.stdout, r.Files, nil)
+		}
 		return r
 	}
 	defer proposal.Close()
@@ -168,6 +176,8 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 		proposalText(p.stdout, proposal)
 	}
 	switch {
+	case c.Bool("dry-run"):
+		r.Outcome = "proposed"
 	case c.IsSet("key"):
 		var approved mirror.Approved
 		if approved, r.err = proposal.Sign(signer); r.err == nil {
@@ -180,8 +190,6 @@ func (p *program) approveOne(c *cli.Context, o mirror.ApproveOptions, signer mir
 		if r.err = proposal.External(c.String("external")); r.err == nil {
 			r.Outcome = "proposed"
 		}
-	default:
-		r.Outcome = "proposed"
 	}
 	return r
 }
@@ -245,7 +253,14 @@ func (p *program) approvedText(c *cli.Context, w io.Writer, one approvedPackage)
 		if one.Note != nil {
 			fmt.Fprintf(w, "  it is in force, but %s, so %s\n", one.Note.Message, one.Note.Hint)
 		}
-	case c.IsSet("external"):
+	case c.Bool("dry-run"):
+		renew := ""
+		if c.Bool("renew") {
+			renew = " --renew"
+		}
+		fmt.Fprintf(w, "arch_%s: nothing was signed\n", one.Arch)
+		fmt.Fprintf(w, "  to sign this and nothing else, give --arch %s%s --zip %s\n", one.Arch, renew, one.Exact)
+	default:
 		file := c.String("external")
 		fmt.Fprintf(w, "arch_%s: not approved yet; sign the list, for example with\n", one.Arch)
 		fmt.Fprintf(w, "  openssl cms -sign -nodetach -binary -nosmimecap -outform DER -md sha256 -in %s -signer leaf.pem -inkey leaf.key -certfile intermediate.pem -out approval.p7m\n", file)
@@ -253,9 +268,6 @@ func (p *program) approvedText(c *cli.Context, w io.Writer, one approvedPackage)
 		if !c.IsSet("trust") {
 			fmt.Fprintln(w, "where DIR is the trust directory of the endpoints; without it nobody makes sure of who signed")
 		}
-	default:
-		fmt.Fprintf(w, "arch_%s: nothing was signed\n", one.Arch)
-		fmt.Fprintf(w, "  to sign this and nothing else, give --arch %s --zip %s\n", one.Arch, one.Exact)
 	}
 }
 

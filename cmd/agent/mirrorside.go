@@ -70,6 +70,7 @@ func (p *program) packageCommand() *cli.Command {
 		command(cli.Command{Name: "inspect", Usage: "show what a package or signed list claims, and what its vendor signed", ArgsUsage: "FILE", Action: p.inspect, Flags: vendorFlags()}),
 		command(cli.Command{Name: "verify", Usage: "check a package as an endpoint would, or a file that its vendor signed", ArgsUsage: "FILE", Action: p.verifyPackage, Flags: append([]cli.Flag{
 			boolFlag("require-vendor", "the vendor's signature of each file must be good, too"),
+			boolFlag("vendor-only", "judge by the vendor's signatures alone, as endpoints with the profile vendor do"),
 			&cli.StringFlag{Name: "trust", Usage: "trust `DIR`; else that of this machine"},
 			product, platform, arch, &cli.StringFlag{Name: "ring", Value: "production", Usage: "`NAME` of the ring"},
 		}, vendorFlags()...)}),
@@ -323,6 +324,7 @@ func (p *program) inspect(c *cli.Context) error {
 		inspectText(w, found)
 		if len(files) > 0 {
 			vendorFiles(w, files, nil)
+			mirror.SignersText(w, files)
 		}
 	})
 }
@@ -372,6 +374,9 @@ func (p *program) verifyPackage(c *cli.Context) error {
 	}
 	if mirror.AloneFile(c.Args().First()) {
 		return p.examineFile(c, c.Args().First(), true)
+	}
+	if c.Bool("vendor-only") {
+		return p.verifyVendor(c)
 	}
 	dir := c.String("trust")
 	root := dir // of a directory that the command line names, the parents are the caller's business

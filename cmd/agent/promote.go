@@ -29,7 +29,7 @@ func (p *program) promoteCommand() *cli.Command {
 		&cli.StringFlag{Name: "key", Usage: "private key `FILE` of the signer of sidecars, PEM; a passphrase is asked for, or taken from " + passphraseEnv},
 		&cli.StringSliceFlag{Name: "cert", Usage: "certificate `FILE` of the signer or of its issuers, PEM; repeat it for each"},
 		&cli.StringFlag{Name: "product", Value: "mdatp", Usage: "`NAME` of the product"},
-		&cli.StringFlag{Name: "ring", Value: "production", Usage: "`NAME` of the ring to publish in, where its directory's name does not tell"},
+		&cli.StringFlag{Name: "ring", DefaultText: "production", Usage: "`NAME` of the ring to publish in, where its directory's name does not tell; needed for a directory that is not there yet, but for production and preview"},
 		&cli.StringFlag{Name: "allow-downgrade", Usage: "promote exactly this definition `VERSION` although a newer one is published"},
 		boolFlag("retry-known-bad", "promote also what was taken back before, or what a later approval has replaced"),
 		boolFlag("undo", "take the last promotion to this ring back"),
@@ -80,7 +80,7 @@ func (p *program) undoPromotion(c *cli.Context) error {
 }
 
 func (p *program) promoteOptions(c *cli.Context) (o mirror.PromoteOptions, err error) {
-	if err := needed(c, "from", "product", "ring"); err != nil {
+	if err := needed(c, "from", "product"); err != nil {
 		return o, err
 	}
 	o = mirror.PromoteOptions{From: c.String("from"), To: c.String("to"), Archs: c.StringSlice("arch"), Ring: c.String("ring"), Product: c.String("product"),
@@ -121,7 +121,8 @@ func (p *program) promoteOptions(c *cli.Context) (o mirror.PromoteOptions, err e
 // showPromoted tells what became of each architecture, also of those that came before
 // one that failed.
 func (p *program) showPromoted(c *cli.Context, pairs []mirror.PromotedPair, err error) error {
-	if err != nil && len(pairs) == 0 {
+	at := (*mirror.PromotionFailure)(nil)
+	if !errors.As(err, &at) && err != nil && len(pairs) == 0 {
 		return err
 	}
 	failed := reason.Explain(err)
@@ -129,13 +130,18 @@ func (p *program) showPromoted(c *cli.Context, pairs []mirror.PromotedPair, err 
 		Type       string                `json:"$type"`
 		To         string                `json:"to"`
 		Pairs      []mirror.PromotedPair `json:"pairs"`
+		FailedAt   string                `json:"failedAt,omitempty"` // ring and architecture
 		FailReason *reason.Failure       `json:"failReason"`
-	}{"mirrorPromoteResult", c.String("to"), pairs, failed}, func(w io.Writer) {
+	}{"mirrorPromoteResult", c.String("to"), append([]mirror.PromotedPair{}, pairs...), at.Place(), failed}, func(w io.Writer) {
 		for _, pair := range pairs {
 			fmt.Fprintf(w, "%s/arch_%s: %s\n", printable.Text(c.String("to"), maxRow), pair.Arch, promotedText(pair))
 		}
 		if failed != nil {
-			p.showFailure(false, failed)
+			shown := *failed
+			if at != nil {
+				shown.Message = at.Place() + ": " + shown.Message
+			}
+			p.showFailure(false, &shown)
 		}
 	})
 	if failed == nil {

@@ -79,9 +79,7 @@ func (p *program) examineFile(c *cli.Context, path string, judge bool) error {
 		File mirror.VendorFile `json:"file"`
 	}{"vendorFileResult", f}, func(w io.Writer) {
 		vendorFiles(w, []mirror.VendorFile{f}, nil)
-		if f.Pin != "" {
-			fmt.Fprintf(w, "  signer %s, issuer %s, pin %s\n", f.Signer, f.Issuer, f.Pin)
-		}
+		mirror.SignersText(w, []mirror.VendorFile{f})
 		if f.Problem != nil && !judge {
 			fmt.Fprintf(w, "  %s: %s\n", f.Problem.Code, f.Problem.Message)
 		}
@@ -89,11 +87,56 @@ func (p *program) examineFile(c *cli.Context, path string, judge bool) error {
 	if f.Problem == nil || !judge {
 		return nil
 	}
+	return p.refused(c, *f.Problem)
+}
+
+// refused ends a command whose result is shown, and which has the problem in its JSON.
+func (p *program) refused(c *cli.Context, why mirror.Problem) error {
 	if c.String("output") != "json" {
-		p.showFailure(false, &reason.Failure{Code: f.Problem.Code, Message: f.Problem.Message, Hint: f.Problem.Hint})
+		p.showFailure(false, &reason.Failure{Code: why.Code, Message: why.Message, Hint: why.Hint})
 	}
-	p.exit = reason.ExitCode(f.Problem.Code)
+	p.exit = reason.ExitCode(why.Code)
 	return errShown
+}
+
+// verifyVendor judges a package by its vendor's signatures alone.
+func (p *program) verifyVendor(c *cli.Context) error {
+	for _, name := range []string{"require-vendor", "trust", "product", "platform", "ring"} {
+		if c.IsSet(name) {
+			return &usageError{"--" + name + " is about the signed list, and --vendor-only asks for none", "leave out --" + name + ", or --vendor-only"}
+		}
+	}
+	trust, err := p.vendorTrust(c, true)
+	if err != nil {
+		return err
+	}
+	path := c.Args().First()
+	files, said, err := mirror.VerifyVendor(c.Context, path, c.String("arch"), trust, time.Now())
+	if err != nil && len(files) == 0 {
+		return err
+	}
+	result := struct {
+		Type       string              `json:"$type"`
+		Zip        string              `json:"zip"`
+		List       any                 `json:"list"` // always null
+		Definition *verifier.Version   `json:"definitionsVersion"`
+		Files      []mirror.VendorFile `json:"files"`
+		Problem    *mirror.Problem     `json:"problem"`
+	}{"packageVerifyResult", path, nil, &said, files, nil}
+	if f := reason.Explain(err); f != nil {
+		result.Definition, result.Problem = nil, &mirror.Problem{Code: f.Code, Message: f.Message, Hint: f.Hint}
+	}
+	_ = p.show(c, result, func(w io.Writer) {
+		if err == nil {
+			fmt.Fprintf(w, "%s: good by the vendor's signatures alone, definitions %s for %s\n", path, said, c.String("arch"))
+		}
+		vendorFiles(w, files, nil)
+		mirror.SignersText(w, files)
+	})
+	if result.Problem == nil {
+		return nil
+	}
+	return p.refused(c, *result.Problem)
 }
 
 // inspectFiles reads the files of a package for their vendor's signatures. Why they

@@ -659,7 +659,7 @@ func TestFullMemory(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		r := s.check(s.dir, func(o *Options) { o.Full, o.Arch = true, "x86_64" })
 		runtime.ReadMemStats(&after)
-		want(t, r, "warning previous_missing linux/production/x86_64")
+		want(t, r, "info previous_missing linux/production/x86_64")
 		return after.TotalAlloc - before.TotalAlloc
 	}
 	cost(1)

@@ -361,7 +361,7 @@ func (o Options) onOthers(s seen, all []seen, found *collector) {
 			found.add(Info, codeVersionsDiffer, fmt.Sprintf("%s has definitions %s, and %s has %s", s.arch, s.version(), other.arch, other.version()),
 				"look whether one of them is no longer filled", s.place, other.place)
 		}
-		onPrevious(s, back, r)
+		onPrevious(s, all, r)
 	case other == nil || !other.there():
 		if back != nil && back.there() {
 			r(Critical, source.CodeNotFound, "there is no package, and one before it in "+back.ring, "fill the ring again")
@@ -379,11 +379,16 @@ func forbidden(err error) bool {
 	return errors.As(err, &e) && e.Code == source.CodeForbidden
 }
 
-// onPrevious judges the package to step back to.
-func onPrevious(s seen, back *seen, r report) {
-	ring := s.ring + backSuffix
+// onPrevious judges the package to step back to. Where no ring has any, nobody wants
+// them, as in a tree that is filled without.
+func onPrevious(s seen, all []seen, r report) {
+	ring, back := s.ring+backSuffix, backOf(s, all)
+	anyBack := slices.ContainsFunc(all, func(b seen) bool { return b.isBack() && (b.there() || forbidden(b.err)) })
 	switch {
 	case back == nil: // nobody looked
+	case !back.there() && !anyBack:
+		r(Info, codeNoPrevious, "there is no package before this one, nor before any other, so no way back for endpoints",
+			"if they are to have one, keep packages in "+ring+", as mirror sync with backupPreviousUpdates and mirror promote do")
 	case !back.there():
 		r(Warning, codeNoPrevious, "there is no package before this one, so no way back for endpoints", "keep the package before in "+ring+", as mirror sync does")
 	case !back.usable():
@@ -392,7 +397,7 @@ func onPrevious(s seen, back *seen, r report) {
 	case back.version() == s.version():
 		r(Warning, codeSamePrevious, fmt.Sprintf("the package before is %s as well, so there is no way back", back.version()), "keep the package before the present one in "+ring)
 	case back.version().Compare(s.version()) > 0:
-		r(Warning, codeNewerPrevious, fmt.Sprintf("the package before is %s, which is newer than %s", back.version(), s.version()), "look who fills "+ring+", and put the package before the present one there")
+		r(Warning, codeNewerPrevious, fmt.Sprintf("the package before is %s, which is newer than %s", back.version(), s.version()), "if a promotion was taken back with --undo, that is as it should be until the next one; else look who fills "+ring+", and put the package before the present one there")
 	}
 }
 

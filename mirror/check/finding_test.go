@@ -189,6 +189,13 @@ func TestFindings(t *testing.T) {
 		{"a torn pair", func(_ *Options, all []seen) { all[arm].manifest.Definition[2]++ }, Warning, codePairTorn, "linux/production/arm64", "says definitions 1.407.419.0 and engine 1.1.24080.9, and the signed list 1.407.418.0"},
 		{"a pair torn by its engine", func(_ *Options, all []seen) { all[arm].manifest.Engine[2]++ }, Warning, codePairTorn, "linux/production/arm64", "24081"},
 		{"no package before", func(_ *Options, all []seen) { gone(&all[x86Back]) }, Warning, codeNoPrevious, "linux/production/x86_64", "production_back"},
+		{"no package before any", func(_ *Options, all []seen) {
+			for i := range all {
+				if all[i].isBack() {
+					gone(&all[i])
+				}
+			}
+		}, Info, codeNoPrevious, "linux/production/x86_64 linux/production/arm64", "nor before any other"},
 		{"the package before is the same", func(_ *Options, all []seen) {
 			all[x86Back].list = all[x86].list
 			all[x86Back].manifest = all[x86].manifest

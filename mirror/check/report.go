@@ -133,12 +133,11 @@ func (o Options) verdict(s seen) string {
 
 // previousOf says what there is to step back to, in one word.
 func previousOf(s seen, all []seen) *string {
-	back := backOf(s, all)
-	if s.isBack() || back == nil {
+	if s.isBack() || backOf(s, all) == nil {
 		return nil
 	}
 	word := "present"
-	onPrevious(s, back, func(_ Severity, code, _, _ string) {
+	onPrevious(s, all, func(_ Severity, code, _, _ string) {
 		word = strings.TrimPrefix(code, "previous_")
 	})
 	return &word

@@ -78,6 +78,7 @@ func (s *Signature) open(object []byte, shape cms.Shape) (*cms.Object, error) {
 	if err := verifier.CheckKey(o.Leaf); err != nil {
 		return nil, hinted(err)
 	}
+	s.Signer.above = issuerOf(o)
 	return o, nil
 }
 

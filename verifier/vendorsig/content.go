@@ -209,7 +209,7 @@ func (p Policy) examine(f, sig Named, clock verifier.Clock) (Examined, error) {
 		return Examined{}, e.Err
 	}
 	if e.Err == nil && !slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.names(e.Signature.Signer.Chain) }) {
-		e.Err = refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "add the signer to agent.trust.vendorPins, if it is the vendor")
+		e.Err = refuse(verifier.SignerUntrusted, "its signer is not among the pins for vendors", "if it is the vendor, add the entry to agent.trust.vendorPins that agent package verify FILE shows of this file")
 	}
 	return e, nil
 }

@@ -19,7 +19,7 @@ func verifyDetached(f File, trust verifier.Trust, clock verifier.Clock) (Signatu
 	object, known := cmsObject(f.Sig)
 	if !known {
 		return Signature{Kind: Unknown}, refuse(verifier.SignatureMissing, "the signature beside the file is of a kind that is not known here",
-			"nothing can be said about the file, so have its package approved with a signed list")
+			"nothing can be said about the file, so get it and its signature from their vendor anew, or publish one that the vendor signed in a known way")
 	}
 	s := Signature{Kind: Detached}
 	if len(object) > MaxSignature {

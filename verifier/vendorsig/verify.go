@@ -67,6 +67,8 @@ type Signer struct {
 	NotBefore, NotAfter time.Time
 	Certificate         *x509.Certificate
 	Chain               []*x509.Certificate // verified, leaf first; nil where it was not
+
+	above *x509.Certificate // of the issuer, as it lies beside the signature; nil: it does not
 }
 
 // TimeStamp is who says when the signature existed.
@@ -88,7 +90,7 @@ func Verify(f File, trust verifier.Trust, clock verifier.Clock) (Signature, erro
 	case err != nil && !errors.Is(err, errNotPE):
 		return Signature{Kind: Unknown}, err
 	case f.Sig == nil:
-		return Signature{Kind: None}, refuse(verifier.SignatureMissing, "the file has no signature, neither inside nor beside it", "get the file from its vendor anew, or have its package approved with a signed list")
+		return Signature{Kind: None}, refuse(verifier.SignatureMissing, "the file has no signature, neither inside nor beside it", "get the file from its vendor anew, or publish one that the vendor signed")
 	}
 	return verifyDetached(f, trust, clock)
 }
