@@ -107,7 +107,7 @@ func freeze() []attack {
 			story: func(m *machine) {
 				m.publish(m.pack(418).with(func(l *verifier.List) { l.Expires = m.now.Add(-time.Minute) }))
 				m.wantUpdated(m.installed)
-				m.wantHealth("out_of_date", "")
+				m.wantHealth("out_of_date", "package_expired")
 				m.publish(m.pack(419))
 				m.wantUpdated(m.installed)
 				m.wantHealth("up_to_date", "")

@@ -29,8 +29,9 @@ type Vendor struct {
 
 // VendorPackage is a package of a vendor's.
 type VendorPackage struct {
-	Files map[string][]byte
-	At    time.Time // the newest time stamp, which is one of definitions
+	Files  map[string][]byte
+	At     time.Time          // the newest time stamp, which is one of definitions
+	Signed verifier.ContentID // of what is signed in the files
 }
 
 // vendorScenarios are those of the profiles that ask for a vendor.
@@ -93,7 +94,7 @@ func (m *machine) publishPlain(ctx context.Context, n uint32) error {
 		return err
 	}
 	p.Derived, p.Issued = true, signed.At
-	if p.List, err = provedBy(n, p); err != nil {
+	if p.List, err = provedBy(n, p, signed.Signed); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(m.archive()), 0o755); err != nil {
@@ -112,9 +113,10 @@ func (m *machine) publishPlain(ctx context.Context, n uint32) error {
 }
 
 // provedBy is the list that the files of a package prove, byte for byte, as it follows
-// from what the vendor signed.
-func provedBy(n uint32, p invariant.Publication) ([]byte, error) {
-	l := verifier.List{Product: "unknown", Platform: agent.Platform, Arch: agent.HostArch(), Rings: []string{"unknown"}, Definition: verifier.Version{1, 407, n, 0},
+// from what the vendor signed. Whatever the program comes to write there, has to be here
+// as well.
+func provedBy(n uint32, p invariant.Publication, signed verifier.ContentID) ([]byte, error) {
+	l := verifier.List{VendorSigned: signed, Product: "unknown", Platform: agent.Platform, Arch: agent.HostArch(), Rings: []string{"unknown"}, Definition: verifier.Version{1, 407, n, 0},
 		Released: p.Issued, Issued: p.Issued, Expires: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}
 	for _, name := range slices.Sorted(maps.Keys(p.Files)) {
 		l.Files = append(l.Files, verifier.File{Name: name, Size: p.Files[name].Size, SHA256: p.Files[name].SHA256})

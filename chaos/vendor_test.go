@@ -1,12 +1,15 @@
 package chaos
 
 import (
+	"bytes"
 	"debug/elf"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"mdatp-offline-agent/verifier"
+	"mdatp-offline-agent/verifier/vendorsig"
 	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
@@ -32,7 +35,30 @@ func newVendor(t testing.TB) *Vendor {
 				files[name] = v.Definitions(t, "vendor", name, version, string(noise(version.String()+name, size)), at)
 			}
 		}
-		vendor.Packages[n] = VendorPackage{files, at}
+		vendor.Packages[n] = VendorPackage{files, at, signedIn(t, vendor, files, at)}
 	}
 	return vendor
+}
+
+// signedIn identifies what the vendor signed in the files, as who looks at them at that
+// time finds it.
+func signedIn(t testing.TB, vendor *Vendor, files map[string][]byte, at time.Time) verifier.ContentID {
+	t.Helper()
+	trust, err := verifier.NewTrust([]verifier.TrustFile{{Name: "root.pem", Data: vendor.Trust["root.pem"]}, {Name: "time.pem", Data: vendor.Trust["time.pem"]}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := vendorsig.ParsePin(vendor.Pin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named []vendorsig.Named
+	for name, data := range files {
+		named = append(named, vendorsig.Named{File: verifier.File{Name: name, Size: int64(len(data))}, Content: bytes.NewReader(data)})
+	}
+	content, err := vendorsig.Policy{Trust: trust, Pins: []vendorsig.Pin{pin}}.Judge(named, verifier.NewClock(at, time.Time{}, time.Time{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content.ID()
 }
