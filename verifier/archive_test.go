@@ -255,7 +255,7 @@ func TestSignedList(t *testing.T) {
 		"last":                  {[]part{file("a", "x"), list}, want{}},
 		"alone":                 {[]part{list}, want{}},
 		"of the greatest size":  {[]part{signedPart(strings.Repeat("x", MaxListSize))}, want{}},
-		"none":                  {[]part{file("a", "x")}, want{SignatureMissing, "no signed list", "sidecar"}},
+		"none":                  {[]part{file("a", "x")}, want{SignatureMissing, "no signed list", "mirror approve"}},
 		"not last":              {[]part{list, file("a", "x")}, want{PackageMalformed, "not the archive's last", ""}},
 		"compressed":            {[]part{list.with(func(p *part) { p.method = methodDeflated })}, want{PackageMalformed, "not stored", "-0"}},
 		"too large":             {[]part{signedPart(strings.Repeat("x", MaxListSize+1))}, want{PackageMalformed, "more than 65536", ""}},
