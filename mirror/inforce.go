@@ -79,8 +79,11 @@ func (l ledger) has(s standing) bool {
 // superseded says whether a list was replaced by a later one, and then put back by
 // somebody: it is not the one that came into force last, nor issued later than that and
 // all before. So one that was dated ahead is seen, too, and what was put in force
-// elsewhere since is not taken for one of them.
+// elsewhere since is not taken for one of them. A ledger of before has only the date.
 func (l ledger) superseded(s standing) bool {
+	if len(l.InForce) == 0 {
+		return s.list.Issued.Before(l.Issued)
+	}
 	return !l.has(s) && !s.list.Issued.After(l.Issued)
 }
 

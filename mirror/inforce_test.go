@@ -189,6 +189,30 @@ func TestPromoteSupersededAhead(t *testing.T) {
 	ringSite{lab: r.lab, ring: r.o.To}.serves(t, 419)
 }
 
+// TestSupersededOldLedger: a ledger of before knows dates alone, and what came last is not
+// taken for one that somebody put back.
+func TestSupersededOldLedger(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	s.comes(t, 1)
+	o := s.options(t)
+	o.Now = s.now.Add(-time.Minute)
+	s.approved(t, o)
+	older := read(t, s.path("updates.zip.p7m"))
+	s.comes(t, 2)
+	last := s.approved(t, s.options(t)).List
+	ledger := filepath.Join(s.ring, ".approve", "arch_x86_64.json")
+	write(t, ledger, fmt.Appendf(nil, `{"issued":%q}`, last.Issued.Format(time.RFC3339)))
+	o = s.options(t)
+	o.Renew, o.Now = true, s.now.Add(time.Minute)
+	last = s.approved(t, o).List
+	s.serves(t, 2)
+	write(t, ledger, fmt.Appendf(nil, `{"issued":%q}`, last.Issued.Format(time.RFC3339)))
+	write(t, s.path("updates.zip.p7m"), older)
+	_, err := s.approve(t, o)
+	wantCode(t, err, codeUsage)
+}
+
 // TestSupersededByListInside: which kind of package came later does not matter, neither to
 // a renewal nor to the next ring.
 func TestSupersededByListInside(t *testing.T) {
