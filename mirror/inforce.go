@@ -17,26 +17,39 @@ import (
 
 // standing is a list as it lies somewhere, and the package that it was found with.
 type standing struct {
-	file    fileID
-	archive bool           // updates.zip is there, and one that endpoints can open
+	archive string         // path of the package; empty where endpoints can't open it
 	list    *verifier.List // nil where none can be read
 	digest  verifier.Digest
 	object  []byte // the signed list as it lies there
 }
 
-// standingIn gives what is published in a directory as updates.zip.
-func standingIn(dir string) standing {
-	file, there := zipIn(dir)
-	if !there {
-		return standing{}
+// standingIn gives what is published in a directory: the archive that the sidecar names,
+// whatever updates.zip is by now, where that list counts or there is nothing else to go by.
+// A stranger's leads to updates.zip.
+func standingIn(dir string, counts func(standing) bool) standing {
+	zip := filepath.Join(dir, zipFile)
+	plain := standingAt(zip)
+	if named := approvedIn(dir); named != zip {
+		if s := standingAt(named); plain.archive == "" || counts(s) {
+			return s
+		}
 	}
-	c, err := openClaim(filepath.Join(dir, zipFile))
+	return plain
+}
+
+// standingAt gives what an archive or a sidecar is about.
+func standingAt(path string) (s standing) {
+	c, err := openClaim(path)
 	defer c.close()
-	var s standing
 	if err == nil {
-		s, _ = standingOf(c.object)
+		s, err = standingOf(c.object)
 	}
-	s.file, s.archive = file, c.archive != nil
+	if err == nil && c.archive == nil {
+		err = c.settle(path, s.list)
+	}
+	if c.archive != nil && (err == nil || c.archive.path == path) {
+		s.archive = c.archive.path
+	}
 	return s
 }
 
@@ -79,8 +92,11 @@ func (l ledger) has(s standing) bool {
 // superseded says whether a list was replaced by a later one, and then put back by
 // somebody: it is not the one that came into force last, nor issued later than that and
 // all before. So one that was dated ahead is seen, too, and what was put in force
-// elsewhere since is not taken for one of them.
+// elsewhere since is not taken for one of them. A ledger of before has only the date.
 func (l ledger) superseded(s standing) bool {
+	if len(l.InForce) == 0 {
+		return s.list.Issued.Before(l.Issued)
+	}
 	return !l.has(s) && !s.list.Issued.After(l.Issued)
 }
 

@@ -80,6 +80,90 @@ func TestPromoteSameContent(t *testing.T) {
 	}
 }
 
+// TestPromotePublishedByName: what is published is what the sidecar names, whatever
+// updates.zip is by then, so that becomes n-1, keeps older ones out, and comes back.
+func TestPromotePublishedByName(t *testing.T) {
+	t.Parallel()
+	zip := func(r *rings) string { return r.in("production", "updates.zip") }
+	comes := func(r *rings, data []byte) { // as another file, since the named one is linked to it
+		if err := os.Remove(zip(r)); err != nil {
+			r.t.Fatal(err)
+		}
+		write(r.t, zip(r), data)
+	}
+	for name, c := range map[string]struct {
+		change func(*rings)
+		next   string
+		code   string
+		before string
+	}{
+		"the next one downloaded": {func(r *rings) {
+			r.approve("1.407.419.0", nil)
+			comes(r, read(r.t, r.in("preview", "updates-14074190.zip")))
+		}, "1.407.419.0", "", "1.407.418.0"},
+		"missing":            {func(r *rings) { os.Remove(zip(r)) }, "1.407.419.0", "", "1.407.418.0"},
+		"torn":               {func(r *rings) { comes(r, []byte("torn")) }, "1.407.419.0", "", "1.407.418.0"},
+		"older over missing": {func(r *rings) { os.Remove(zip(r)) }, "1.407.417.0", "rollback_refused", ""},
+		"older over torn":    {func(r *rings) { comes(r, []byte("torn")) }, "1.407.417.0", "rollback_refused", ""},
+		"another CA beside another download": {func(r *rings) {
+			comes(r, vendorZip(r.t, "1.407.420.0", 20<<10))
+			other := newLab(r.t, KeyOptions{})
+			r.signer, r.trust = other.signer, other.trust
+			r.o.Sign, r.o.Trust = &r.signer, r.trust
+		}, "1.407.418.0", "", "1.407.417.0"},
+		"a stranger names a copy of what comes": {func(r *rings) {
+			list := r.approve("1.407.419.0", nil)
+			write(r.t, r.in("production", "updates-14074190.zip"), read(r.t, r.in("preview", "updates-14074190.zip")))
+			write(r.t, r.in("production", "updates.zip.p7m"), by(r.t, newLab(r.t, KeyOptions{}).signer, list, func(l *verifier.List) { l.Rings = []string{"production"} }))
+		}, "1.407.419.0", "", "1.407.419.0"}, // by the list that lies beside 418
+		"a stranger names another": {func(r *rings) {
+			list := r.good("production", "1.407.418.0")
+			write(r.t, r.in("production", "updates-9.zip"), vendorZip(r.t, "1.407.409.0", 20<<10))
+			write(r.t, r.in("production", "updates.zip.p7m"), by(r.t, newLab(r.t, KeyOptions{}).signer, list, func(l *verifier.List) { l.Zip = "updates-9.zip" }))
+		}, "1.407.418.0", "", "1.407.417.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRings(t)
+			r.t = t
+			for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+				r.approve(v, nil)
+				r.want(Promoted)
+			}
+			c.change(r)
+			r.approve(c.next, nil)
+			if c.code != "" {
+				_, err := Promote(t.Context(), r.o)
+				wantCode(t, err, c.code)
+				return
+			}
+			r.want(Promoted)
+			if now, before := r.says("production"), r.says("production_back"); now != c.next || before != c.before {
+				t.Fatalf("%s is published, and n-1 is %s", now, before)
+			}
+			if c.before == c.next {
+				if got := versionInside(read(t, r.in("production_back", "updates.zip"))); got != "1.407.418.0" {
+					t.Errorf("n-1 is %s", got)
+				}
+				return
+			}
+			_, err := UndoPromotion(r.o.To, nil, r.o.Now)
+			wantCode(t, err, "")
+			if now, before := r.says("production"), r.says("production_back"); now != c.before || before != c.next {
+				t.Fatalf("%s is published after undo, and n-1 is %s", now, before)
+			}
+		})
+	}
+}
+
+// says gives the definitions of the sidecar in a ring.
+func (r *rings) says(ring string) string {
+	r.t.Helper()
+	list, err := ReadList(r.in(ring, "updates.zip.p7m"))
+	wantCode(r.t, err, "")
+	return list.Definition.String()
+}
+
 // TestUndoSameContent: n-1 with the content that is published is nothing to go back to,
 // however it came there.
 func TestUndoSameContent(t *testing.T) {
@@ -156,7 +240,7 @@ func TestPromoteNothingBeforeLine(t *testing.T) {
 	if n := len(r.log()); n != 1 {
 		t.Errorf("the log has %d lines", n)
 	}
-	if readLedger((ringPlace{arch: r.in("production")}).ledger()).superseded(standingIn(r.in("production"))) {
+	if readLedger((ringPlace{arch: r.in("production")}).ledger()).superseded(standingAt(approvedIn(r.in("production")))) {
 		t.Error("what is published counts as replaced")
 	}
 }
@@ -187,6 +271,30 @@ func TestPromoteSupersededAhead(t *testing.T) {
 	write(t, site.path("updates.zip.p7m"), newer)
 	r.want(Promoted)
 	ringSite{lab: r.lab, ring: r.o.To}.serves(t, 419)
+}
+
+// TestSupersededOldLedger: a ledger of before knows dates alone, and what came last is not
+// taken for one that somebody put back.
+func TestSupersededOldLedger(t *testing.T) {
+	t.Parallel()
+	s := newRing(t)
+	s.comes(t, 1)
+	o := s.options(t)
+	o.Now = s.now.Add(-time.Minute)
+	s.approved(t, o)
+	older := read(t, s.path("updates.zip.p7m"))
+	s.comes(t, 2)
+	last := s.approved(t, s.options(t)).List
+	ledger := filepath.Join(s.ring, ".approve", "arch_x86_64.json")
+	write(t, ledger, fmt.Appendf(nil, `{"issued":%q}`, last.Issued.Format(time.RFC3339)))
+	o = s.options(t)
+	o.Renew, o.Now = true, s.now.Add(time.Minute)
+	last = s.approved(t, o).List
+	s.serves(t, 2)
+	write(t, ledger, fmt.Appendf(nil, `{"issued":%q}`, last.Issued.Format(time.RFC3339)))
+	write(t, s.path("updates.zip.p7m"), older)
+	_, err := s.approve(t, o)
+	wantCode(t, err, codeUsage)
 }
 
 // TestSupersededByListInside: which kind of package came later does not matter, neither to

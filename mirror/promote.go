@@ -297,10 +297,11 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 	if r.place, err = r.target.place(r.arch); err != nil {
 		return err
 	}
-	r.have = standingIn(r.place.arch)
+	counts := func(s standing) bool { return r.approvals().counts(s, &r.o.Trust, r.wanted()) }
+	r.have = standingIn(r.place.arch, counts)
 	// Whoever can write to the tree must not be able to keep the next package from coming.
 	var old *verifier.List
-	if r.counts = r.approvals().counts(r.have, &r.o.Trust, r.wanted()); r.counts {
+	if r.counts = counts(r.have); r.counts {
 		old = r.have.list
 	}
 	if err := r.target.keepsAnchor(old, r.place.arch); err != nil {

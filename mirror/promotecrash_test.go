@@ -144,7 +144,7 @@ func TestPromoteCrash(t *testing.T) {
 					r.log()
 					// What is published goes on to the next ring, and can be renewed.
 					dir := r.in("production")
-					if readLedger((ringPlace{arch: dir}).ledger()).superseded(standingIn(dir)) {
+					if readLedger((ringPlace{arch: dir}).ledger()).superseded(standingAt(approvedIn(dir))) {
 						t.Errorf("%s at %s: what is published counts as replaced", name, met)
 					}
 				}

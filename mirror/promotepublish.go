@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -57,13 +56,17 @@ func (r *promotion) stage(ctx context.Context) error {
 		return err
 	}
 	r.came = syncState{Versions: v, finding: finding{sum, list.Content()}}
-	if r.outcome == Promoted && r.have.archive {
+	if r.outcome == Promoted && r.have.archive != "" {
 		same, err := r.sameContent(ctx)
 		if err != nil {
 			return err
 		}
 		if !same { // else n-1 would be what is published, and undo lead nowhere
-			r.came.Previous = &previous{fileID: r.have.file}
+			have, err := r.place.identified(r.place.arch, r.have)
+			if err != nil {
+				return err
+			}
+			r.came.Previous = &previous{fileID: have}
 		}
 	}
 	return r.verifyNext(ctx)
@@ -72,7 +75,7 @@ func (r *promotion) stage(ctx context.Context) error {
 // sameContent says whether the archive that is published has the files that are promoted,
 // whatever its own list says, which may be by somebody whom nobody believes.
 func (r *promotion) sameContent(ctx context.Context) (bool, error) {
-	there, err := openArchive(filepath.Join(r.place.arch, zipFile))
+	there, err := openArchive(r.have.archive)
 	if err != nil {
 		return false, err
 	}
@@ -90,7 +93,7 @@ func (r *promotion) keepDate(sum, to string) error {
 	if r.outcome != PromoteRenewed {
 		return nil
 	}
-	old := filepath.Join(r.place.arch, cmp.Or(r.have.list.Zip, zipFile))
+	old := r.have.archive
 	there, err := hashFile(old)
 	if err != nil || there != sum {
 		return nil
@@ -203,7 +206,7 @@ func (r *promotion) publish() (PromotedPair, error) {
 	if err := r.sign(pair.Logged); err != nil {
 		return pair, err
 	}
-	next := standingIn(r.place.next())
+	next := standingAt(approvedIn(r.place.next()))
 	if err := r.remember(next); err != nil {
 		return pair, err
 	}
@@ -215,6 +218,19 @@ func (r *promotion) publish() (PromotedPair, error) {
 		return pair, err
 	}
 	return pair, r.approvals().cameIntoForce(next)
+}
+
+// identified gives what a directory with that package is known by, and the package the name
+// updates.zip where that is missing, without which n-1 is none.
+func (t place) identified(dir string, s standing) (fileID, error) {
+	zip := filepath.Join(dir, zipFile)
+	if _, err := os.Lstat(zip); errors.Is(err, fs.ErrNotExist) && s.archive != "" {
+		if err := linkOrCopy(filepath.Join(dir, filepath.Base(s.archive)), zip); err != nil {
+			return fileID{}, err
+		}
+	}
+	file, _ := zipIn(dir)
+	return file, nil
 }
 
 // putNext makes next, which is complete, the published directory, and what was there

@@ -29,7 +29,7 @@ func UndoPromotion(ring string, trust *verifier.Trust, now func() time.Time) (un
 	if now == nil {
 		now = time.Now
 	}
-	found, err := t.standings()
+	found, err := t.standings(trust)
 	if err != nil {
 		return nil, treeError("the tree of packages", t.ring, err)
 	}
@@ -114,7 +114,7 @@ func (s undoStep) has(content verifier.ContentID) bool {
 }
 
 // standings looks at all architectures that were promoted to the ring.
-func (t *target) standings() (map[string]undoStep, error) {
+func (t *target) standings(trust *verifier.Trust) (map[string]undoStep, error) {
 	found := map[string]undoStep{}
 	for _, arch := range SyncArchs() {
 		if !slices.ContainsFunc(t.log.lines, func(l LoggedPromotion) bool { return l.To == t.name() && l.Arch == arch }) {
@@ -124,7 +124,10 @@ func (t *target) standings() (map[string]undoStep, error) {
 		if err != nil {
 			return nil, err
 		}
-		found[arch] = undoStep{arch: arch, place: p, have: standingIn(p.arch), before: standingIn(p.back)}
+		counts := func(s standing) bool {
+			return s.list != nil && ringPlace{ring: t.ring, arch: p.arch}.counts(s, trust, t.identityOf(s.list, arch))
+		}
+		found[arch] = undoStep{arch: arch, place: p, have: standingIn(p.arch, counts), before: standingIn(p.back, counts)}
 	}
 	return found, nil
 }
@@ -137,7 +140,7 @@ func (t *target) lookBack(line LoggedPromotion, s undoStep) (undoStep, error) {
 	switch {
 	case !s.needed && !takenBack(t.log.lines, t.name(), line.Arch, line.Content):
 		return s, nothingToUndo("what is published is not what the last promotion brought")
-	case s.needed && (!s.before.archive || s.before.about(s.have)):
+	case s.needed && (s.before.archive == "" || s.before.about(s.have)):
 		return s, nothingToUndo("no other package is kept from before the last promotion")
 	}
 	return s, t.keepsAnchor(s.have.list, s.place.arch)
@@ -148,6 +151,13 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 	approvals, inForce := ringPlace{ring: t.ring, arch: s.place.arch}, s.before
 	next := s.place.next()
 	err := carry(s.place.back, next, linkOrCopy)
+	if err != nil {
+		return PromotedPair{}, err
+	}
+	if _, err := s.place.identified(next, s.before); err != nil {
+		return PromotedPair{}, err
+	}
+	have, err := s.place.identified(s.place.arch, s.have)
 	if err != nil {
 		return PromotedPair{}, err
 	}
@@ -170,7 +180,7 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 		return PromotedPair{}, err
 	}
 	manifest, _ := readManifest(next)
-	if err := s.place.putNext(syncState{Versions: manifest, Previous: &previous{fileID: s.have.file}}); err != nil {
+	if err := s.place.putNext(syncState{Versions: manifest, Previous: &previous{fileID: have}}); err != nil {
 		return pair, err
 	}
 	return pair, approvals.cameIntoForce(inForce)
