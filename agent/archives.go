@@ -85,10 +85,10 @@ func (at *attempt) stillThere(n *news, known knownArchive) (verifier.Verdict, er
 }
 
 // setAside keeps what is remembered of the archive that was seen last where another one
-// came. Where there are too many, the oldest goes, but for that of the installed set.
+// came, or something that is none. Where there are too many, the oldest goes, but for that of the installed set.
 func (at *attempt) setAside(n *news) {
 	m := &at.memory
-	if n.layout == "" || n.layout == m.Layout {
+	if n.layout == m.Layout {
 		return
 	}
 	others := slices.DeleteFunc(slices.Clone(m.Others), func(a state.Archive) bool { return a.Layout == n.layout || a.Layout == m.Layout })
