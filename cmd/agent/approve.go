@@ -30,7 +30,7 @@ func (p *program) approveCommand() *cli.Command {
 		&cli.StringFlag{Name: "expires", Usage: "`TIME`, or a number of days such as 14d, from which on the content is too old", Value: "14d"},
 		boolFlag("renew", "sign again what is approved, and not what came since"),
 		&cli.StringFlag{Name: "zip", Usage: "`NAME` of the package, as --dry-run showed it; nothing else is signed"},
-		boolFlag("dry-run", "show what would be signed, and sign and write nothing"),
+		boolFlag("dry-run", "show what would be signed, and sign and publish nothing"),
 		&cli.StringFlag{Name: "external", Usage: "write the list to `FILE` for openssl cms or a hardware module, and sign nothing"},
 		&cli.StringFlag{Name: "attach", Usage: "signed list `FILE` that openssl cms made of what --external wrote"},
 		boolFlag("force", "allow a version that leaps or goes back, an engine for another architecture unless the vendor's signatures are required, and an approval before that can't be read, is another's or is dated ahead"),

@@ -169,7 +169,7 @@ func promotedText(pair mirror.PromotedPair) string {
 		return "back to " + now + " from " + before
 	}
 	if pair.PreviousUntrusted {
-		before += ", which did not count since nobody in the trust directory has signed it,"
+		before += ", which did not count since no endpoint of this ring would take its list,"
 	}
 	if pair.Previous.IsZero() {
 		return "promoted to " + now
