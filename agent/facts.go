@@ -64,7 +64,7 @@ func (a *Agent) Facts(ctx context.Context) health.Facts {
 		f.Endings = endings(trust.Trust, current, clock.Time)
 	}
 	if current != nil && current.signed.Revoked {
-		why = &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
+		why = setRevoked()
 	}
 	if why != nil {
 		f.UpdateFailed, f.Failure = true, explainForHealth(why)
@@ -241,4 +241,9 @@ func healthFailure(f *state.Failure) *health.Failure {
 		return nil
 	}
 	return &health.Failure{Code: f.Code, Sentence: f.Message, Hint: f.Hint}
+}
+
+// setRevoked is what a set of a revoked signer, which stays active, is reported with.
+func setRevoked() *Failure {
+	return &Failure{codeRevoked, "the signer of the installed set is revoked", "publish a package of another signer, which replaces it"}
 }

@@ -90,7 +90,10 @@ func (a *Agent) look(ctx context.Context, l listing) (found Sets, problems []eng
 	for _, set := range sets {
 		i, err := openSet(set, trust)
 		if err == nil && l.judge && links[set.Name] == "active" && trust.vendor != nil {
-			_, err = openCurrent(ctx, dir, trust, status.Current)
+			var current *installed
+			if current, err = openCurrent(ctx, dir, trust, status.Current); current != nil && current.set.Name == set.Name {
+				i = current // which knows whether its signer is revoked
+			}
 		}
 		wrong, err := l.set(set, i, err)
 		if ctx.Err() != nil {
@@ -144,8 +147,11 @@ func describe(set engine.Set, i *installed, err error, link string, note state.S
 	if link != "" {
 		info.State = link
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		info.Reason = Explain(err).Error()
+	case info.Reason == "" && i != nil && i.signed.Revoked:
+		info.Reason = setRevoked().Error()
 	}
 	if !note.Installed.IsZero() {
 		info.Installed = &note.Installed

@@ -375,6 +375,9 @@ func TestVendorRevokedIsJudgedOnce(t *testing.T) {
 				w.update(agent.Options{})
 				w.status("update_failed", "signer_revoked")
 			}
+			if sets, err := w.agent.List(t.Context()); err != nil || len(sets.Sets) != 1 || !strings.HasPrefix(sets.Sets[0].Reason, "signer_revoked: ") {
+				t.Errorf("%+v, %v", sets, err)
+			}
 			w.spoil(w.world.engine(filepath.Join(w.active(), "mpavdlta.vdm")), true)
 			w.status("update_failed", "signer_revoked") // nothing was hashed, or the damage would be seen
 			w.update(agent.Options{})

@@ -84,7 +84,8 @@ func (s standing) about(other standing) bool {
 	return s.list != nil && other.list != nil && s.list.Content() == other.list.Content()
 }
 
-// has says whether a list is the one that was put in force last.
+// has says whether a list is the one that was put in force last. It is known by what it
+// says, so who signs the very same with another key makes no other list of it.
 func (l ledger) has(s standing) bool {
 	return s.list != nil && slices.Contains(l.InForce, s.digest.String())
 }

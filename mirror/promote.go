@@ -137,6 +137,9 @@ func (o PromoteOptions) orDefault() (PromoteOptions, error) {
 	if o.From, err = realRing(o.From); err != nil {
 		return o, fileError("the ring to promote from", o.From, err)
 	}
+	if _, err := os.Stat(o.From); err != nil {
+		return o, fileError("the ring to promote from", o.From, err)
+	}
 	if o.Test != "" {
 		if o.Test, err = filepath.Abs(o.Test); err != nil {
 			return o, fileError("the test program", o.Test, err)

@@ -361,7 +361,7 @@ func (p *Promotions) anchor(path string, trust *verifier.Trust, needed bool) err
 	}
 	if trust != nil { // old ones count, too, so the signer is judged at the time of issue
 		if _, err := verifySigned(*trust, c.object, list.Issued); err != nil {
-			return err
+			return hinted(err, "; or, where "+printable.Quote(path)+" is of before a change of CA, give a trust directory that has that one, too")
 		}
 	}
 	n := lineOf(p.Lines, list.PromotionLog)

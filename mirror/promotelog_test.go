@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,6 +107,9 @@ func TestPromotionLog(t *testing.T) {
 	other := newLab(t, KeyOptions{}).trust
 	_, err = CheckPromotions(r.o.To, lists[:1], &other)
 	wantCode(t, err, "signer_untrusted")
+	if _, _, hint := reasonOf(err); !strings.Contains(hint, lists[0]) {
+		t.Errorf("the hint is %s, which names no list", hint)
+	}
 	_, err = CheckPromotions(r.o.To, []string{filepath.Join(alone, "arch_x86_64", "updates.zip.p7m")}, nil) // which names no line
 	wantCode(t, err, codeUsage)
 	_, err = CheckPromotions(filepath.Join(r.dir, "production"), nil, nil)
