@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -115,7 +116,7 @@ func (a *answers) open() (source.Package, error) {
 	whole := false
 	pkg, err := j.open(a, func(size int64) (source.Spool, error) {
 		whole = true
-		return wholeObject{a}, a.write(a.spent(), sizeFrame(size))
+		return wholeObject{a}, a.tell(sizeFrame(size))
 	})
 	if err != nil {
 		return nil, a.failed(err)
@@ -203,8 +204,16 @@ func (a *answers) write(frames ...[]byte) error {
 	return err
 }
 
-// spent is a frame with what reading cost since the last one.
-func (a *answers) spent() []byte { return a.counted.since(a.tally).frame() }
+// tell writes frames behind one with what reading has cost since the last of these. A
+// stream that nobody listens to any more must not take with it what others have cost.
+func (a *answers) tell(frames ...[]byte) error {
+	spent := a.counted.since(a.tally)
+	err := a.write(slices.Insert(frames, 0, spent.frame())...)
+	if err != nil {
+		a.counted.untold(spent)
+	}
+	return err
+}
 
 // say gives a frame with v in it.
 func (a *answers) say(kind byte, v any) error {
@@ -212,7 +221,7 @@ func (a *answers) say(kind byte, v any) error {
 	if err != nil {
 		return err
 	}
-	return a.write(a.spent(), frame(kind, said))
+	return a.tell(frame(kind, said))
 }
 
 // failed says why something did not work.
@@ -226,7 +235,7 @@ func (a *answers) failed(err error) error {
 func (a *answers) content(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), mostBytes)
-		if err := a.write(a.spent(), head(frameBytes, n), b[:n]); err != nil {
+		if err := a.tell(head(frameBytes, n), b[:n]); err != nil {
 			return err
 		}
 		b = b[n:]

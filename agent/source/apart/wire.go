@@ -126,6 +126,15 @@ func (c *counted) since(t *source.Tally) cost {
 	return more
 }
 
+// untold takes back what since gave, which did not reach the agent.
+func (c *counted) untold(lost cost) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told.bytes -= lost.bytes
+	c.told.requests -= lost.requests
+	c.told.resumed = c.told.resumed && !lost.resumed
+}
+
 // addTo counts it in the agent's tally, which may be nil.
 func (c cost) addTo(t *source.Tally) {
 	if t == nil {

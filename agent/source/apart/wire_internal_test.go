@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"os/exec"
 	"slices"
 	"strings"
@@ -253,4 +254,45 @@ func FuzzOrders(f *testing.F) {
 			t.Errorf("%d+%d was read from %x", off, n, words)
 		}
 	})
+}
+
+// What a stream could not tell, since nobody listens to it any more, the next one tells.
+func TestUntold(t *testing.T) {
+	t.Parallel()
+	a := &answers{tally: new(source.Tally), counted: new(counted)}
+	stream := func() *net.UnixConn {
+		ours, theirs, err := pair(unix.SOCK_STREAM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.FileConn(theirs)
+		if err := errors.Join(err, theirs.Close()); err != nil {
+			t.Fatal(err)
+		}
+		a.conn = conn.(*net.UnixConn)
+		t.Cleanup(func() { ours.Close(); conn.Close() })
+		return ours
+	}
+	left := stream()
+	if err := left.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a.tally.Bytes.Store(1000)
+	a.tally.Requests.Store(2)
+	a.tally.Resumed.Store(true)
+	if err := a.tell(frame(frameStarted, nil)); err == nil {
+		t.Fatal("nobody listens, and yet it was told")
+	}
+	heard := stream()
+	a.tally.Bytes.Store(1024)
+	if err := errors.Join(a.tell(), a.conn.Close()); err != nil {
+		t.Fatal(err)
+	}
+	told, err := io.ReadAll(heard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parseCost(told[len(told)-tallyBytes:]); err != nil || got != (cost{1024, 2, true}) {
+		t.Errorf("told %+v, %v", got, err)
+	}
 }
