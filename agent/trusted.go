@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -347,9 +346,9 @@ func (at *attempt) newEnough(list *verifier.List, v verifier.Verdict, now vendor
 }
 
 // held is what the files of the set prove that current leads to, whole or not, and
-// whatever profile it was installed under. They are hashed, since what their list says
-// may be wrong. What is damaged proves nothing, nor does what can't be read, as unread
-// says; that this machine could not open it is an error.
+// whatever profile it was installed under. What their list says of them may be wrong, and
+// is not asked. What is damaged proves nothing, nor does what can't be read, as unread says;
+// that this machine could not open it is an error.
 func (at *attempt) held() (before vendorsig.Content, unread, err error) {
 	set, names, err := at.session.namesInstalled()
 	if err != nil {
@@ -359,7 +358,7 @@ func (at *attempt) held() (before vendorsig.Content, unread, err error) {
 	defer files.Close()
 	var named []vendorsig.Named
 	for _, name := range names {
-		switch f, err := files.hashed(name); {
+		switch f, err := files.named(name); {
 		case err == nil:
 			named = append(named, f)
 		case !Explain(err).is(codeDamaged):
@@ -399,15 +398,17 @@ func (s *session) namesInstalled() (set engine.Set, names []string, err error) {
 	return set, names, err
 }
 
-// hashed opens and hashes a file.
-func (o *openFiles) hashed(name string) (vendorsig.Named, error) {
+// named opens a file, to be judged by what it proves itself.
+func (o *openFiles) named(name string) (vendorsig.Named, error) {
 	content, err := o.content(name)
 	if err != nil {
 		return vendorsig.Named{}, err
 	}
-	sum := sha256.New()
-	size, err := io.Copy(sum, io.NewSectionReader(content, 0, math.MaxInt64))
-	return vendorsig.Named{File: verifier.File{Name: name, Size: size, SHA256: [sha256.Size]byte(sum.Sum(nil))}, Content: content}, err
+	info, err := o.open[len(o.open)-1].Stat()
+	if err != nil {
+		return vendorsig.Named{}, cmp.Or(o.set.Unread(err), err)
+	}
+	return vendorsig.Named{File: verifier.File{Name: name, Size: info.Size()}, Content: content}, nil
 }
 
 // union is what is in either of two piles of revocation lists.
