@@ -92,8 +92,7 @@ func trustRulesOf(s managedconfig.Settings) (trustRules, error) {
 		rules.vendors = append(rules.vendors, pin)
 	}
 	if len(rules.vendors) == 0 {
-		return trustRules{}, &Failure{codeConfig, "agent.trust.profile is " + rules.profile + ", but agent.trust.vendorPins names nobody who would be the vendor",
-			"set agent.trust.vendorPins to the issuing CA and the subject of who signs the files, or set agent.trust.profile to list"}
+		return trustRules{}, &Failure{codeConfig, "agent.trust.profile is " + rules.profile + ", but agent.trust.vendorPins names nobody who would be the vendor", managedconfig.HintNoVendor}
 	}
 	return rules, nil
 }

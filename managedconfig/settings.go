@@ -183,10 +183,14 @@ func (s Settings) withJointWarnings() Settings {
 	}
 	if profile := s.Agent.Trust.Profile; profile.Value != ProfileList && len(s.Agent.Trust.VendorPins.Value) == 0 {
 		warn(profile.File, "agent.trust.profile", profile.Value, "but until agent.trust.vendorPins is set, no update works and what is installed counts as not valid",
-			"set agent.trust.vendorPins to the issuing CA and the subject of who signs the files, or set agent.trust.profile to list")
+			HintNoVendor)
 	}
 	return s
 }
+
+// HintNoVendor is the remedy where a profile asks for the vendor's signatures, and nobody
+// is configured who would be the vendor.
+const HintNoVendor = "set agent.trust.vendorPins to the issuing CA and the subject of who signs the files, or set agent.trust.profile to list"
 
 // Configured tells whether a file sets a key that steers updates: whether they
 // happen, when, or where from. A machine where none does was never meant to be
