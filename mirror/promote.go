@@ -65,13 +65,13 @@ type PromotedPair struct {
 	Definition verifier.Version `json:"definitionsVersion"`         // published now
 	Previous   verifier.Version `json:"previousDefinitionsVersion"` // replaced; zero: nothing that is known
 	// PreviousUntrusted says that what was replaced did not count, though its list names a
-	// version: nobody in the trust directory signed it, and it was not put in force here.
+	// version: no endpoint of the ring would take it, and it was not put in force here.
 	PreviousUntrusted bool   `json:"previousUntrusted,omitempty"`
 	Logged            string `json:"logged,omitempty"` // hash of the line in the log
 	// Expired says that endpoints don't install what undo has published: the time of its
 	// list is over.
 	Expired bool `json:"expired,omitempty"`
-	// Untrusted says the same, since nobody in the trust directory signed its list.
+	// Untrusted says the same, since no endpoint of the ring would take its list.
 	Untrusted bool `json:"untrusted,omitempty"`
 }
 
@@ -341,11 +341,7 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 // identity is what a package must be for, as endpoints have it that are told that
 // directory, or are in that ring where its name does not tell.
 func (r *promotion) identity(dir, ring string) verifier.Identity {
-	platform, known := platformOf(dir)
-	if !known {
-		platform = verifier.Linux
-	}
-	return verifier.Identity{Product: r.o.Product, Platform: platform, Arch: r.arch, Ring: ringOf(dir, ring)}
+	return identityIn(dir, verifier.Identity{Product: r.o.Product, Platform: verifier.Linux, Arch: r.arch, Ring: ring})
 }
 
 // wanted is what it must be for in the target.
@@ -367,7 +363,7 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	if err := list.CheckIdentity(r.identity(r.o.From, list.Rings[0])); err != nil {
 		return good, err
 	}
-	if superseded(r.o.From, r.arch, good.Signed) && !r.o.RetryKnownBad {
+	if r.putBack(good.Signed) && !r.o.RetryKnownBad {
 		return good, &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "a later approval than this one was in force in the first ring",
 			Hint: "look who put the older one back, and approve or build the package anew there, or give --retry-known-bad"}
 	}
@@ -387,10 +383,10 @@ func (r *promotion) approved(ctx context.Context) (Verified, error) {
 	return good, err
 }
 
-// superseded says whether the first ring had a later list in force than this one, which
+// putBack says whether the first ring had a later list in force than this one, which
 // somebody has put back then. Where that can't be read, nothing is known of it.
-func superseded(ring, arch string, s verifier.Signed) bool {
-	dir, err := resolve(filepath.Join(ring, "arch_"+arch))
+func (r *promotion) putBack(s verifier.Signed) bool {
+	dir, err := resolve(filepath.Join(r.o.From, "arch_"+r.arch))
 	return err == nil && readLedger(ringPlace{arch: dir}.ledger()).superseded(standing{list: s.List, digest: s.Digest})
 }
 

@@ -189,9 +189,5 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 // identityOf is what a list must be for in this ring; as to what nobody tells here, it is
 // taken at its word.
 func (t *target) identityOf(l *verifier.List, arch string) verifier.Identity {
-	platform, known := platformOf(t.ring)
-	if !known {
-		platform = l.Platform
-	}
-	return verifier.Identity{Product: l.Product, Platform: platform, Arch: arch, Ring: ringOf(t.ring, l.Rings[0])}
+	return identityIn(t.ring, verifier.Identity{Product: l.Product, Platform: l.Platform, Arch: arch, Ring: l.Rings[0]})
 }

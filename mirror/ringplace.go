@@ -65,6 +65,16 @@ func platformOf(ring string) (platform string, known bool) {
 	return platform, platform == verifier.Linux || platform == "mac"
 }
 
+// identityIn is what endpoints are told to be that are led to a ring's directory. What its
+// path does not say is as in other.
+func identityIn(ring string, other verifier.Identity) verifier.Identity {
+	if platform, known := platformOf(ring); known {
+		other.Platform = platform
+	}
+	other.Ring = ringOf(ring, other.Ring)
+	return other
+}
+
 // realRing is the absolute path of a ring's directory. A link leads to the ring that it
 // is for: its own name and place say nothing. But where it stands in a tree for a
 // directory somewhere else, whose path says less, the tree's path counts.

@@ -162,7 +162,7 @@ func promotedText(pair mirror.PromotedPair) string {
 	case mirror.PromoteUndone:
 		switch {
 		case pair.Untrusted:
-			now += ", whose list nobody in the trust directory has signed,"
+			now += ", whose list no endpoint of this ring would take,"
 		case pair.Expired:
 			now += ", whose list has expired,"
 		}
