@@ -85,7 +85,8 @@ func (at *attempt) stillThere(n *news, known knownArchive) (verifier.Verdict, er
 }
 
 // setAside keeps what is remembered of the archive that was seen last where another one
-// came, or something that is none. Where there are too many, the oldest goes, but for that of the installed set.
+// came, or something that is none. Where there are too many, the oldest goes, but for that
+// of the installed set.
 func (at *attempt) setAside(n *news) {
 	m := &at.memory
 	if n.layout == m.Layout {

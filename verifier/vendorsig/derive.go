@@ -16,9 +16,10 @@ const Unstated = "unknown"
 // Derived gives the list that the files prove, which nobody signed, and the chains of
 // those by whose word it is as new as it says: of the signer of the newest file and,
 // behind it, where that is somebody else, of the newest definitions that have the
-// list's version. The same files give the same list, whenever they are judged. Its product and ring are unknown, and the version of the
-// engine is zero, since none of the files states it. It was released when its newest
-// definitions were, and issued when its newest file was; it does not expire.
+// list's version. The same files give the same list, whenever they are judged. Its product
+// and ring are unknown, and the version of the engine is zero, since none of the files
+// states it. It was released when its newest definitions were, and issued when its newest
+// file was; it does not expire.
 func (c Content) Derived(files []verifier.File) (*verifier.List, []*x509.Certificate) {
 	l := &verifier.List{VendorSigned: c.ID(), Product: Unstated, Platform: verifier.Linux, Arch: c.Arch, Rings: []string{Unstated}, Definition: c.Definition, Expires: never()}
 	var chain, carrier []*x509.Certificate // of the newest file, and of the newest that has the version
