@@ -150,13 +150,7 @@ func TestVendorCondemnedOnce(t *testing.T) {
 // now and then; the set before stays the one to go back to.
 func TestVendorSameContentIsNoNews(t *testing.T) {
 	t.Parallel()
-	w := newAlone(t)
-	w.overWeb()
-	w.often()
-	w.firstAlone(1)
-	p := w.bare(2)
-	w.publish(p)
-	w.want(agent.Updated, "")
+	w, p := newPolled(t)
 	before := w.active()
 	fetched := 0
 	for n := range uint32(12) {
@@ -213,13 +207,7 @@ func TestVendorNewsOfTheSameVersion(t *testing.T) {
 // again, and as often as they like.
 func TestVendorStampedAnew(t *testing.T) {
 	t.Parallel()
-	w := newAlone(t)
-	w.overWeb()
-	w.often()
-	w.firstAlone(1)
-	p := w.bare(2)
-	w.publish(p)
-	w.want(agent.Updated, "")
+	w, p := newPolled(t)
 	fetched := 0
 	for n := range 6 {
 		w.later(5 * time.Minute)

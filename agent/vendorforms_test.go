@@ -13,13 +13,7 @@ import (
 // of the installed package's archive: it does not come again, and news does not wait.
 func TestVendorInstalledArchiveIsNotForgotten(t *testing.T) {
 	t.Parallel()
-	w := newAlone(t)
-	w.overWeb()
-	w.often()
-	w.firstAlone(1)
-	p := w.bare(2)
-	w.publish(p)
-	w.want(agent.Updated, "")
+	w, p := newPolled(t)
 	for n := range 4 {
 		w.later(5 * time.Minute)
 		if n%2 == 0 {

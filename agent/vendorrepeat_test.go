@@ -223,6 +223,20 @@ func TestVendorAloneUntakenOnce(t *testing.T) {
 	w.has(2)
 }
 
+// newPolled is an endpoint that had 1 and has 2, of a mirror that it asks every minute. It
+// gives the package that the mirror has.
+func newPolled(t *testing.T) (*vendored, pack) {
+	t.Helper()
+	w := newAlone(t)
+	w.overWeb()
+	w.often()
+	w.firstAlone(1)
+	p := w.bare(2)
+	w.publish(p)
+	w.want(agent.Updated, "")
+	return w, p
+}
+
 // often has periodic runs ask every minute.
 func (w *vendored) often() {
 	w.Helper()
