@@ -70,9 +70,9 @@ func inDanger(f Facts) []finding {
 	case expired(f):
 		return []finding{{CheckCritical, "the definitions have expired"}}
 	case outOfDate(f):
-		return []finding{{CheckCritical, "the definitions are out of date, " + Span(f.Due) + " are allowed"}}
+		return []finding{{CheckCritical, "the definitions are out of date, " + printable.Span(f.Due) + " are allowed"}}
 	case age(f) > ageing(f.Due):
-		return []finding{{CheckWarning, "the definitions will soon be out of date, " + Span(f.Due) + " are allowed"}}
+		return []finding{{CheckWarning, "the definitions will soon be out of date, " + printable.Span(f.Due) + " are allowed"}}
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func neglected(f Facts) (found []finding) {
 		return []finding{{CheckWarning, "the clock is wrong"}}
 	}
 	if late := f.Now.Sub(f.NextCheck); !f.NextCheck.IsZero() && late > checkLate {
-		found = append(found, finding{CheckWarning, "a periodic update was due " + Span(late) + " ago and nobody made it"})
+		found = append(found, finding{CheckWarning, "a periodic update was due " + printable.Span(late) + " ago and nobody made it"})
 	}
 	return found
 }
@@ -127,7 +127,7 @@ func endings(f Facts) (found []finding) {
 // remarks are what is worth knowing in any state.
 func remarks(f Facts) (parts []string) {
 	if f.Installed != nil && !f.Installed.Released.IsZero() {
-		parts = append(parts, f.Installed.DefinitionVersion+", released "+Span(age(f))+" ago")
+		parts = append(parts, f.Installed.DefinitionVersion+", released "+printable.Span(age(f))+" ago")
 	}
 	if f.Updating {
 		parts = append(parts, "an update is at work")
@@ -158,19 +158,6 @@ func numbers(f Facts) string {
 		success = seconds(max(0, f.Now.Sub(f.LastSuccess))) + "s"
 	}
 	return "age=" + current + ";" + seconds(ageing(f.Due)) + ";" + seconds(f.Due) + ";0 since_success=" + success + ";;;0"
-}
-
-// Span gives a length of time in the largest unit of which there are at least two, rounded
-// down. One that is negative counts as none.
-func Span(d time.Duration) string {
-	switch {
-	case d >= 48*time.Hour:
-		return fmt.Sprintf("%d days", d/(24*time.Hour))
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d hours", d/time.Hour)
-	default:
-		return fmt.Sprintf("%d minutes", max(d, 0)/time.Minute)
-	}
 }
 
 // oneLine makes text safe for the line, where a bar begins the numbers.

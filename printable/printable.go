@@ -7,6 +7,8 @@
 // characters, no line ends, nothing that turns the direction of text, nothing
 // without width. It does not promise that the text is true, nor that letters of
 // two scripts that look the same are told apart.
+//
+// Lengths of time become words here, too, so that every report has the same ones.
 package printable
 
 import (

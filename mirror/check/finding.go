@@ -10,8 +10,8 @@ import (
 
 	"mdatp-offline-agent/agent/source"
 	"mdatp-offline-agent/agent/source/manifest"
-	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/mirror"
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -105,7 +105,7 @@ func (o Options) findings(all []seen) []Finding {
 		}
 	}
 	if i := slices.IndexFunc(all, func(s seen) bool { return s.answer != nil && s.answer.skew.Abs() > maxSkew }); i >= 0 {
-		found.add(Warning, codeClock, "the clocks of the server and of this machine differ by "+health.Span(all[i].answer.skew.Abs()), "set both by NTP")
+		found.add(Warning, codeClock, "the clocks of the server and of this machine differ by "+printable.Span(all[i].answer.skew.Abs()), "set both by NTP")
 	}
 	if o.Trust == nil && slices.ContainsFunc(all, func(s seen) bool { return s.origin != "" }) {
 		found.add(Info, codeNotJudged, "the signed lists were not judged, since no trust directory was given", "give --trust and a directory with the root certificate of whoever signs the packages")
@@ -253,7 +253,7 @@ func (o Options) onAge(s seen, r report) {
 	if s.waits() {
 		hint = "approve the package that waits there, with agent mirror approve RING-DIR; before that look at it with --dry-run"
 	}
-	r(severity, codeStale, fmt.Sprintf("%s %s old, and %s are allowed", what, health.Span(age), health.Span(o.MaxAge)), hint)
+	r(severity, codeStale, fmt.Sprintf("%s %s old, and %s are allowed", what, printable.Span(age), printable.Span(o.MaxAge)), hint)
 }
 
 // onApproval tells of a package that came after the approved one. It is somebody's
@@ -273,7 +273,7 @@ func (o Options) onApproval(s seen, r report) {
 	}
 	if !s.came.IsZero() {
 		age := o.Now.Sub(s.came)
-		since = " since " + health.Span(age)
+		since = " since " + printable.Span(age)
 		if age > o.MaxAge/2 {
 			severity = Warning
 		}

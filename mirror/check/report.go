@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"mdatp-offline-agent/health"
 	"mdatp-offline-agent/mirror"
+	"mdatp-offline-agent/printable"
 	"mdatp-offline-agent/verifier"
 )
 
@@ -203,7 +203,7 @@ func (r Report) table(w io.Writer) {
 			cells[4] = p.Issued.Format(time.RFC3339)
 		}
 		if p.AgeSeconds != nil {
-			cells[5] = health.Span(time.Duration(*p.AgeSeconds) * time.Second)
+			cells[5] = printable.Span(time.Duration(*p.AgeSeconds) * time.Second)
 		}
 		if p.Size != nil {
 			cells[6] = fmt.Sprint(*p.Size)
