@@ -278,15 +278,16 @@ type promotion struct {
 	started time.Time
 	arch    string
 
-	place   place
-	good    Verified // what is promoted, as it lies in the first ring
-	have    standing // what is published in the target
-	counts  bool     // and its list is one to go by
-	outcome PromoteOutcome
-	expires time.Time // of the new sidecar
-	came    syncState
-	begun   bool   // something may be published already
-	at      string // ring that is looked at, as the log calls it
+	place    place
+	good     Verified // what is promoted, as it lies in the first ring
+	have     standing // what is published in the target
+	counts   bool     // and its list is one to go by
+	outcome  PromoteOutcome
+	expires  time.Time // of the new sidecar
+	came     syncState
+	replaces bool   // have becomes n-1
+	begun    bool   // something may be published already
+	at       string // ring that is looked at, as the log calls it
 }
 
 // prepare makes all checks, and lays out beside the target what is to be published.

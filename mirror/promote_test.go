@@ -3,6 +3,7 @@ package mirror
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -436,6 +437,30 @@ func TestPromoteAllOrNothing(t *testing.T) {
 		t.Fatalf("%+v, %v", pairs, err)
 	}
 	r.good("production", "1.407.417.0")
+}
+
+// TestPromoteWithoutZip: endpoints that read the sidecar need no updates.zip, which somebody
+// may have taken away. n-1 gets one, and what is published none before all checks are made.
+func TestPromoteWithoutZip(t *testing.T) {
+	t.Parallel()
+	r := newRings(t)
+	r.approve("1.407.417.0", nil)
+	r.want(Promoted)
+	if err := os.Remove(r.in("production", "updates.zip")); err != nil {
+		t.Fatal(err)
+	}
+	r.approve("1.407.418.0", nil)
+	before := r.tree()
+	r.o.Test = "/bin/false"
+	_, err := Promote(t.Context(), r.o)
+	wantCode(t, err, codeTest)
+	if after := r.tree(); !maps.Equal(after, before) {
+		t.Errorf("a refused promotion left %v, and there was %v", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+	}
+	r.o.Test = "/bin/true"
+	r.want(Promoted)
+	r.good("production", "1.407.418.0")
+	r.good("production_back", "1.407.417.0")
 }
 
 // TestUndoNothing: there may be nothing to take back, or nothing to go back to.

@@ -61,13 +61,7 @@ func (r *promotion) stage(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !same { // else n-1 would be what is published, and undo lead nowhere
-			have, err := r.place.identified(r.place.arch, r.have)
-			if err != nil {
-				return err
-			}
-			r.came.Previous = &previous{fileID: have}
-		}
+		r.replaces = !same // else n-1 would be what is published, and undo lead nowhere
 	}
 	return r.verifyNext(ctx)
 }
@@ -205,6 +199,13 @@ func (r *promotion) publish() (PromotedPair, error) {
 	}
 	if err := r.sign(pair.Logged); err != nil {
 		return pair, err
+	}
+	if r.replaces {
+		have, err := r.place.identified(r.place.arch, r.have)
+		if err != nil {
+			return pair, err
+		}
+		r.came.Previous = &previous{fileID: have}
 	}
 	next := standingAt(approvedIn(r.place.next()))
 	if err := r.remember(next); err != nil {
