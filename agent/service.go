@@ -166,7 +166,7 @@ func (a *Agent) Rehash(ctx context.Context) error {
 		return why
 	}
 	err = a.locked(ctx, 0, func(store *state.Store, _ *state.State) error {
-		status := store.LoadStatus()
+		status := a.loadStatus(store)
 		status.Current = nil
 		return store.SaveStatus(status)
 	})

@@ -368,7 +368,7 @@ func (s *session) exchange(ctx context.Context, settings managedconfig.Settings,
 	err = s.tellByHand(ctx, settings, change.Previous)
 	s.seen.Timing = s.memory.Timing
 	s.noteByHand(g.outcome, g.rule, change.Previous, err)
-	return change, errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
+	return change, errors.Join(err, s.save(s.seen, settings))
 }
 
 // noteByHand puts on record that somebody exchanged the active set by hand. was is the
@@ -421,7 +421,7 @@ func (a *Agent) Hold(ctx context.Context, wait time.Duration) (since time.Time, 
 			m.HeldSince = a.Now().UTC().Truncate(time.Second)
 		}
 		since = m.HeldSince
-		return saveHeld(store, m)
+		return a.saveHeld(store, m)
 	})
 	a.exportConfigured(ctx)
 	return since, err
@@ -431,7 +431,7 @@ func (a *Agent) Hold(ctx context.Context, wait time.Duration) (since time.Time, 
 func (a *Agent) Unhold(ctx context.Context, wait time.Duration) error {
 	err := a.locked(ctx, wait, func(store *state.Store, m *state.State) error {
 		m.HeldSince = time.Time{}
-		return saveHeld(store, m)
+		return a.saveHeld(store, m)
 	})
 	a.exportConfigured(ctx)
 	return err
@@ -446,8 +446,8 @@ func (a *Agent) exportConfigured(ctx context.Context) {
 }
 
 // saveHeld writes down whether updates are held, for who acts and for who looks.
-func saveHeld(store *state.Store, m *state.State) error {
-	status := store.LoadStatus()
+func (a *Agent) saveHeld(store *state.Store, m *state.State) error {
+	status := a.loadStatus(store)
 	status.HeldSince, status.Timing = m.HeldSince, m.Timing
 	return errors.Join(store.Save(m), store.SaveStatus(status))
 }

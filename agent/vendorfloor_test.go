@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"mdatp-offline-agent/agent"
+	"mdatp-offline-agent/agent/state"
 	"mdatp-offline-agent/verifier/vendorsig/sigtest"
 )
 
@@ -266,5 +269,41 @@ func TestVendorListsAreNoted(t *testing.T) {
 			t.Errorf("%s: another user has %v %s", c.what, err, out)
 		}
 		w.want(agent.UpToDate, "") // which keeps the list
+	}
+}
+
+// Whatever writes the report anew where it was lost says by which profile sets are judged:
+// who may not read the configuration knows it from there.
+func TestLostReportHasTheProfile(t *testing.T) {
+	t.Parallel()
+	w := newVendored(t)
+	w.first(1)
+	w.publish(w.pack(2, nil))
+	w.want(agent.Updated, "")
+	for _, c := range []struct {
+		what string
+		do   func() error
+	}{
+		{"hold", func() error { _, err := w.agent.Hold(t.Context(), 0); return err }},
+		{"unhold", func() error { return w.agent.Unhold(t.Context(), 0) }},
+		{"rollback", func() error { _, err := w.agent.Rollback(t.Context(), 0); return err }},
+		{"repair", func() error { _, err := w.agent.Repair(t.Context(), 0); return err }},
+		{"hashing again", func() error {
+			file := w.world.engine(filepath.Join(w.active(), soName))
+			must(t, os.Chmod(file, 0o644))
+			must(t, os.WriteFile(file, []byte("damaged"), 0o644))
+			if err := w.agent.Rehash(t.Context()); err == nil {
+				return errors.New("what is damaged was not found")
+			}
+			return nil
+		}},
+	} {
+		must(t, os.WriteFile(w.state("status.json"), []byte("damaged"), 0o644))
+		must(t, c.do())
+		var status state.Status
+		must(t, json.Unmarshal(w.read(w.state("status.json")), &status))
+		if status.Settings == nil || status.Settings.Profile != "list+vendor" {
+			t.Errorf("after %s the report has the settings %+v", c.what, status.Settings)
+		}
 	}
 }
