@@ -8,7 +8,7 @@ BUILT   := $(shell git log -1 --format=%cI 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.buildTime=$(BUILT)
 
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME    ?= 3s
+FUZZTIME    ?= 2s
 
 # What packages are built for, and where they and the programs go.
 ARCHES  ?= amd64 arm64
@@ -26,8 +26,8 @@ build:
 demo: build
 	./scripts/demo.sh bin/agent
 
-# Everything that has to pass. The suite runs as who calls it and, for root, once
-# more as a plain user.
+# Everything that has to pass. The suite runs as who calls it and, for root, what a
+# user's rights matter to once more as a plain user.
 test: deps lint cross unit unit-as-user fuzz
 
 # The servers and tools that the tests talk to, as root on Debian and its kin;
