@@ -35,36 +35,3 @@ func TestVendorInstalledArchiveIsNotForgotten(t *testing.T) {
 	w.want(agent.Updated, "", agent.Options{Scheduled: true})
 	w.has(3)
 }
-
-// A first package whose time stamps somebody took off looks as old as its signer's
-// certificate. The genuine one puts that right, once, and is not asked for more than that.
-func TestVendorStampsComeAtLast(t *testing.T) {
-	t.Parallel()
-	w := newAlone(t)
-	w.overWeb()
-	w.often()
-	p := w.bare(1).with("mpavbase.vdm", w.vdm("vendor", "mpavbase.vdm", baseVersion, base.Add(-day)))
-	off := p.with("mpavdlta.vdm", w.vdm("vendor", "mpavdlta.vdm", v(1), time.Time{})).with("mpavbase.vdm", w.vdm("vendor", "mpavbase.vdm", baseVersion, time.Time{}))
-	w.publish(off)
-	w.update(agent.Options{AllowDowngrade: v(1)})
-	w.has(1)
-	w.status("out_of_date", "")
-	w.publish(p)
-	w.want(agent.Renewed, "")
-	w.has(1)
-	w.status("up_to_date", "")
-	if _, err := w.agent.Verify(t.Context()); err != nil {
-		t.Error(err)
-	}
-	active := w.active()
-	for _, other := range []pack{off, p, p.with("mpavdlta.vdm", w.vdm("vendor", "mpavdlta.vdm", v(1), base)), off} {
-		w.publish(other)
-		w.want(agent.UpToDate, "")
-	}
-	if w.active() != active {
-		t.Errorf("%s is active, want %s", w.active(), active)
-	}
-	w.publish(w.bare(2))
-	w.want(agent.Updated, "")
-	w.has(2)
-}

@@ -204,9 +204,6 @@ func (at *attempt) judgeReceived(n *news, files []verifier.Entry) (verifier.Verd
 	left := at.session.untested()
 	at.again = left != nil && left.list().SameContent(n.signed.List)
 	v, err := at.compared(n)
-	if err == nil && v == verifier.UpToDate {
-		v, err = at.stampedAtLast(n.signed.List, proved)
-	}
 	if v == verifier.UpToDate { // whatever is different in bytes that nobody signed
 		n.raw, n.signed = at.session.current.raw, at.session.current.signed
 	}
@@ -219,21 +216,6 @@ func (at *attempt) judgeReceived(n *news, files []verifier.Entry) (verifier.Verd
 		err = &unvouched{err} // by the floor, too, which only comes down along with the set
 	}
 	return v, at.dropRefused(err)
-}
-
-// stampedAtLast tells of what is installed whether it renews that, since it has time
-// stamps that somebody took off before. That happens once for each file: one that has a
-// stamp is not followed by one that has none.
-func (at *attempt) stampedAtLast(list *verifier.List, proved vendorsig.Content) (verifier.Verdict, error) {
-	if _, bad := at.session.badness(list); bad {
-		return verifier.UpToDate, nil
-	}
-	before, _, err := at.held()
-	if err != nil || !proved.StampsMore(before) || proved.NotBelow(before) != nil {
-		return verifier.UpToDate, err
-	}
-	at.decided(at.because(verifier.Renewal, list))
-	return verifier.Renewal, nil
 }
 
 // derived is the list that the files prove, as a set keeps it.

@@ -269,16 +269,6 @@ func (c Content) NotBelow(before Content) error {
 	return nil
 }
 
-// StampsMore tells whether a file has a time stamp that had none before.
-func (c Content) StampsMore(before Content) bool {
-	for name, was := range before.Claims {
-		if was.Time.IsZero() && !c.Claims[name].Time.IsZero() {
-			return true
-		}
-	}
-	return false
-}
-
 // signed says in words when the file was signed.
 func (c Claim) signed() string {
 	if c.Time.IsZero() {
