@@ -390,7 +390,7 @@ func (s *session) commitPlace(ctx context.Context, settings managedconfig.Settin
 		err = s.tellByHand(ctx, settings, s.current.version())
 	}
 	s.seen.Timing = s.memory.Timing
-	return errors.Join(err, s.save(s.seen, settings))
+	return errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
 }
 
 // settleMove removes what moves of the engine directory left at places that are not in

@@ -93,7 +93,7 @@ func (u *update) record(failure *Failure) error {
 	status.Timing, status.Totals = u.session.memory.Timing, u.session.memory.Totals
 	status.Runs = status.Runs.With(u.asRun(failure))
 	u.config.noteMissing(u.session.store, u.session.memory, u.started)
-	return u.session.save(status, u.config.settings)
+	return u.session.save(status, u.config.settings.Agent.Keep.Value)
 }
 
 // recordCutShort writes down a run that came to nothing, beside the result of the
@@ -145,12 +145,13 @@ func (u *update) statusAfter(failure *Failure) state.Status {
 		status.FailReason = (*state.Failure)(failure)
 	}
 	status.Notes = slices.DeleteFunc(slices.Concat(u.result.Notes, u.session.notes), func(note string) bool { return note == health.NoteClockWrong })
+	status.Settings = summary(u.config.settings)
 	status.SourceIsolation = cmp.Or(u.isolation, status.SourceIsolation)
 	return status
 }
 
-// loadStatus reads the report for a command that changes a part of it. Where that is lost, it
-// gets the settings in force: who may not read the configuration goes by them.
+// loadStatus reads the report for who changes a part of it. Where that is lost, it gets the
+// settings in force: who may not read the configuration goes by them.
 func (a *Agent) loadStatus(store *state.Store) state.Status {
 	status := store.LoadStatus()
 	if status.Settings == nil {
@@ -161,10 +162,9 @@ func (a *Agent) loadStatus(store *state.Store) state.Status {
 	return status
 }
 
-// save writes memory and status, with the settings in force and what is on disk now, and
-// only then removes sets, by how many the settings keep.
-func (s *session) save(status state.Status, settings managedconfig.Settings) error {
-	status.Settings = summary(settings)
+// save writes memory and status, with what is on disk now, and only then
+// removes sets: keep is how many may stay, current and previous included.
+func (s *session) save(status state.Status, keep int) error {
 	if s.dir == nil { // what can't be written to has not changed either
 		return errors.Join(s.store.Save(s.memory), s.store.SaveStatus(status))
 	}
@@ -185,7 +185,7 @@ func (s *session) save(status state.Status, settings managedconfig.Settings) err
 	if unread != nil { // which is no failure of what was done
 		s.Log.WithError(unread).Warn("not every set could be looked at; what could not stays")
 	}
-	removed, err := s.dir.Collect(s.keeper(sets, linked, settings.Agent.Keep.Value))
+	removed, err := s.dir.Collect(s.keeper(sets, linked, keep))
 	if len(removed) > 0 {
 		s.Log.WithField("sets", removed).Info("old sets were removed")
 	}

@@ -73,7 +73,7 @@ func (a *Agent) lockState(ctx context.Context, wait time.Duration) (s *session, 
 	if s.memory, err = recall(s.store); err != nil {
 		return s, err
 	}
-	s.seen = s.store.LoadStatus()
+	s.seen = a.loadStatus(s.store)
 	s.noteLoss()
 	return s, nil
 }

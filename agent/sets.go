@@ -368,7 +368,7 @@ func (s *session) exchange(ctx context.Context, settings managedconfig.Settings,
 	err = s.tellByHand(ctx, settings, change.Previous)
 	s.seen.Timing = s.memory.Timing
 	s.noteByHand(g.outcome, g.rule, change.Previous, err)
-	return change, errors.Join(err, s.save(s.seen, settings))
+	return change, errors.Join(err, s.save(s.seen, settings.Agent.Keep.Value))
 }
 
 // noteByHand puts on record that somebody exchanged the active set by hand. was is the

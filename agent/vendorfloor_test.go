@@ -307,3 +307,22 @@ func TestLostReportHasTheProfile(t *testing.T) {
 		}
 	}
 }
+
+// A configuration file that is away for a moment changes nothing of what the report says was
+// in force.
+func TestReportKeepsTheProfile(t *testing.T) {
+	t.Parallel()
+	w := newVendored(t)
+	w.first(1)
+	w.publish(w.pack(2, nil))
+	w.want(agent.Updated, "")
+	must(t, os.Rename(w.agent.Paths.Managed, w.agent.Paths.Managed+".away"))
+	if _, err := w.agent.Rollback(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	var status state.Status
+	must(t, json.Unmarshal(w.read(w.state("status.json")), &status))
+	if status.Settings == nil || status.Settings.Profile != "list+vendor" || status.Settings.OfflineURL.Value == "" {
+		t.Errorf("the report has the settings %+v", status.Settings)
+	}
+}

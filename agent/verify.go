@@ -242,7 +242,7 @@ func (r *repairing) run(ctx context.Context, rules trustRules) (err error) {
 		err = r.unread
 	}
 	r.seen.Timing = r.memory.Timing
-	return errors.Join(err, r.save(r.seen, r.settings))
+	return errors.Join(err, r.save(r.seen, r.settings.Agent.Keep.Value))
 }
 
 // repairSets repairs every set that has something wrong with it, and gives the active
