@@ -102,7 +102,7 @@ func inherited(fd uintptr) (*net.UnixConn, error) {
 // open does the job, up to the answer. It gives no package where that came whole
 // already, or there is none.
 func (a *answers) open() (source.Package, error) {
-	if err := a.write(frame(frameStarted, nil)); err != nil {
+	if _, err := a.write(frame(frameStarted, nil)); err != nil {
 		return nil, err
 	}
 	orders, err := readOrders(a.conn, frameJob, mostOrders)
@@ -197,19 +197,20 @@ type answers struct {
 	counted *counted // of the tally, what was told by any stream
 }
 
-// write writes frames at once.
-func (a *answers) write(frames ...[]byte) error {
+// write writes frames at once, and gives how many bytes of them were taken.
+func (a *answers) write(frames ...[]byte) (int64, error) {
 	all := net.Buffers(frames)
-	_, err := all.WriteTo(a.conn)
-	return err
+	return all.WriteTo(a.conn)
 }
 
 // tell writes frames behind one with what reading has cost since the last of these. A
-// stream that nobody listens to any more must not take with it what others have cost.
+// stream that nobody listens to any more must not take with it what others have cost. Only
+// what was on its way when somebody ceased to listen is not counted.
 func (a *answers) tell(frames ...[]byte) error {
 	spent := a.counted.since(a.tally)
-	err := a.write(slices.Insert(frames, 0, spent.frame())...)
-	if err != nil {
+	tally := spent.frame()
+	n, err := a.write(slices.Insert(frames, 0, tally)...)
+	if n < int64(len(tally)) {
 		a.counted.untold(spent)
 	}
 	return err

@@ -295,4 +295,18 @@ func TestUntold(t *testing.T) {
 	if got, err := parseCost(told[len(told)-tallyBytes:]); err != nil || got != (cost{1024, 2, true}) {
 		t.Errorf("told %+v, %v", got, err)
 	}
+
+	// What was heard is not told again where the rest was not.
+	partly := stream()
+	go func() {
+		_, _ = io.CopyN(io.Discard, partly, headBytes+tallyBytes)
+		partly.Close()
+	}()
+	a.tally.Bytes.Store(2024)
+	if err := a.tell(make([]byte, 8<<20)); err == nil {
+		t.Fatal("nobody listens to all of it, and yet it was told")
+	}
+	if got := a.counted.since(a.tally); got.bytes != 0 || got.requests != 0 {
+		t.Errorf("%+v is told twice", got)
+	}
 }
