@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the project for a bounded time each: fuzz.sh 3s
+# Runs every fuzz target of the project for a bounded time each: fuzz.sh 2s
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for_each=${1:-3s}
+for_each=${1:-2s}
 tags=urfave_cli_no_docs
 
 built=$(mktemp -d)
