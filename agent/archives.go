@@ -33,12 +33,20 @@ type knownArchive struct {
 
 // knownOf gives what is known of the archive that is laid out so.
 func (at *attempt) knownOf(layout string) (k knownArchive) {
-	for _, m := range slices.Concat(at.memory.Others, []state.Archive{at.memory.Archive()}) {
-		if m.Layout == layout {
-			k = at.knownArchive(m)
-		}
+	if m, ok := at.shownBefore(layout); ok {
+		k = at.knownArchive(m)
 	}
 	return k
+}
+
+// shownBefore gives what is remembered of the archive that is laid out so.
+func (at *attempt) shownBefore(layout string) (state.Archive, bool) {
+	all := append([]state.Archive{at.memory.Archive()}, at.memory.Others...)
+	i := slices.IndexFunc(all, func(m state.Archive) bool { return m.Layout == layout })
+	if i < 0 {
+		return state.Archive{}, false
+	}
+	return all[i], true
 }
 
 // knownArchive gives of what is remembered of an archive what still holds.

@@ -35,3 +35,25 @@ func TestVendorInstalledArchiveIsNotForgotten(t *testing.T) {
 	w.want(agent.Updated, "", agent.Options{Scheduled: true})
 	w.has(3)
 }
+
+// Nor does it take away that a set waits for its preload hook.
+func TestVendorUntestedArchiveIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	w := newAlone(t)
+	w.overWeb()
+	w.often()
+	w.firstAlone(1)
+	hook := w.hook("preload")
+	hook("exit 3")
+	p := w.bare(2)
+	w.publish(p)
+	w.want(agent.Failed, "preload_failed")
+	must(t, os.WriteFile(filepath.Join(w.ring, "arch_x86_64", "updates.zip"), []byte("<html>"+noise(1, 300)), 0o644))
+	w.want(agent.Failed, "not_a_package")
+	hook("exit 0")
+	w.publish(p)
+	if r := w.update(agent.Options{}); r.Outcome != agent.Updated || came(r) {
+		t.Errorf("%s %v, %d bytes", r.Outcome, r.FailReason, r.BytesDownloaded)
+	}
+	w.has(2)
+}

@@ -157,7 +157,7 @@ func (at *attempt) receive(ctx context.Context, n *news, files []verifier.Entry)
 // anew, as if they had just come.
 func (at *attempt) takeUntested(ctx context.Context, n *news) (bool, error) {
 	left := at.session.untested()
-	if left == nil || n.layout != at.memory.Layout || left.signed.Digest.String() != at.memory.List {
+	if m, ok := at.shownBefore(n.layout); left == nil || !ok || left.signed.Digest.String() != m.List {
 		return false, nil
 	}
 	staging, err := at.session.dir.Stage("")
