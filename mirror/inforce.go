@@ -18,17 +18,22 @@ import (
 // standing is a list as it lies somewhere, and the package that it was found with.
 type standing struct {
 	archive string         // path of the package; empty where endpoints can't open it
+	origin  Origin         // where the list is
 	list    *verifier.List // nil where none can be read
 	digest  verifier.Digest
 	object  []byte // the signed list as it lies there
 }
 
-// standingIn gives what is published in a directory: the archive that the sidecar names,
-// whatever updates.zip is by now, where that list counts or there is nothing else to go by.
-// A stranger's leads to updates.zip.
+// standingIn gives what is published in a directory. An updates.zip that has a list inside
+// which counts is for endpoints what that says, and no sidecar is asked. Else it is the
+// archive that the sidecar names, whatever updates.zip is by now, where that list counts or
+// there is nothing else to go by. A stranger's leads to updates.zip.
 func standingIn(dir string, counts func(standing) bool) standing {
 	zip := filepath.Join(dir, zipFile)
 	plain := standingAt(zip)
+	if plain.origin == Inside && counts(plain) {
+		return plain
+	}
 	if named := approvedIn(dir); named != zip {
 		if s := standingAt(named); plain.archive == "" || counts(s) {
 			return s
@@ -43,6 +48,7 @@ func standingAt(path string) (s standing) {
 	defer c.close()
 	if err == nil {
 		s, err = standingOf(c.object)
+		s.origin = c.origin
 	}
 	if err == nil && c.archive == nil {
 		err = c.settle(path, s.list)

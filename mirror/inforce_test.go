@@ -91,6 +91,11 @@ func TestPromotePublishedByName(t *testing.T) {
 		}
 		write(r.t, zip(r), data)
 	}
+	inside := func(r *rings) { // a package that speaks for itself, whatever the sidecar says
+		sidecar := read(r.t, r.in("production", "updates.zip.p7m"))
+		r.inside("production", "1.407.420.0", r.now.Add(-time.Minute))
+		write(r.t, r.in("production", "updates.zip.p7m"), sidecar)
+	}
 	for name, c := range map[string]struct {
 		change func(*rings)
 		next   string
@@ -101,10 +106,19 @@ func TestPromotePublishedByName(t *testing.T) {
 			r.approve("1.407.419.0", nil)
 			comes(r, read(r.t, r.in("preview", "updates-14074190.zip")))
 		}, "1.407.419.0", "", "1.407.418.0"},
-		"missing":            {func(r *rings) { os.Remove(zip(r)) }, "1.407.419.0", "", "1.407.418.0"},
-		"torn":               {func(r *rings) { comes(r, []byte("torn")) }, "1.407.419.0", "", "1.407.418.0"},
-		"older over missing": {func(r *rings) { os.Remove(zip(r)) }, "1.407.417.0", "rollback_refused", ""},
-		"older over torn":    {func(r *rings) { comes(r, []byte("torn")) }, "1.407.417.0", "rollback_refused", ""},
+		"missing":                             {func(r *rings) { os.Remove(zip(r)) }, "1.407.419.0", "", "1.407.418.0"},
+		"torn":                                {func(r *rings) { comes(r, []byte("torn")) }, "1.407.419.0", "", "1.407.418.0"},
+		"older over missing":                  {func(r *rings) { os.Remove(zip(r)) }, "1.407.417.0", "rollback_refused", ""},
+		"older over torn":                     {func(r *rings) { comes(r, []byte("torn")) }, "1.407.417.0", "rollback_refused", ""},
+		"the same beside a newer list inside": {inside, "1.407.418.0", "rollback_refused", ""},
+		"older beside a newer list inside":    {inside, "1.407.419.0", "rollback_refused", ""},
+		"renewed beside a newer list inside":  {func(r *rings) { inside(r); r.now = r.now.AddDate(0, 0, 2) }, "1.407.418.0", "rollback_refused", ""},
+		"a list inside by a stranger": {func(r *rings) {
+			signer := r.signer
+			r.signer = newLab(r.t, KeyOptions{}).signer
+			inside(r)
+			r.signer = signer
+		}, "1.407.419.0", "", "1.407.418.0"},
 		"another CA beside another download": {func(r *rings) {
 			comes(r, vendorZip(r.t, "1.407.420.0", 20<<10))
 			other := newLab(r.t, KeyOptions{})
