@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,8 @@ type standing struct {
 // standingIn gives what is published in a directory. An updates.zip that has a list inside
 // which counts is for endpoints what that says, and no sidecar is asked. Else it is the
 // archive that the sidecar names, whatever updates.zip is by now, where that list counts or
-// there is nothing else to go by. A stranger's leads to updates.zip.
+// there is nothing else to go by. A stranger's leads to updates.zip, and so does one whose
+// archive is gone, where updates.zip is the same.
 func standingIn(dir string, counts func(standing) bool) standing {
 	zip := filepath.Join(dir, zipFile)
 	plain := standingAt(zip)
@@ -35,7 +37,7 @@ func standingIn(dir string, counts func(standing) bool) standing {
 		return plain
 	}
 	if named := approvedIn(dir); named != zip {
-		if s := standingAt(named); plain.archive == "" || counts(s) {
+		if s := standingAt(named); plain.archive == "" || counts(s) && (s.archive != "" || !plain.approved()) {
 			return s
 		}
 	}
@@ -66,6 +68,19 @@ func standingOf(object []byte) (standing, error) {
 		return standing{}, err
 	}
 	return standing{list: claims.List, digest: claims.Digest, object: object}, nil
+}
+
+// approved says whether the archive has the files of the sidecar that it was found with.
+func (s standing) approved() bool {
+	if s.list == nil || s.origin != Sidecar {
+		return false
+	}
+	there, err := openArchive(s.archive)
+	if err != nil {
+		return false
+	}
+	defer there.file.Close()
+	return checkContent(context.Background(), there.file, there.layout, s.list) == nil
 }
 
 // believed says whether endpoints of a ring could have that package: somebody signed

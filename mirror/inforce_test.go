@@ -85,6 +85,7 @@ func TestPromoteSameContent(t *testing.T) {
 func TestPromotePublishedByName(t *testing.T) {
 	t.Parallel()
 	zip := func(r *rings) string { return r.in("production", "updates.zip") }
+	named := func(r *rings) string { return r.in("production", "updates-14074180.zip") }
 	comes := func(r *rings, data []byte) { // as another file, since the named one is linked to it
 		if err := os.Remove(zip(r)); err != nil {
 			r.t.Fatal(err)
@@ -106,6 +107,15 @@ func TestPromotePublishedByName(t *testing.T) {
 			r.approve("1.407.419.0", nil)
 			comes(r, read(r.t, r.in("preview", "updates-14074190.zip")))
 		}, "1.407.419.0", "", "1.407.418.0"},
+		"the named one gone": {func(r *rings) { os.Remove(named(r)) }, "1.407.419.0", "", "1.407.418.0"},
+		"the named one torn": {func(r *rings) {
+			os.Remove(named(r))
+			write(r.t, named(r), []byte("torn"))
+		}, "1.407.419.0", "", "1.407.418.0"},
+		"the named one gone beside another download": {func(r *rings) { // so there is nothing to go back to but the one before
+			os.Remove(named(r))
+			comes(r, vendorZip(r.t, "1.407.420.0", 20<<10))
+		}, "1.407.419.0", "", "1.407.417.0"},
 		"missing":                             {func(r *rings) { os.Remove(zip(r)) }, "1.407.419.0", "", "1.407.418.0"},
 		"torn":                                {func(r *rings) { comes(r, []byte("torn")) }, "1.407.419.0", "", "1.407.418.0"},
 		"older over missing":                  {func(r *rings) { os.Remove(zip(r)) }, "1.407.417.0", "rollback_refused", ""},
@@ -167,6 +177,46 @@ func TestPromotePublishedByName(t *testing.T) {
 				t.Fatalf("%s is published after undo, and n-1 is %s", now, before)
 			}
 		})
+	}
+}
+
+// TestUndoNamedGone: n-1 has its archive under two names, and one of them is enough. What is
+// published then has both.
+func TestUndoNamedGone(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(r *rings, path string){
+		"gone": func(*rings, string) {},
+		"torn": func(r *rings, path string) { write(r.t, path, []byte("torn")) },
+	} {
+		for _, gone := range []string{"updates.zip", "updates-14074170.zip"} {
+			for _, trusted := range []bool{true, false} {
+				if name == "torn" && gone == "updates.zip" {
+					continue // endpoints that read the sidecar don't open that
+				}
+				t.Run(fmt.Sprint(name, gone, trusted), func(t *testing.T) {
+					t.Parallel()
+					r := newRings(t)
+					r.t = t
+					for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+						r.approve(v, nil)
+						r.want(Promoted)
+					}
+					path := r.in("production_back", gone)
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+					change(r, path)
+					var trust *verifier.Trust
+					if trusted {
+						trust = &r.trust
+					}
+					_, err := UndoPromotion(r.o.To, trust, r.o.Now)
+					wantCode(t, err, "")
+					r.good("production", "1.407.417.0")
+					r.good("production_back", "1.407.418.0")
+				})
+			}
+		}
 	}
 }
 

@@ -157,6 +157,12 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 	if _, err := s.place.identified(next, s.before); err != nil {
 		return PromotedPair{}, err
 	}
+	// Endpoints ask for it by the name that its list has.
+	if l := s.before.list; l != nil && s.before.origin == Sidecar && l.Zip != "" && standingAt(approvedIn(next)).archive == "" {
+		if err := linkOrCopy(filepath.Join(next, filepath.Base(s.before.archive)), filepath.Join(next, l.Zip)); err != nil {
+			return PromotedPair{}, err
+		}
+	}
 	have, err := s.place.identified(s.place.arch, s.have)
 	if err != nil {
 		return PromotedPair{}, err
