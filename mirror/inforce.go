@@ -44,6 +44,12 @@ func standingIn(dir string, counts func(standing) bool) standing {
 	return plain
 }
 
+// opens says whether endpoints can open the package that is published, both by the name in
+// the sidecar and as updates.zip.
+func (t place) opens() bool {
+	return standingAt(approvedIn(t.arch)).archive != "" && standingAt(filepath.Join(t.arch, zipFile)).archive != ""
+}
+
 // standingAt gives what an archive or a sidecar is about.
 func standingAt(path string) (s standing) {
 	c, err := openClaim(path)

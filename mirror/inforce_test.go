@@ -180,6 +180,45 @@ func TestPromotePublishedByName(t *testing.T) {
 	}
 }
 
+// TestPromoteRepairs: what is out already is published once more where it can't be fetched,
+// and n-1 stays.
+func TestPromoteRepairs(t *testing.T) {
+	t.Parallel()
+	const named = "updates-14074180.zip"
+	for name, files := range map[string][]string{"both": {"updates.zip", named}, "updates.zip": {"updates.zip"}, "the named one": {named}} {
+		for _, torn := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, torn), func(t *testing.T) {
+				t.Parallel()
+				r := newRings(t)
+				r.t = t
+				for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+					r.approve(v, nil)
+					r.want(Promoted)
+				}
+				for _, file := range files {
+					path := r.in("production", file)
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+					if torn {
+						write(t, path, []byte("torn"))
+					}
+				}
+				r.want(Promoted)
+				r.good("production", "1.407.418.0")
+				r.good("production_back", "1.407.417.0")
+				if n := len(r.log()); n != 3 {
+					t.Errorf("the log has %d lines", n)
+				}
+				r.want(PromoteUpToDate)
+				_, err := UndoPromotion(r.o.To, &r.trust, r.o.Now)
+				wantCode(t, err, "")
+				r.good("production", "1.407.417.0")
+			})
+		}
+	}
+}
+
 // TestUndoNamedGone: n-1 has its archive under two names, and one of them is enough. What is
 // published then has both.
 func TestUndoNamedGone(t *testing.T) {

@@ -311,8 +311,14 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 	if err := r.target.keepsAnchor(old, r.place.arch); err != nil {
 		return err
 	}
-	if r.outcome, err = decidePromotion(r.good.Signed.List, old, r.isOut(), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+	if r.outcome, err = decidePromotion(r.good.Signed.List, old, r.isOut(), r.o.AllowDowngrade); err != nil {
 		return err
+	}
+	if r.outcome == PromoteUpToDate {
+		if r.place.opens() {
+			return nil
+		}
+		r.outcome = Promoted // once more, since endpoints have only a list of it
 	}
 	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
 		return &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "this package was promoted to the ring before, and taken back",
