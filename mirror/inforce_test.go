@@ -116,7 +116,12 @@ func TestPromotePublishedByName(t *testing.T) {
 			os.Remove(named(r))
 			comes(r, vendorZip(r.t, "1.407.420.0", 20<<10))
 		}, "1.407.419.0", "", "1.407.417.0"},
-		"missing":                             {func(r *rings) { os.Remove(zip(r)) }, "1.407.419.0", "", "1.407.418.0"},
+		"missing": {func(r *rings) { os.Remove(zip(r)) }, "1.407.419.0", "", "1.407.418.0"},
+		"a link to nowhere": {func(r *rings) {
+			if err := errors.Join(os.Remove(zip(r)), os.Symlink("nowhere", zip(r))); err != nil {
+				r.t.Fatal(err)
+			}
+		}, "1.407.419.0", "", "1.407.418.0"},
 		"torn":                                {func(r *rings) { comes(r, []byte("torn")) }, "1.407.419.0", "", "1.407.418.0"},
 		"older over missing":                  {func(r *rings) { os.Remove(zip(r)) }, "1.407.417.0", "rollback_refused", ""},
 		"older over torn":                     {func(r *rings) { comes(r, []byte("torn")) }, "1.407.417.0", "rollback_refused", ""},
@@ -226,6 +231,11 @@ func TestUndoNamedGone(t *testing.T) {
 	for name, change := range map[string]func(r *rings, path string){
 		"gone": func(*rings, string) {},
 		"torn": func(r *rings, path string) { write(r.t, path, []byte("torn")) },
+		"a link to nowhere": func(r *rings, path string) {
+			if err := os.Symlink("nowhere", path); err != nil {
+				r.t.Fatal(err)
+			}
+		},
 	} {
 		for _, gone := range []string{"updates.zip", "updates-14074170.zip"} {
 			for _, trusted := range []bool{true, false} {

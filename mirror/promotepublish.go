@@ -222,15 +222,18 @@ func (r *promotion) publish() (PromotedPair, error) {
 }
 
 // identified gives what a directory with that package is known by, and the package the name
-// updates.zip where that is missing, without which n-1 is none.
+// updates.zip where that leads to no file, without which n-1 is none.
 func (t place) identified(dir string, s standing) (fileID, error) {
-	zip := filepath.Join(dir, zipFile)
-	if _, err := os.Lstat(zip); errors.Is(err, fs.ErrNotExist) && s.archive != "" {
-		if err := linkOrCopy(filepath.Join(dir, filepath.Base(s.archive)), zip); err != nil {
-			return fileID{}, err
-		}
+	if file, there := zipIn(dir); there || s.archive == "" {
+		return file, nil
 	}
-	file, _ := zipIn(dir)
+	if err := linkOrCopy(filepath.Join(dir, filepath.Base(s.archive)), filepath.Join(dir, zipFile)); err != nil {
+		return fileID{}, err
+	}
+	file, there := zipIn(dir)
+	if !there {
+		return file, os.ErrNotExist
+	}
 	return file, nil
 }
 
