@@ -3,8 +3,10 @@ package mirror
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -355,6 +357,34 @@ func TestPromoteNothingBeforeLine(t *testing.T) {
 	}
 	if readLedger((ringPlace{arch: r.in("production")}).ledger()).superseded(standingAt(approvedIn(r.in("production")))) {
 		t.Error("what is published counts as replaced")
+	}
+}
+
+// TestNotedBeforePublished: where nothing can be noted, what is published stays as it is,
+// down to an updates.zip that is missing.
+func TestNotedBeforePublished(t *testing.T) {
+	t.Parallel()
+	for name, act := range map[string]func(r *rings) error{
+		"promote": func(r *rings) error { _, err := Promote(t.Context(), r.o); return err },
+		"undo":    func(r *rings) error { _, err := UndoPromotion(r.o.To, &r.trust, r.o.Now); return err },
+	} {
+		r := newRings(t)
+		for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+			r.approve(v, nil)
+			r.want(Promoted)
+		}
+		r.approve("1.407.419.0", nil)
+		ledger := (ringPlace{arch: r.in("production")}).ledger()
+		if err := errors.Join(os.Remove(r.in("production", "updates.zip")), os.Remove(ledger), os.MkdirAll(filepath.Join(ledger, "in the way"), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		before := r.tree()
+		if err := act(r); err == nil {
+			t.Fatalf("%s: it was noted", name)
+		}
+		if after := r.tree(); !maps.Equal(after, before) {
+			t.Errorf("%s: there is %v, and there was %v", name, slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+		}
 	}
 }
 

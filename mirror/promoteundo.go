@@ -163,10 +163,6 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 			return PromotedPair{}, err
 		}
 	}
-	have, err := s.place.identified(s.place.arch, s.have)
-	if err != nil {
-		return PromotedPair{}, err
-	}
 	pair := PromotedPair{Arch: s.arch, Outcome: PromoteUndone, Previous: s.have.definition()}
 	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch, Undone: s.have.list.Content()}
 	if l := s.before.list; l != nil {
@@ -180,6 +176,10 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 		if err := approvals.comesIntoForce(inForce, s.have, trust, t.identityOf(s.have.list, s.arch)); err != nil {
 			return PromotedPair{}, err
 		}
+	}
+	have, err := s.place.identified(s.place.arch, s.have)
+	if err != nil {
+		return PromotedPair{}, err
 	}
 	entry.User, entry.Host = caller()
 	if pair.Logged, err = t.log.append(entry); err != nil {
