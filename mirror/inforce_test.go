@@ -226,6 +226,35 @@ func TestPromoteRepairs(t *testing.T) {
 	}
 }
 
+// TestUndoUnderStrangersList: whoever can only write to the tree keeps nothing from being
+// taken back by a list that names a line which never was. One that counts does.
+func TestUndoUnderStrangersList(t *testing.T) {
+	t.Parallel()
+	stranger := newLab(t, KeyOptions{}).signer
+	for _, trusted := range []bool{true, false} {
+		r := newRings(t)
+		for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+			r.approve(v, nil)
+			r.want(Promoted)
+		}
+		var trust *verifier.Trust
+		if trusted {
+			trust = &r.trust
+		}
+		list, sidecar := r.good("production", "1.407.418.0"), r.in("production", "updates.zip.p7m")
+		noLine := func(l *verifier.List) { l.PromotionLog = strings.Repeat("a", 64) }
+		if trusted {
+			write(t, sidecar, by(t, r.signer, list, noLine))
+			_, err := UndoPromotion(r.o.To, trust, r.o.Now)
+			wantCode(t, err, "content_mismatch")
+		}
+		write(t, sidecar, by(t, stranger, list, noLine))
+		_, err := UndoPromotion(r.o.To, trust, r.o.Now)
+		wantCode(t, err, "")
+		r.good("production", "1.407.417.0")
+	}
+}
+
 // TestUndoNamedGone: n-1 has its archive under two names, and one of them is enough. What is
 // published then has both.
 func TestUndoNamedGone(t *testing.T) {

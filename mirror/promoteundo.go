@@ -105,6 +105,7 @@ type undoStep struct {
 	arch         string
 	place        place
 	have, before standing // published, and n-1
+	counts       bool     // and the list of what is published is one to go by
 	needed       bool     // else it was taken back already
 }
 
@@ -127,7 +128,8 @@ func (t *target) standings(trust *verifier.Trust) (map[string]undoStep, error) {
 		counts := func(s standing) bool {
 			return s.list != nil && ringPlace{ring: t.ring, arch: p.arch}.counts(s, trust, t.identityOf(s.list, arch))
 		}
-		found[arch] = undoStep{arch: arch, place: p, have: standingIn(p.arch, counts), before: standingIn(p.back, counts)}
+		have := standingIn(p.arch, counts)
+		found[arch] = undoStep{arch: arch, place: p, have: have, counts: counts(have), before: standingIn(p.back, counts)}
 	}
 	return found, nil
 }
@@ -142,6 +144,9 @@ func (t *target) lookBack(line LoggedPromotion, s undoStep) (undoStep, error) {
 		return s, nothingToUndo("what is published is not what the last promotion brought")
 	case s.needed && (s.before.archive == "" || s.before.about(s.have)):
 		return s, nothingToUndo("no other package is kept from before the last promotion")
+	}
+	if !s.counts { // anybody who writes to the tree could put it there, to keep the package from being taken back
+		return s, nil
 	}
 	return s, t.keepsAnchor(s.have.list, s.place.arch)
 }
