@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,23 +19,35 @@ import (
 // standing is a list as it lies somewhere, and the package that it was found with.
 type standing struct {
 	archive string         // path of the package; empty where endpoints can't open it
+	origin  Origin         // where the list is
 	list    *verifier.List // nil where none can be read
 	digest  verifier.Digest
 	object  []byte // the signed list as it lies there
 }
 
-// standingIn gives what is published in a directory: the archive that the sidecar names,
-// whatever updates.zip is by now, where that list counts or there is nothing else to go by.
-// A stranger's leads to updates.zip.
+// standingIn gives what is published in a directory. An updates.zip that has a list inside
+// which counts is for endpoints what that says, and no sidecar is asked. Else it is the
+// archive that the sidecar names, whatever updates.zip is by now, where that list counts or
+// there is nothing else to go by. A stranger's leads to updates.zip, and so does one whose
+// archive is gone, where updates.zip is the same.
 func standingIn(dir string, counts func(standing) bool) standing {
 	zip := filepath.Join(dir, zipFile)
 	plain := standingAt(zip)
+	if plain.origin == Inside && counts(plain) {
+		return plain
+	}
 	if named := approvedIn(dir); named != zip {
-		if s := standingAt(named); plain.archive == "" || counts(s) {
+		if s := standingAt(named); plain.archive == "" || counts(s) && (s.archive != "" || !plain.approved()) {
 			return s
 		}
 	}
 	return plain
+}
+
+// opens says whether endpoints can open the package that is published, both by the name in
+// the sidecar and as updates.zip.
+func (t place) opens() bool {
+	return standingAt(approvedIn(t.arch)).archive != "" && standingAt(filepath.Join(t.arch, zipFile)).archive != ""
 }
 
 // standingAt gives what an archive or a sidecar is about.
@@ -43,6 +56,7 @@ func standingAt(path string) (s standing) {
 	defer c.close()
 	if err == nil {
 		s, err = standingOf(c.object)
+		s.origin = c.origin
 	}
 	if err == nil && c.archive == nil {
 		err = c.settle(path, s.list)
@@ -60,6 +74,19 @@ func standingOf(object []byte) (standing, error) {
 		return standing{}, err
 	}
 	return standing{list: claims.List, digest: claims.Digest, object: object}, nil
+}
+
+// approved says whether the archive has the files of the sidecar that it was found with.
+func (s standing) approved() bool {
+	if s.list == nil || s.origin != Sidecar {
+		return false
+	}
+	there, err := openArchive(s.archive)
+	if err != nil {
+		return false
+	}
+	defer there.file.Close()
+	return checkContent(context.Background(), there.file, there.layout, s.list) == nil
 }
 
 // believed says whether endpoints of a ring could have that package: somebody signed

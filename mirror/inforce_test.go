@@ -3,8 +3,10 @@ package mirror
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,11 +87,17 @@ func TestPromoteSameContent(t *testing.T) {
 func TestPromotePublishedByName(t *testing.T) {
 	t.Parallel()
 	zip := func(r *rings) string { return r.in("production", "updates.zip") }
+	named := func(r *rings) string { return r.in("production", "updates-14074180.zip") }
 	comes := func(r *rings, data []byte) { // as another file, since the named one is linked to it
 		if err := os.Remove(zip(r)); err != nil {
 			r.t.Fatal(err)
 		}
 		write(r.t, zip(r), data)
+	}
+	inside := func(r *rings) { // a package that speaks for itself, whatever the sidecar says
+		sidecar := read(r.t, r.in("production", "updates.zip.p7m"))
+		r.inside("production", "1.407.420.0", r.now.Add(-time.Minute))
+		write(r.t, r.in("production", "updates.zip.p7m"), sidecar)
 	}
 	for name, c := range map[string]struct {
 		change func(*rings)
@@ -101,10 +109,33 @@ func TestPromotePublishedByName(t *testing.T) {
 			r.approve("1.407.419.0", nil)
 			comes(r, read(r.t, r.in("preview", "updates-14074190.zip")))
 		}, "1.407.419.0", "", "1.407.418.0"},
-		"missing":            {func(r *rings) { os.Remove(zip(r)) }, "1.407.419.0", "", "1.407.418.0"},
-		"torn":               {func(r *rings) { comes(r, []byte("torn")) }, "1.407.419.0", "", "1.407.418.0"},
-		"older over missing": {func(r *rings) { os.Remove(zip(r)) }, "1.407.417.0", "rollback_refused", ""},
-		"older over torn":    {func(r *rings) { comes(r, []byte("torn")) }, "1.407.417.0", "rollback_refused", ""},
+		"the named one gone": {func(r *rings) { os.Remove(named(r)) }, "1.407.419.0", "", "1.407.418.0"},
+		"the named one torn": {func(r *rings) {
+			os.Remove(named(r))
+			write(r.t, named(r), []byte("torn"))
+		}, "1.407.419.0", "", "1.407.418.0"},
+		"the named one gone beside another download": {func(r *rings) { // so there is nothing to go back to but the one before
+			os.Remove(named(r))
+			comes(r, vendorZip(r.t, "1.407.420.0", 20<<10))
+		}, "1.407.419.0", "", "1.407.417.0"},
+		"missing": {func(r *rings) { os.Remove(zip(r)) }, "1.407.419.0", "", "1.407.418.0"},
+		"a link to nowhere": {func(r *rings) {
+			if err := errors.Join(os.Remove(zip(r)), os.Symlink("nowhere", zip(r))); err != nil {
+				r.t.Fatal(err)
+			}
+		}, "1.407.419.0", "", "1.407.418.0"},
+		"torn":                                {func(r *rings) { comes(r, []byte("torn")) }, "1.407.419.0", "", "1.407.418.0"},
+		"older over missing":                  {func(r *rings) { os.Remove(zip(r)) }, "1.407.417.0", "rollback_refused", ""},
+		"older over torn":                     {func(r *rings) { comes(r, []byte("torn")) }, "1.407.417.0", "rollback_refused", ""},
+		"the same beside a newer list inside": {inside, "1.407.418.0", "rollback_refused", ""},
+		"older beside a newer list inside":    {inside, "1.407.419.0", "rollback_refused", ""},
+		"renewed beside a newer list inside":  {func(r *rings) { inside(r); r.now = r.now.AddDate(0, 0, 2) }, "1.407.418.0", "rollback_refused", ""},
+		"a list inside by a stranger": {func(r *rings) {
+			signer := r.signer
+			r.signer = newLab(r.t, KeyOptions{}).signer
+			inside(r)
+			r.signer = signer
+		}, "1.407.419.0", "", "1.407.418.0"},
 		"another CA beside another download": {func(r *rings) {
 			comes(r, vendorZip(r.t, "1.407.420.0", 20<<10))
 			other := newLab(r.t, KeyOptions{})
@@ -153,6 +184,119 @@ func TestPromotePublishedByName(t *testing.T) {
 				t.Fatalf("%s is published after undo, and n-1 is %s", now, before)
 			}
 		})
+	}
+}
+
+// TestPromoteRepairs: what is out already is published once more where it can't be fetched,
+// and n-1 stays.
+func TestPromoteRepairs(t *testing.T) {
+	t.Parallel()
+	const named = "updates-14074180.zip"
+	for name, files := range map[string][]string{"both": {"updates.zip", named}, "updates.zip": {"updates.zip"}, "the named one": {named}} {
+		for _, torn := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, torn), func(t *testing.T) {
+				t.Parallel()
+				r := newRings(t)
+				r.t = t
+				for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+					r.approve(v, nil)
+					r.want(Promoted)
+				}
+				for _, file := range files {
+					path := r.in("production", file)
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+					if torn {
+						write(t, path, []byte("torn"))
+					}
+				}
+				r.want(Promoted)
+				r.good("production", "1.407.418.0")
+				r.good("production_back", "1.407.417.0")
+				if n := len(r.log()); n != 3 {
+					t.Errorf("the log has %d lines", n)
+				}
+				r.want(PromoteUpToDate)
+				_, err := UndoPromotion(r.o.To, &r.trust, r.o.Now)
+				wantCode(t, err, "")
+				r.good("production", "1.407.417.0")
+			})
+		}
+	}
+}
+
+// TestUndoUnderStrangersList: whoever can only write to the tree keeps nothing from being
+// taken back by a list that names a line which never was. One that counts does.
+func TestUndoUnderStrangersList(t *testing.T) {
+	t.Parallel()
+	stranger := newLab(t, KeyOptions{}).signer
+	for _, trusted := range []bool{true, false} {
+		r := newRings(t)
+		for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+			r.approve(v, nil)
+			r.want(Promoted)
+		}
+		var trust *verifier.Trust
+		if trusted {
+			trust = &r.trust
+		}
+		list, sidecar := r.good("production", "1.407.418.0"), r.in("production", "updates.zip.p7m")
+		noLine := func(l *verifier.List) { l.PromotionLog = strings.Repeat("a", 64) }
+		if trusted {
+			write(t, sidecar, by(t, r.signer, list, noLine))
+			_, err := UndoPromotion(r.o.To, trust, r.o.Now)
+			wantCode(t, err, "content_mismatch")
+		}
+		write(t, sidecar, by(t, stranger, list, noLine))
+		_, err := UndoPromotion(r.o.To, trust, r.o.Now)
+		wantCode(t, err, "")
+		r.good("production", "1.407.417.0")
+	}
+}
+
+// TestUndoNamedGone: n-1 has its archive under two names, and one of them is enough. What is
+// published then has both.
+func TestUndoNamedGone(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(r *rings, path string){
+		"gone": func(*rings, string) {},
+		"torn": func(r *rings, path string) { write(r.t, path, []byte("torn")) },
+		"a link to nowhere": func(r *rings, path string) {
+			if err := os.Symlink("nowhere", path); err != nil {
+				r.t.Fatal(err)
+			}
+		},
+	} {
+		for _, gone := range []string{"updates.zip", "updates-14074170.zip"} {
+			for _, trusted := range []bool{true, false} {
+				if name == "torn" && gone == "updates.zip" {
+					continue // endpoints that read the sidecar don't open that
+				}
+				t.Run(fmt.Sprint(name, gone, trusted), func(t *testing.T) {
+					t.Parallel()
+					r := newRings(t)
+					r.t = t
+					for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+						r.approve(v, nil)
+						r.want(Promoted)
+					}
+					path := r.in("production_back", gone)
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+					change(r, path)
+					var trust *verifier.Trust
+					if trusted {
+						trust = &r.trust
+					}
+					_, err := UndoPromotion(r.o.To, trust, r.o.Now)
+					wantCode(t, err, "")
+					r.good("production", "1.407.417.0")
+					r.good("production_back", "1.407.418.0")
+				})
+			}
+		}
 	}
 }
 
@@ -242,6 +386,34 @@ func TestPromoteNothingBeforeLine(t *testing.T) {
 	}
 	if readLedger((ringPlace{arch: r.in("production")}).ledger()).superseded(standingAt(approvedIn(r.in("production")))) {
 		t.Error("what is published counts as replaced")
+	}
+}
+
+// TestNotedBeforePublished: where nothing can be noted, what is published stays as it is,
+// down to an updates.zip that is missing.
+func TestNotedBeforePublished(t *testing.T) {
+	t.Parallel()
+	for name, act := range map[string]func(r *rings) error{
+		"promote": func(r *rings) error { _, err := Promote(t.Context(), r.o); return err },
+		"undo":    func(r *rings) error { _, err := UndoPromotion(r.o.To, &r.trust, r.o.Now); return err },
+	} {
+		r := newRings(t)
+		for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
+			r.approve(v, nil)
+			r.want(Promoted)
+		}
+		r.approve("1.407.419.0", nil)
+		ledger := (ringPlace{arch: r.in("production")}).ledger()
+		if err := errors.Join(os.Remove(r.in("production", "updates.zip")), os.Remove(ledger), os.MkdirAll(filepath.Join(ledger, "in the way"), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		before := r.tree()
+		if err := act(r); err == nil {
+			t.Fatalf("%s: it was noted", name)
+		}
+		if after := r.tree(); !maps.Equal(after, before) {
+			t.Errorf("%s: there is %v, and there was %v", name, slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+		}
 	}
 }
 

@@ -153,12 +153,18 @@ func (o PromoteOptions) orDefault() (PromoteOptions, error) {
 	if o.From == o.To || sameDir(o.From, o.To) {
 		return o, usage("a ring can not be promoted to itself", "give two different directories with --from and --to", nil)
 	}
+	there := archsIn(o.From)
+	if len(there) == 0 {
+		return o, usage("the ring to promote from has no directory of an architecture", "give the directory above arch_x86_64 or arch_arm64, and not "+printable.Quote(o.From), nil)
+	}
 	if len(o.Archs) == 0 {
-		o.Archs = archsIn(o.From)
+		o.Archs = there
 	}
 	o.Archs = distinct(o.Archs)
-	if len(o.Archs) == 0 {
-		return o, usage("the ring to promote from has no directory of an architecture", "give the directory above arch_x86_64 or arch_arm64, and not "+printable.Quote(o.From), nil)
+	for _, arch := range o.Archs {
+		if !slices.Contains(there, arch) {
+			return o, usage("the ring to promote from has no directory of an architecture that was given", "give only those with --arch that "+printable.Quote(o.From)+" has, or none for all of them", nil)
+		}
 	}
 	return o, nil
 }
@@ -311,8 +317,14 @@ func (r *promotion) prepare(ctx context.Context) (err error) {
 	if err := r.target.keepsAnchor(old, r.place.arch); err != nil {
 		return err
 	}
-	if r.outcome, err = decidePromotion(r.good.Signed.List, old, r.isOut(), r.o.AllowDowngrade); err != nil || r.outcome == PromoteUpToDate {
+	if r.outcome, err = decidePromotion(r.good.Signed.List, old, r.isOut(), r.o.AllowDowngrade); err != nil {
 		return err
+	}
+	if r.outcome == PromoteUpToDate {
+		if r.place.opens() {
+			return nil
+		}
+		r.outcome = Promoted // once more, since endpoints have only a list of it
 	}
 	if takenBack(r.target.log.lines, r.target.name(), r.arch, r.good.Signed.List.Content()) && !r.o.RetryKnownBad {
 		return &verifier.Refusal{Code: verifier.KnownBadContent, Sentence: "this package was promoted to the ring before, and taken back",

@@ -45,6 +45,10 @@ func TestPromoteArguments(t *testing.T) {
 		"a wrong name":  func(r *rings) { r.o.To, r.o.Ring = r.o.To[:len(r.o.To)-1], "" },
 		"to no tree":    func(r *rings) { r.o.To = filepath.Join(r.o.To, "x", "production") },
 		"nothing there": func(r *rings) { os.RemoveAll(r.in("preview", "")) },
+		"no such arch":  func(r *rings) { r.o.Archs = []string{"x86_64", "arm64"} },
+		"an unknown":    func(r *rings) { r.o.Archs = []string{"mips"} },
+		"from a file":   func(r *rings) { r.o.From = r.in("preview", "updates.zip") },
+		"and its arch":  func(r *rings) { r.o.From, r.o.Archs = r.in("preview", "updates.zip"), []string{"x86_64"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -200,16 +200,16 @@ func (r *promotion) publish() (PromotedPair, error) {
 	if err := r.sign(pair.Logged); err != nil {
 		return pair, err
 	}
+	next := standingAt(approvedIn(r.place.next()))
+	if err := r.remember(next); err != nil {
+		return pair, err
+	}
 	if r.replaces {
 		have, err := r.place.identified(r.place.arch, r.have)
 		if err != nil {
 			return pair, err
 		}
 		r.came.Previous = &previous{fileID: have}
-	}
-	next := standingAt(approvedIn(r.place.next()))
-	if err := r.remember(next); err != nil {
-		return pair, err
 	}
 	if _, err := r.target.log.append(line); err != nil {
 		return pair, err
@@ -222,15 +222,20 @@ func (r *promotion) publish() (PromotedPair, error) {
 }
 
 // identified gives what a directory with that package is known by, and the package the name
-// updates.zip where that is missing, without which n-1 is none.
+// updates.zip where that leads to no file, without which n-1 is none. That may change what is
+// published, so it comes last of all that can fail.
 func (t place) identified(dir string, s standing) (fileID, error) {
-	zip := filepath.Join(dir, zipFile)
-	if _, err := os.Lstat(zip); errors.Is(err, fs.ErrNotExist) && s.archive != "" {
-		if err := linkOrCopy(filepath.Join(dir, filepath.Base(s.archive)), zip); err != nil {
-			return fileID{}, err
-		}
+	if file, there := zipIn(dir); there || s.archive == "" {
+		return file, nil
 	}
-	file, _ := zipIn(dir)
+	err := linkOrCopy(filepath.Join(dir, filepath.Base(s.archive)), filepath.Join(dir, zipFile))
+	if err = errors.Join(err, syncDir(dir)); err != nil {
+		return fileID{}, err
+	}
+	file, there := zipIn(dir)
+	if !there {
+		return file, os.ErrNotExist
+	}
 	return file, nil
 }
 

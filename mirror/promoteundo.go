@@ -105,6 +105,7 @@ type undoStep struct {
 	arch         string
 	place        place
 	have, before standing // published, and n-1
+	counts       bool     // and the list of what is published is one to go by
 	needed       bool     // else it was taken back already
 }
 
@@ -127,7 +128,8 @@ func (t *target) standings(trust *verifier.Trust) (map[string]undoStep, error) {
 		counts := func(s standing) bool {
 			return s.list != nil && ringPlace{ring: t.ring, arch: p.arch}.counts(s, trust, t.identityOf(s.list, arch))
 		}
-		found[arch] = undoStep{arch: arch, place: p, have: standingIn(p.arch, counts), before: standingIn(p.back, counts)}
+		have := standingIn(p.arch, counts)
+		found[arch] = undoStep{arch: arch, place: p, have: have, counts: counts(have), before: standingIn(p.back, counts)}
 	}
 	return found, nil
 }
@@ -143,6 +145,9 @@ func (t *target) lookBack(line LoggedPromotion, s undoStep) (undoStep, error) {
 	case s.needed && (s.before.archive == "" || s.before.about(s.have)):
 		return s, nothingToUndo("no other package is kept from before the last promotion")
 	}
+	if !s.counts { // anybody who writes to the tree could put it there, to keep the package from being taken back
+		return s, nil
+	}
 	return s, t.keepsAnchor(s.have.list, s.place.arch)
 }
 
@@ -157,9 +162,11 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 	if _, err := s.place.identified(next, s.before); err != nil {
 		return PromotedPair{}, err
 	}
-	have, err := s.place.identified(s.place.arch, s.have)
-	if err != nil {
-		return PromotedPair{}, err
+	// Endpoints ask for it by the name that its list has.
+	if l := s.before.list; l != nil && s.before.origin == Sidecar && l.Zip != "" && standingAt(approvedIn(next)).archive == "" {
+		if err := linkOrCopy(filepath.Join(next, filepath.Base(s.before.archive)), filepath.Join(next, l.Zip)); err != nil {
+			return PromotedPair{}, err
+		}
 	}
 	pair := PromotedPair{Arch: s.arch, Outcome: PromoteUndone, Previous: s.have.definition()}
 	entry := Promotion{Time: started, Action: actionUndo, To: t.name(), Arch: s.arch, Undone: s.have.list.Content()}
@@ -174,6 +181,10 @@ func (t *target) undo(s undoStep, trust *verifier.Trust, started time.Time) (Pro
 		if err := approvals.comesIntoForce(inForce, s.have, trust, t.identityOf(s.have.list, s.arch)); err != nil {
 			return PromotedPair{}, err
 		}
+	}
+	have, err := s.place.identified(s.place.arch, s.have)
+	if err != nil {
+		return PromotedPair{}, err
 	}
 	entry.User, entry.Host = caller()
 	if pair.Logged, err = t.log.append(entry); err != nil {
