@@ -272,14 +272,32 @@ func TestVendorListsAreNoted(t *testing.T) {
 	}
 }
 
-// Whatever writes the report anew where it was lost says by which profile sets are judged:
-// who may not read the configuration knows it from there.
-func TestLostReportHasTheProfile(t *testing.T) {
-	t.Parallel()
+// newUpdated is an endpoint under the profile list+vendor that had 1 and has 2.
+func newUpdated(t *testing.T) *vendored {
+	t.Helper()
 	w := newVendored(t)
 	w.first(1)
 	w.publish(w.pack(2, nil))
 	w.want(agent.Updated, "")
+	return w
+}
+
+// noted gives the settings that the report tells of.
+func (w *vendored) noted() state.Settings {
+	w.Helper()
+	var status state.Status
+	must(w, json.Unmarshal(w.read(w.state("status.json")), &status))
+	if status.Settings == nil {
+		return state.Settings{}
+	}
+	return *status.Settings
+}
+
+// Whatever writes the report anew where it was lost says by which profile sets are judged:
+// who may not read the configuration knows it from there.
+func TestLostReportHasTheProfile(t *testing.T) {
+	t.Parallel()
+	w := newUpdated(t)
 	for _, c := range []struct {
 		what string
 		do   func() error
@@ -300,10 +318,8 @@ func TestLostReportHasTheProfile(t *testing.T) {
 	} {
 		must(t, os.WriteFile(w.state("status.json"), []byte("damaged"), 0o644))
 		must(t, c.do())
-		var status state.Status
-		must(t, json.Unmarshal(w.read(w.state("status.json")), &status))
-		if status.Settings == nil || status.Settings.Profile != "list+vendor" {
-			t.Errorf("after %s the report has the settings %+v", c.what, status.Settings)
+		if s := w.noted(); s.Profile != "list+vendor" {
+			t.Errorf("after %s the report has the settings %+v", c.what, s)
 		}
 	}
 }
@@ -312,17 +328,12 @@ func TestLostReportHasTheProfile(t *testing.T) {
 // in force.
 func TestReportKeepsTheProfile(t *testing.T) {
 	t.Parallel()
-	w := newVendored(t)
-	w.first(1)
-	w.publish(w.pack(2, nil))
-	w.want(agent.Updated, "")
+	w := newUpdated(t)
 	must(t, os.Rename(w.agent.Paths.Managed, w.agent.Paths.Managed+".away"))
 	if _, err := w.agent.Rollback(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	var status state.Status
-	must(t, json.Unmarshal(w.read(w.state("status.json")), &status))
-	if status.Settings == nil || status.Settings.Profile != "list+vendor" || status.Settings.OfflineURL.Value == "" {
-		t.Errorf("the report has the settings %+v", status.Settings)
+	if s := w.noted(); s.Profile != "list+vendor" || s.OfflineURL.Value == "" {
+		t.Errorf("the report has the settings %+v", s)
 	}
 }

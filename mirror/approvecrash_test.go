@@ -55,9 +55,9 @@ func approveAs(how, ring, signed string, signer Signer) error {
 	return errors.Join(err, p.Close())
 }
 
-// TestApproveCrash ends the program before each system call that changes the tree, or
-// makes that call fail. Endpoints find the one approval or the other, whole, at each
-// moment and afterwards, and the next run gets to the end.
+// TestApproveCrash ends the program before each system call that changes the tree, as far as
+// crashPoints gives them, or makes that call fail. Endpoints find the one approval or the
+// other, whole, at each moment and afterwards, and the next run gets to the end.
 func TestApproveCrash(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, KeyOptions{})

@@ -61,10 +61,7 @@ func TestPromoteSameContent(t *testing.T) {
 			r := newRings(t)
 			r.t = t
 			first := r.trust
-			for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-				r.approve(v, nil)
-				r.want(Promoted)
-			}
+			r.promoted("1.407.417.0", "1.407.418.0")
 			change(r)
 			r.want(Promoted)
 			if now, before := r.is("production"), r.is("production_back"); now != "1.407.418.0" || before != "1.407.417.0" {
@@ -157,10 +154,7 @@ func TestPromotePublishedByName(t *testing.T) {
 			t.Parallel()
 			r := newRings(t)
 			r.t = t
-			for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-				r.approve(v, nil)
-				r.want(Promoted)
-			}
+			r.promoted("1.407.417.0", "1.407.418.0")
 			c.change(r)
 			r.approve(c.next, nil)
 			if c.code != "" {
@@ -198,10 +192,7 @@ func TestPromoteRepairs(t *testing.T) {
 				t.Parallel()
 				r := newRings(t)
 				r.t = t
-				for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-					r.approve(v, nil)
-					r.want(Promoted)
-				}
+				r.promoted("1.407.417.0", "1.407.418.0")
 				for _, file := range files {
 					path := r.in("production", file)
 					if err := os.Remove(path); err != nil {
@@ -233,10 +224,7 @@ func TestUndoUnderStrangersList(t *testing.T) {
 	stranger := newLab(t, KeyOptions{}).signer
 	for _, trusted := range []bool{true, false} {
 		r := newRings(t)
-		for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-			r.approve(v, nil)
-			r.want(Promoted)
-		}
+		r.promoted("1.407.417.0", "1.407.418.0")
 		var trust *verifier.Trust
 		if trusted {
 			trust = &r.trust
@@ -277,10 +265,7 @@ func TestUndoNamedGone(t *testing.T) {
 					t.Parallel()
 					r := newRings(t)
 					r.t = t
-					for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-						r.approve(v, nil)
-						r.want(Promoted)
-					}
+					r.promoted("1.407.417.0", "1.407.418.0")
 					path := r.in("production_back", gone)
 					if err := os.Remove(path); err != nil {
 						t.Fatal(err)
@@ -398,10 +383,7 @@ func TestNotedBeforePublished(t *testing.T) {
 		"undo":    func(r *rings) error { _, err := UndoPromotion(r.o.To, &r.trust, r.o.Now); return err },
 	} {
 		r := newRings(t)
-		for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-			r.approve(v, nil)
-			r.want(Promoted)
-		}
+		r.promoted("1.407.417.0", "1.407.418.0")
 		r.approve("1.407.419.0", nil)
 		ledger := (ringPlace{arch: r.in("production")}).ledger()
 		if err := errors.Join(os.Remove(r.in("production", "updates.zip")), os.Remove(ledger), os.MkdirAll(filepath.Join(ledger, "in the way"), 0o700)); err != nil {

@@ -82,6 +82,15 @@ func (r *rings) want(outcome PromoteOutcome) PromotedPair {
 	return pairs[0]
 }
 
+// promoted approves and promotes one version after the other.
+func (r *rings) promoted(versions ...string) {
+	r.t.Helper()
+	for _, v := range versions {
+		r.approve(v, nil)
+		r.want(Promoted)
+	}
+}
+
 // good verifies what a ring has, as an endpoint of production would.
 func (r *rings) good(ring, definition string) *verifier.List {
 	r.t.Helper()
@@ -487,10 +496,7 @@ func TestUndoNothing(t *testing.T) {
 func TestUndoAfterCrash(t *testing.T) {
 	t.Parallel()
 	r := newRings(t)
-	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-		r.approve(v, nil)
-		r.want(Promoted)
-	}
+	r.promoted("1.407.417.0", "1.407.418.0")
 	list := r.approve("1.407.419.0", nil)
 	log, err := openPromotions(filepath.Dir(r.o.To))
 	if err != nil {
@@ -738,10 +744,7 @@ func TestPromoteKeepsOthersFiles(t *testing.T) {
 		slices.Sort(want)
 		onlyFiles(t, r.in("production"), want...)
 	}
-	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-		r.approve(v, nil)
-		r.want(Promoted)
-	}
+	r.promoted("1.407.417.0", "1.407.418.0")
 	has("updates-14074170.zip", "updates-14074180.zip")
 	r.now = r.now.Add(2 * time.Hour)
 	r.approve("1.407.418.0", func(l *verifier.List) { l.Issued = r.now.Add(-time.Hour) })

@@ -87,10 +87,10 @@ func (r *rings) copy(t *testing.T) *rings {
 	return &other
 }
 
-// TestPromoteCrash ends the program before each system call that changes the tree, or
-// makes that call fail, while it promotes and while it takes that back. Readers find
-// whole packages with their lists in both rings at any of these moments, the log holds
-// together, and the next run gets to the end.
+// TestPromoteCrash ends the program before each system call that changes the tree, as far as
+// crashPoints gives them, or makes that call fail, while it promotes and while it takes that
+// back. Readers find whole packages with their lists in both rings at any of these moments,
+// the log holds together, and the next run gets to the end.
 func TestPromoteCrash(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -115,10 +115,7 @@ func TestPromoteCrash(t *testing.T) {
 			t.Parallel()
 			origin := newRings(t)
 			origin.o.Now = nil
-			for _, v := range []string{"1.401.0.0", "1.402.0.0"} {
-				origin.approve(v, nil)
-				origin.want(Promoted)
-			}
+			origin.promoted("1.401.0.0", "1.402.0.0")
 			if !c.undo {
 				origin.approve("1.403.0.0", nil)
 			}

@@ -248,10 +248,7 @@ func TestPromotionLogAnchorStays(t *testing.T) {
 	t.Parallel()
 	r := newRings(t)
 	path := filepath.Join(r.dir, "tree", "linux", promotionsFile)
-	for _, v := range []string{"1.407.417.0", "1.407.418.0"} {
-		r.approve(v, nil)
-		r.want(Promoted)
-	}
+	r.promoted("1.407.417.0", "1.407.418.0")
 	whole := read(t, path)
 	r.approve("1.407.419.0", nil)
 	anchor := read(t, r.in("production", "updates.zip.p7m"))

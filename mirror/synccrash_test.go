@@ -198,10 +198,10 @@ func crashPoints() iter.Seq[int] {
 	}
 }
 
-// TestSyncCrash ends the program before each system call that changes the tree, or
-// makes that call fail. Readers find a pair in both rings afterwards, and the next
-// run gets to the end. Where a file system can't exchange names, production may be
-// missing until that run, and is never torn.
+// TestSyncCrash ends the program before each system call that changes the tree, as far as
+// crashPoints gives them, or makes that call fail. Readers find a pair in both rings
+// afterwards, and the next run gets to the end. Where a file system can't exchange names,
+// production may be missing until that run, and is never torn.
 func TestSyncCrash(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
