@@ -49,9 +49,10 @@ unconfigured_run_is_quiet() {
   since=$(now)
   inside systemctl start $updater
   same "$(property $updater Result)" success
-  # What is less than a notice is kept out by journald, unless the unit has ended before it
-  # asks; the timer's step sees to that.
+  # It is less than a notice, and journald keeps that out, but for units that have ended when
+  # it comes to ask.
   same "$(journal --unit=$updater --since="$since" --priority=notice --output=cat)" ""
+  same "$(property $updater LogLevelMax)" 5
   same "$(inside ls -A /var/opt/mdatp-agent)" ""
 }
 
