@@ -28,14 +28,14 @@ git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' 
   if [ -f "$f" ]; then printf '%s\0' "$f"; fi
 done | tar -c --null -T - | tar -x --no-same-owner --no-same-permissions -C "$work/src"
 
-# They are pure, or about the sources, or measure a program that they run themselves, or
-# need root anyway.
+# These packages are pure, or about the sources, or measure a program that they run
+# themselves, or need root anyway.
 same_for_everybody='^(bench/.*|chaos/(invariant|power)|docs|packaging|printable|verifier(/(internal/cms|usages|vectors|vendorsig))?)$'
 
-# Kills and failing calls have had their share, whoever makes them: CHAOS_POINTS.
 # Much of what a test does is waiting, so several packages have their turn at once.
 at_once=3
 
+# The crash sweep has had its share by now, and makes a small one: CHAOS_POINTS.
 run() { # a package's directory, and the file for what it shows
   local result=ok
   (cd "$work/src/$1" && env -i PATH="$PATH:/usr/sbin:/sbin" HOME="$work/home" TMPDIR="$work/tmp" LANG=C.UTF-8 CHAOS_POINTS=10 \
